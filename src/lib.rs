@@ -1,0 +1,38 @@
+//! The wire contract of Parlance as a crate: the generated messages, clients and servers of `proto/`, and the descriptor
+//! set that both services hand to reflection. No logic, ever: what the fields mean is written in the protos.
+
+/// The contract that Parlance began with: `/UserService/GetUser`, without a package.
+#[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+pub mod original {
+    tonic::include_proto!("_");
+}
+
+/// Accounts.
+pub mod user {
+    /// Version 1.
+    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    pub mod v1 {
+        tonic::include_proto!("parlance.user.v1");
+    }
+}
+
+/// Conversations, messages and their streams.
+pub mod message {
+    /// Version 1.
+    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    pub mod v1 {
+        tonic::include_proto!("parlance.message.v1");
+    }
+}
+
+/// The reasons of every failure.
+pub mod error {
+    /// Version 1.
+    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    pub mod v1 {
+        tonic::include_proto!("parlance.error.v1");
+    }
+}
+
+/// All files of the contract and their imports as one encoded `google.protobuf.FileDescriptorSet`.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
