@@ -1,0 +1,171 @@
+//! Migrations by refinery over our own driver, under a lock that it does not take itself: ten processes starting at once
+//! on an empty database all come up, and each migration is applied once.
+
+use std::time::Duration;
+
+use refinery_core::{
+    Migration, Runner,
+    traits::r#async::{AsyncMigrate, AsyncQuery, AsyncTransaction},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{Error, Settings};
+
+/// How long one process waits for another that is migrating.
+const LOCK_WAIT: Duration = Duration::from_secs(120);
+
+/// One service's schema and its migrations, in order.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    /// Name of the schema, made if missing. The history is kept in its table `schema_history`.
+    pub name: &'static str,
+    /// All migrations this binary knows.
+    pub migrations: Vec<Migration>,
+}
+
+/// Why a database was not migrated.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The database has migrations that this binary does not know.
+    #[error(
+        "the database schema {schema} is at version {found}, newer than the {known} that this binary knows: run a newer \
+         binary, or restore a backup made before the upgrade"
+    )]
+    Newer {
+        /// The schema.
+        schema: &'static str,
+        /// Version of the database.
+        found: i32,
+        /// Newest version known here.
+        known: i32,
+    },
+    /// Another process holds the lock for too long.
+    #[error("another process has been migrating the schema {schema} for more than {LOCK_WAIT:?}")]
+    Locked {
+        /// The schema.
+        schema: &'static str,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// A migration failed, or one that was applied differs from the one in this binary.
+    #[error("migrating the schema {schema} failed")]
+    Refinery {
+        /// The schema.
+        schema: &'static str,
+        /// What refinery said.
+        source: refinery_core::Error,
+    },
+}
+
+/// Brings the schema up to this binary's version; gives the number of migrations applied, 0 when it was there already.
+///
+/// # Errors
+/// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
+pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
+    let mut connection = settings.open().await?;
+    // A migration may take longer than a request may.
+    raw(&mut connection, "SET statement_timeout = 0; SET lock_timeout = 0".to_owned()).await?;
+    lock(&mut connection, schema).await?;
+    let outcome = apply(&mut connection, schema).await;
+    // The session's end releases the lock, whatever happened before.
+    let closed = connection.close().await;
+    let applied = outcome?;
+    closed.map_err(Error::from)?;
+    Ok(applied)
+}
+
+async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {
+    let wait = sqlx::query("SELECT pg_advisory_lock(hashtextextended($1, 0))").bind(schema.name).execute(connection);
+    match tokio::time::timeout(LOCK_WAIT, wait).await {
+        Ok(outcome) => Ok(outcome.map(drop).map_err(Error::from)?),
+        Err(_) => Err(MigrateError::Locked { schema: schema.name }),
+    }
+}
+
+async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, MigrateError> {
+    // Looked up first, so that a role without the right to create schemas can run on one made for it.
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(schema.name)
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(Error::from)?;
+    if !exists {
+        raw(connection, format!("CREATE SCHEMA {}", schema.name)).await?;
+    }
+    let failed = |source| MigrateError::Refinery { schema: schema.name, source };
+    let known = schema.migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
+    let mut runner = Runner::new(&schema.migrations).set_abort_missing(false);
+    runner.set_migration_table_name(format!("{}.schema_history", schema.name));
+    let mut target = Target(connection);
+    refuse_newer(&mut target, schema, known as i32).await?;
+    let report = runner.run_async(&mut target).await.map_err(failed)?;
+    Ok(report.applied_migrations().len())
+}
+
+async fn refuse_newer(target: &mut Target<'_>, schema: &Schema, known: i32) -> Result<(), MigrateError> {
+    let table = format!("{}.schema_history", schema.name);
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(&table)
+        .fetch_one(&mut *target.0)
+        .await
+        .map_err(Error::from)?;
+    if !exists {
+        return Ok(());
+    }
+    let found: Option<i32> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT max(version) FROM {table}")))
+        .fetch_one(&mut *target.0)
+        .await
+        .map_err(Error::from)?;
+    match found {
+        Some(found) if found > known => Err(MigrateError::Newer { schema: schema.name, found, known }),
+        _ => Ok(()),
+    }
+}
+
+async fn raw(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
+    // Made of names and numbers of ours only.
+    Ok(connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)?)
+}
+
+/// The connection as refinery wants to see it.
+struct Target<'c>(&'c mut PgConnection);
+
+impl AsyncTransaction for Target<'_> {
+    type Error = sqlx::Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        queries: T,
+    ) -> Result<usize, sqlx::Error> {
+        let mut transaction = self.0.begin().await?;
+        let mut count = 0;
+        for query in queries {
+            transaction.execute(sqlx::raw_sql(AssertSqlSafe(query.to_owned()))).await?;
+            count += 1;
+        }
+        transaction.commit().await?;
+        Ok(count)
+    }
+}
+
+impl AsyncQuery<Vec<Migration>> for Target<'_> {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, sqlx::Error> {
+        let rows = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_all(&mut *self.0).await?;
+        rows.iter()
+            .map(|row| {
+                let applied_on: String = row.try_get(2)?;
+                let applied_on = OffsetDateTime::parse(&applied_on, &Rfc3339).map_err(decode)?;
+                let checksum: String = row.try_get(3)?;
+                Ok(Migration::applied(row.try_get(0)?, row.try_get(1)?, applied_on, checksum.parse().map_err(decode)?))
+            })
+            .collect()
+    }
+}
+
+impl AsyncMigrate for Target<'_> {}
+
+fn decode(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
+}

@@ -1,0 +1,213 @@
+//! The life of a process in three tokens: draining, closing, killed; and every background task in one tracker.
+//!
+//! A service spawns its tasks here and nowhere else, waits in [`Lifecycle::run`], and learns why it ended. What happens
+//! on a token is the business of whoever holds it; the times between them are a [`Grace`].
+
+use std::{
+    any::Any,
+    future::Future,
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::Instrument;
+
+/// Any error that a task may end with.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A task that ended although it should have lived as long as the process.
+#[derive(Debug, thiserror::Error)]
+#[error("task {task} {how}")]
+pub struct Fault {
+    task: &'static str,
+    how: &'static str,
+    #[source]
+    cause: Option<BoxError>,
+}
+
+/// How long each stage of a shutdown may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grace {
+    /// From draining (not serving any more, in the eyes of health checks) to closing: load balancers need this long to
+    /// look elsewhere, so calls and connections are still taken.
+    pub accept: Duration,
+    /// From closing (streams end, connections are sent away) to killed.
+    pub drain: Duration,
+    /// What tasks get after they were killed, before they are left behind.
+    pub kill: Duration,
+}
+
+impl Default for Grace {
+    /// 3 s to be forgotten by load balancers, 20 s to end, 1 s to die: within the 30 s that Kubernetes grants.
+    fn default() -> Self {
+        Self { accept: Duration::from_secs(3), drain: Duration::from_secs(20), kill: Duration::from_secs(1) }
+    }
+}
+
+/// Tokens, tracker and the first fault of one service. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Lifecycle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    draining: CancellationToken,
+    closing: CancellationToken,
+    killed: CancellationToken,
+    faulted: CancellationToken,
+    first_fault: Mutex<Option<Fault>>,
+    tasks: TaskTracker,
+}
+
+/// What a task of [`Lifecycle::spawn`] may return: nothing, or a result.
+pub trait TaskEnd {
+    /// The error that the task ended with, if any.
+    fn into_error(self) -> Option<BoxError>;
+}
+
+impl TaskEnd for () {
+    fn into_error(self) -> Option<BoxError> {
+        None
+    }
+}
+
+impl<E: Into<BoxError>> TaskEnd for Result<(), E> {
+    fn into_error(self) -> Option<BoxError> {
+        self.err().map(Into::into)
+    }
+}
+
+impl Lifecycle {
+    /// Makes a lifecycle of which nothing has happened yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stage one: health says not serving, everything else goes on.
+    pub fn draining(&self) -> &CancellationToken {
+        &self.shared.draining
+    }
+
+    /// Stage two: new work is refused, streams end with a resume hint, connections are sent away, tasks finish.
+    pub fn closing(&self) -> &CancellationToken {
+        &self.shared.closing
+    }
+
+    /// Stage three: what is still there is dropped.
+    pub fn killed(&self) -> &CancellationToken {
+        &self.shared.killed
+    }
+
+    /// Starts a task that lives as long as the process: it is expected to end after [`draining`](Self::draining), and by
+    /// itself on [`closing`](Self::closing) or [`killed`](Self::killed). One that ends earlier, fails or panics is a
+    /// [`Fault`]: the process drains and [`run`](Self::run) returns it.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output: TaskEnd> + Send + 'static,
+    {
+        let lifecycle = self.clone();
+        let watched = async move {
+            match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(end) => match end.into_error() {
+                    Some(cause) => lifecycle.report(Fault { task: name, how: "failed", cause: Some(cause) }),
+                    None if lifecycle.shared.draining.is_cancelled() => tracing::debug!(task = name, "task ended"),
+                    None => lifecycle.report(Fault { task: name, how: "ended early", cause: None }),
+                },
+                Err(panic) => {
+                    let cause = Some(panic_text(&*panic).into());
+                    lifecycle.report(Fault { task: name, how: "panicked", cause });
+                }
+            }
+        };
+        self.shared.tasks.spawn(watched.instrument(tracing::info_span!("task", name)));
+    }
+
+    /// Starts a piece of work that ends when it is done, such as one side of a stream. A shutdown waits for it; its
+    /// panic is logged and concerns only whoever holds the handle.
+    pub fn spawn_job<F>(&self, name: &'static str, job: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        let logged = async move {
+            match AssertUnwindSafe(job).catch_unwind().await {
+                Ok(output) => output,
+                Err(panic) => {
+                    tracing::error!(job = name, cause = panic_text(&*panic), "job panicked");
+                    std::panic::resume_unwind(panic)
+                }
+            }
+        };
+        self.shared.tasks.spawn(logged.in_current_span())
+    }
+
+    /// Waits for the signal or the first fault, then goes through the stages. Tasks that end sooner make it shorter.
+    ///
+    /// # Errors
+    /// The first [`Fault`], whether it came before the signal or during the shutdown.
+    pub async fn run(&self, signal: impl Future<Output = ()>, grace: Grace) -> Result<(), Fault> {
+        tokio::select! {
+            () = signal => tracing::info!("shutdown requested"),
+            () = self.shared.faulted.cancelled() => tracing::error!("shutting down because a task ended"),
+        }
+        self.shutdown(grace).await;
+        match self.shared.first_fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes through the stages now: at most the three graces together.
+    pub async fn shutdown(&self, grace: Grace) {
+        self.shared.draining.cancel();
+        self.shared.tasks.close();
+        // Nobody is left to be waited for when every task ended by itself.
+        let _ = timeout(grace.accept, self.shared.tasks.wait()).await;
+        self.shared.closing.cancel();
+        if timeout(grace.drain, self.shared.tasks.wait()).await.is_err() {
+            tracing::warn!(tasks = self.shared.tasks.len(), "drain took too long, dropping what is left");
+        }
+        self.shared.killed.cancel();
+        if timeout(grace.kill, self.shared.tasks.wait()).await.is_err() {
+            tracing::error!(tasks = self.shared.tasks.len(), "tasks left behind");
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        tracing::error!(task = fault.task, cause = fault.cause.as_ref().map(tracing::field::display), "{fault}");
+        let mut first = self.shared.first_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert(fault);
+        self.shared.faulted.cancel();
+    }
+}
+
+/// Completes at the first SIGTERM or SIGINT. Where handlers cannot be installed it logs that and never completes.
+pub async fn shutdown_signal() {
+    let (terminate, interrupt) =
+        (tokio::signal::unix::signal(SignalKind::terminate()), tokio::signal::unix::signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(cause), _) | (_, Err(cause)) => {
+            tracing::error!(%cause, "signals cannot be handled, only killing will end this process");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The text of a panic, as far as it has one.
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a text".to_owned())
+}

@@ -1,0 +1,126 @@
+//! Who gets a connection: the cap of all, the cap per address, and the pause after an accept that failed.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Counts the places taken. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Admission {
+    places: Arc<Mutex<Places>>,
+    most: usize,
+    most_per_ip: Option<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    taken: usize,
+    // Empty without a cap per address.
+    by_ip: HashMap<IpAddr, usize>,
+}
+
+/// One place, free again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    admission: Admission,
+    ip: IpAddr,
+}
+
+impl Admission {
+    pub(super) fn new(most: usize, most_per_ip: Option<usize>) -> Self {
+        Self { places: Arc::default(), most, most_per_ip }
+    }
+
+    /// Takes a place for a peer, if there is one.
+    pub(super) fn admit(&self, ip: IpAddr) -> Option<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if places.taken >= self.most {
+            return None;
+        }
+        if let Some(most) = self.most_per_ip {
+            let taken = places.by_ip.entry(ip).or_default();
+            if *taken >= most {
+                return None;
+            }
+            *taken += 1;
+        }
+        places.taken += 1;
+        Some(Place { admission: self.clone(), ip })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.admission.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.taken -= 1;
+        if let Some(taken) = places.by_ip.get_mut(&self.ip) {
+            *taken -= 1;
+            if *taken == 0 {
+                places.by_ip.remove(&self.ip);
+            }
+        }
+    }
+}
+
+/// The pause after accepts that fail in a row. Without one, running out of file descriptors would spin a core.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(1);
+
+    /// An accept that worked.
+    pub(super) fn reset(&mut self) {
+        self.failures = 0;
+    }
+
+    /// How long to wait after this error; nothing when it concerned just the one connection that failed.
+    pub(super) fn after(&mut self, error: &io::Error) -> Option<Duration> {
+        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
+            return None;
+        }
+        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
+        self.failures += 1;
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_counted_over_all_and_per_address() {
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let admission = Admission::new(3, Some(2));
+        let first = admission.admit(one).unwrap();
+        let _second = admission.admit(one).unwrap();
+        assert!(admission.admit(one).is_none(), "two per address");
+        let _third = admission.admit(other).unwrap();
+        assert!(admission.admit(other).is_none(), "three over all");
+        drop(first);
+        assert!(admission.admit(one).is_some());
+        assert_eq!(admission.places.lock().unwrap().by_ip.len(), 2);
+    }
+
+    #[test]
+    fn running_out_of_descriptors_makes_longer_and_longer_pauses() {
+        let mut backoff = Backoff::default();
+        let exhausted = io::Error::from_raw_os_error(24);
+        let pauses: Vec<_> = (0..12).map(|_| backoff.after(&exhausted).unwrap()).collect();
+        assert_eq!(pauses[0], Backoff::FIRST);
+        assert!(pauses.is_sorted());
+        assert_eq!(pauses[11], Backoff::LONGEST);
+        assert_eq!(backoff.after(&io::ErrorKind::ConnectionAborted.into()), None);
+        backoff.reset();
+        assert_eq!(backoff.after(&exhausted), Some(Backoff::FIRST));
+    }
+}

@@ -1,0 +1,125 @@
+//! One connection from accept to its end: handshake in time, age, being sent away, being dropped.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{net::TcpStream, time::Instant};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    settings::Settings,
+    socket::{PREFACE_BYTES, Socket},
+    stack::Stack,
+    stall::StreamExecutor,
+};
+use crate::lifecycle::Lifecycle;
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(super) struct Connections {
+    protocol: auto::Builder<StreamExecutor>,
+    settings: Arc<Settings>,
+    stack: Stack,
+    lifecycle: Lifecycle,
+}
+
+/// Where a connection is in its life; its one timer ends the stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The peer has yet to speak.
+    Handshake,
+    /// In use, until it is too old.
+    Open,
+    /// Sent away, its calls may end.
+    Leaving,
+}
+
+impl Connections {
+    pub(super) fn new(settings: Arc<Settings>, stack: Stack, lifecycle: Lifecycle, streams: TaskTracker) -> Self {
+        let executor = StreamExecutor { tasks: streams, timeout: settings.stall_timeout };
+        let mut protocol = auto::Builder::new(executor);
+        protocol
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.handshake_timeout)
+            .max_buf_size(settings.max_send_buffer_bytes.max(MIN_HTTP1_BUFFER_BYTES));
+        protocol
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(settings.max_concurrent_streams)
+            .max_send_buf_size(settings.max_send_buffer_bytes)
+            .max_header_list_size(settings.max_header_list_bytes)
+            // Given as a number always: to hyper "none" means without a limit.
+            .max_local_error_reset_streams(settings.max_local_error_resets)
+            .initial_stream_window_size(settings.stream_window_bytes)
+            .initial_connection_window_size(settings.connection_window_bytes)
+            .keep_alive_interval(settings.keepalive_interval)
+            .keep_alive_timeout(settings.keepalive_timeout);
+        Self { protocol, settings, stack, lifecycle }
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        if let Err(cause) = tune(&stream, self.settings.tcp_keepalive) {
+            tracing::debug!(%peer, %cause, "socket options refused");
+        }
+        let local = stream.local_addr().ok();
+        let (socket, heard) = Socket::new(stream, self.settings.stall_timeout);
+        let service = self.stack.for_connection(local, peer);
+        let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
+
+        let mut stage = Stage::Handshake;
+        let mut timer = pin!(tokio::time::sleep(self.settings.handshake_timeout));
+        let end = loop {
+            tokio::select! {
+                // The connection first: what the peer has said already counts, even when we were late to look.
+                biased;
+                result = connection.as_mut() => break result.err().map_or_else(|| "closed".to_owned(), |error| error.to_string()),
+                () = self.lifecycle.killed().cancelled() => break "dropped: shutdown".to_owned(),
+                () = self.lifecycle.closing().cancelled(), if stage != Stage::Leaving => {
+                    // Killed bounds it, whenever that comes.
+                    stage = Stage::Leaving;
+                    timer.as_mut().reset(Instant::now() + FAR);
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = timer.as_mut() => match stage {
+                    Stage::Handshake if heard.load(std::sync::atomic::Ordering::Relaxed) < PREFACE_BYTES => {
+                        break "dropped: silent peer".to_owned();
+                    }
+                    Stage::Handshake => {
+                        stage = Stage::Open;
+                        timer.as_mut().reset(Instant::now() + jittered(self.settings.max_connection_age));
+                    }
+                    Stage::Open => {
+                        stage = Stage::Leaving;
+                        timer.as_mut().reset(Instant::now() + self.settings.connection_age_grace);
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    Stage::Leaving => break "dropped: too old".to_owned(),
+                },
+            }
+        };
+        tracing::debug!(%peer, end, "connection ended");
+    }
+}
+
+/// hyper refuses less for HTTP/1.1.
+const MIN_HTTP1_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Longer than any drain.
+const FAR: Duration = Duration::from_hours(24);
+
+fn tune(stream: &TcpStream, keepalive: Duration) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 4);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+/// Give or take a tenth, so that connections opened together are not sent away together.
+fn jittered(age: Duration) -> Duration {
+    age.mul_f64(0.9 + 0.2 * fastrand::f64())
+}

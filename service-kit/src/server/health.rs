@@ -1,0 +1,154 @@
+//! `grpc.health.v1.Health` for probes and balancers: one state of the process, seen under several names.
+//!
+//! `liveness` follows nothing but the process. `startup` is up once started. `readiness`, the empty name and the names
+//! of the services are up while started, ready and not draining. The database's part in it is [`super::readiness`].
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
+use tonic::{Code, Request, Response, Status, async_trait};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
+
+use crate::{failure::Failure, lifecycle::Lifecycle};
+
+/// The generated server to add to the routes.
+pub type HealthServer = health_server::HealthServer<Health>;
+
+/// The reason given for a name that nobody registered: the contract's zero value, since the health protocol is not ours.
+const NOT_REGISTERED: &str = "UNSPECIFIED";
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct State {
+    started: bool,
+    ready: bool,
+    stage: Stage,
+}
+
+/// How far the shutdown is, as in the lifecycle.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    #[default]
+    Running,
+    Draining,
+    Ended,
+}
+
+/// The health of one process. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Health {
+    state: Arc<watch::Sender<State>>,
+    services: Arc<[String]>,
+}
+
+impl Health {
+    /// Makes the health of a process that serves these full service names. Nothing but `liveness` is up yet.
+    pub fn new<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
+        let services = services.into_iter().map(str::to_owned).collect();
+        Self { state: Arc::new(watch::Sender::new(State::default())), services }
+    }
+
+    /// The service to add to the routes.
+    pub fn server(&self) -> HealthServer {
+        health_server::HealthServer::new(self.clone())
+    }
+
+    /// Lets the stages of the lifecycle show: draining is not serving, closing ends the Watch streams, which would
+    /// hold their connections open otherwise.
+    pub fn follow(&self, lifecycle: &Lifecycle) {
+        let (health, stages) = (self.clone(), lifecycle.clone());
+        lifecycle.spawn("health", async move {
+            stages.draining().cancelled().await;
+            health.set_draining();
+            stages.closing().cancelled().await;
+            health.end();
+        });
+    }
+
+    /// Start-up is over: migrated and listening.
+    pub fn set_started(&self) {
+        self.change(|state| state.started = true);
+    }
+
+    /// Whether calls can be answered, in the eyes of the service.
+    pub fn set_ready(&self, ready: bool) {
+        self.change(|state| state.ready = ready);
+    }
+
+    /// Not ready any more, whatever [`set_ready`](Self::set_ready) says later.
+    pub fn set_draining(&self) {
+        self.change(|state| state.stage = state.stage.max(Stage::Draining));
+    }
+
+    /// Ends every Watch stream, and those to come after their first answer.
+    pub fn end(&self) {
+        self.change(|state| state.stage = Stage::Ended);
+    }
+
+    /// Tells whether the process is ready for calls.
+    pub fn is_ready(&self) -> bool {
+        self.state.borrow().is_serving()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_if_modified(|state| {
+            let before = *state;
+            change(state);
+            *state != before
+        });
+    }
+
+    fn status(&self, name: &str, state: State) -> ServingStatus {
+        let up = match name {
+            "liveness" => true,
+            "startup" => state.started,
+            "" | "readiness" => state.is_serving(),
+            service if self.services.iter().any(|known| known == service) => state.is_serving(),
+            _ => return ServingStatus::ServiceUnknown,
+        };
+        if up { ServingStatus::Serving } else { ServingStatus::NotServing }
+    }
+}
+
+impl State {
+    fn is_serving(self) -> bool {
+        self.started && self.ready && self.stage == Stage::Running
+    }
+}
+
+#[async_trait]
+impl health_server::Health for Health {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let state = *self.state.borrow();
+        match self.status(&request.get_ref().service, state) {
+            ServingStatus::ServiceUnknown => {
+                Err(Failure::new(Code::NotFound, NOT_REGISTERED, "service not registered").into())
+            }
+            status => Ok(Response::new(HealthCheckResponse { status: status.into() })),
+        }
+    }
+
+    /// Unlike `check` an unknown name is not an error but the status `SERVICE_UNKNOWN`, as the protocol wants.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let mut changes = self.state.subscribe();
+        changes.mark_changed();
+        let watcher = (self.clone(), request.into_inner().service, changes, None);
+        let answers = stream::unfold(watcher, |(health, name, mut changes, last)| async move {
+            loop {
+                if last.is_some() && changes.borrow().stage == Stage::Ended {
+                    return None;
+                }
+                changes.changed().await.ok()?;
+                let state = *changes.borrow_and_update();
+                let status = health.status(&name, state);
+                if last != Some(status) {
+                    let answer = HealthCheckResponse { status: status.into() };
+                    return Some((Ok(answer), (health, name, changes, Some(status))));
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}

@@ -1,0 +1,89 @@
+//! Serves tonic's routes from an accept loop of its own, since tonic's `Server` cannot bound a stalled reader's buffer,
+//! a silent handshake, the number of connections or its own shutdown; and puts one stack of layers around every call.
+//!
+//! [`serve`] is the way in. The caller owns the listener, the routes and the [`Lifecycle`]; [`health`], [`readiness`] and
+//! [`reflection`] are for the routes.
+
+mod admission;
+mod connection;
+pub mod health;
+mod methods;
+pub mod readiness;
+pub mod reflection;
+mod settings;
+mod socket;
+mod stack;
+mod stall;
+
+use std::{io, sync::Arc};
+
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+use self::{
+    admission::{Admission, Backoff},
+    connection::Connections,
+    stack::Stack,
+};
+pub use self::{
+    settings::{MAX_REQUEST_BYTES, Settings},
+    stack::{Deadline, RequestId, note_cause},
+};
+use crate::lifecycle::Lifecycle;
+
+/// Serves until the lifecycle is closing, then sends every connection away and waits for them until it is killed.
+///
+/// Meant for [`Lifecycle::spawn`]. While the lifecycle is only draining, connections and calls are still taken.
+///
+/// # Errors
+/// A descriptor set in the settings that cannot be decoded, or a listener without an address.
+pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, lifecycle: Lifecycle) -> io::Result<()> {
+    let local = listener.local_addr()?;
+    let stack = Stack::new(routes, &settings, local).map_err(io::Error::other)?;
+    let admission = Admission::new(settings.max_connections, settings.max_connections_per_ip);
+    let tasks = TaskTracker::new();
+    let connections = Arc::new(Connections::new(Arc::new(settings), stack, lifecycle.clone(), tasks.clone()));
+
+    tracing::info!(%local, "listening");
+    let accepting = accept(&listener, &connections, &admission, &tasks);
+    lifecycle.closing().run_until_cancelled(accepting).await;
+    drop(listener);
+
+    tracing::info!(tasks = tasks.len(), "not accepting any more");
+    tasks.close();
+    // Connections leave on closing and are dropped on killed; their streams end with them.
+    tasks.wait().await;
+    Ok(())
+}
+
+async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admission: &Admission, tasks: &TaskTracker) {
+    let mut backoff = Backoff::default();
+    let mut full = false;
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                backoff.reset();
+                let Some(place) = admission.admit(peer.ip()) else {
+                    // One line for a whole flood.
+                    if !std::mem::replace(&mut full, true) {
+                        tracing::warn!(%peer, "connections refused: too many");
+                    }
+                    continue;
+                };
+                full = false;
+                let connections = Arc::clone(connections);
+                tasks.spawn(async move {
+                    connections.serve(stream, peer).await;
+                    drop(place);
+                });
+            }
+            Err(cause) => {
+                if let Some(pause) = backoff.after(&cause) {
+                    tracing::error!(%cause, ?pause, "cannot accept");
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Server reflection in both versions that clients ask for: v1, and v1alpha for Postman, Kreya and older tools.
+
+use tonic::service::Routes;
+use tonic_reflection::server::{Builder, Error};
+
+/// What every server has.
+const OURS: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
+/// Adds both versions to the routes. The descriptor sets must contain their imports, since clients ask for those by
+/// name; health and both reflection services are added to them, so that either version lists everything served. Of the
+/// services in the sets only `services` (full names) are listed: one set may hold more than one process serves.
+///
+/// # Errors
+/// A set that cannot be decoded.
+pub fn add_to(routes: Routes, descriptors: &[&[u8]], services: &[&str]) -> Result<Routes, Error> {
+    let builder = || {
+        let ours = [
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
+        ];
+        let all = descriptors.iter().copied().chain(ours);
+        let empty = Builder::configure().include_reflection_service(false);
+        let listed = services.iter().copied().chain(OURS).fold(empty, Builder::with_service_name);
+        all.fold(listed, Builder::register_encoded_file_descriptor_set)
+    };
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+}

@@ -1,0 +1,85 @@
+//! What the server admits and how long it waits. Every bound can be overridden; the defaults are meant for production.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+/// The largest request message that a service decodes, in bytes. Set it on each generated server
+/// (`max_decoding_message_size`): the limit lives in the codec, not in the connection.
+pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// The bounds of one listening socket and its calls.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Connections open at a time. One beyond is accepted and closed at once: its client learns that immediately and
+    /// can go to another replica, and the kernel's backlog stays free. Keep it below the limit of open files.
+    pub max_connections: usize,
+    /// The same per peer address; none when a proxy stands in front of everyone.
+    pub max_connections_per_ip: Option<usize>,
+    /// From accept to the 24 bytes of the HTTP/2 preface or, for HTTP/1.1, the end of the request's head.
+    pub handshake_timeout: Duration,
+    /// Streams open at a time on one connection. A multiplexing proxy needs hundreds.
+    pub max_concurrent_streams: u32,
+    /// Bytes of one response that wait for the peer's window before the handler's stream is no longer polled.
+    pub max_send_buffer_bytes: usize,
+    /// Size of a decoded header list, in bytes. A peer far beyond loses the connection.
+    pub max_header_list_bytes: u32,
+    /// Resets that the peer's own protocol errors may cause on one connection before it is sent away (CVE-2025-8671).
+    pub max_local_error_resets: usize,
+    /// What a peer may send ahead on one stream, in bytes.
+    pub stream_window_bytes: u32,
+    /// What a peer may send ahead on all streams of a connection, in bytes. The allowance for unread small frames grows
+    /// with it, and is half of it.
+    pub connection_window_bytes: u32,
+    /// How often a silent HTTP/2 peer is pinged.
+    pub keepalive_interval: Duration,
+    /// How long it may take to answer a ping.
+    pub keepalive_timeout: Duration,
+    /// Idle time before the kernel probes a TCP peer.
+    pub tcp_keepalive: Duration,
+    /// Age at which a connection is sent away (GOAWAY), give or take a tenth, so that load spreads over new replicas.
+    pub max_connection_age: Duration,
+    /// What the calls of a connection that is sent away for its age get before they are dropped with it.
+    pub connection_age_grace: Duration,
+    /// How long a peer may take nothing at all, of one response or from the socket, before that is cut.
+    pub stall_timeout: Duration,
+    /// The deadline of unary calls that bring none. A stream without one must begin its response within it, no more.
+    pub default_deadline: Duration,
+    /// Unary calls running at a time, health checks not counted. Beyond, a call is refused with retry advice.
+    pub max_unary_calls: usize,
+    /// Answer only loopback names in `Host` and `:authority` while the listener is bound to loopback, so that a web page
+    /// cannot reach a developer's machine by rebinding its own name. For use without authentication.
+    pub check_host: bool,
+    /// Origins whose pages may call over gRPC-Web. Without any no CORS header is ever sent.
+    pub cors_allow_origins: Vec<HeaderValue>,
+    /// Encoded descriptor sets of the services served: they tell unary methods from streams. A method found in none
+    /// counts as unary.
+    pub descriptors: Vec<&'static [u8]>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            max_connections_per_ip: None,
+            handshake_timeout: Duration::from_secs(10),
+            max_concurrent_streams: 1_024,
+            max_send_buffer_bytes: 64 * 1024,
+            max_header_list_bytes: 16 * 1024,
+            max_local_error_resets: 1_024,
+            stream_window_bytes: 128 * 1024,
+            connection_window_bytes: 4 * 1024 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(10),
+            tcp_keepalive: Duration::from_mins(1),
+            max_connection_age: Duration::from_mins(30),
+            connection_age_grace: Duration::from_mins(5),
+            stall_timeout: Duration::from_mins(5),
+            default_deadline: Duration::from_secs(30),
+            max_unary_calls: 4_096,
+            check_host: true,
+            cors_allow_origins: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
+}

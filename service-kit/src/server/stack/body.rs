@@ -1,0 +1,110 @@
+//! The response of a call after its head: ends it at the caller's deadline, turns panics and strange errors into proper
+//! trailers, and writes the call's line when the trailers pass.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::{Status, body::Body};
+
+use super::{cause, deadline, log::CallLog, panicked, status};
+
+type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
+
+/// Wraps the body that the handler returned.
+#[derive(Debug)]
+pub(super) struct CallBody {
+    inner: Body,
+    log: CallLog,
+    due: Option<Instant>,
+    // Set when the body had to wait for the first time.
+    alarm: Option<Pin<Box<Sleep>>>,
+    // Often noted one frame before the trailers: what was encoded before the failure goes out first.
+    noted: Option<String>,
+    ended: bool,
+}
+
+impl CallBody {
+    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>) -> Self {
+        Self { inner, log, due, alarm: None, noted: None, ended: false }
+    }
+
+    /// Polls the handler's body inside the call's span. A panic is an error like others.
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Polled {
+        let Self { inner, log, .. } = self;
+        let poll = || catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
+        let (polled, noted) = log.within(|| cause::listening(poll));
+        if noted.is_some() {
+            self.noted = noted;
+        }
+        polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked(&*panic).into()))))
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(due) = self.due else {
+            return Poll::Pending;
+        };
+        self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx)
+    }
+
+    /// Ends the body with this status in place of whatever the handler would still say.
+    fn fail(&mut self, status: Status) -> Polled {
+        let status = status::normalise(status);
+        self.log.failed(&status, self.noted.take());
+        self.ended = true;
+        // Drops the handler's side now: it may hold a database connection, and after a panic nobody should poll it.
+        self.inner = Body::empty();
+        let mut trailers = HeaderMap::new();
+        match status.add_header(&mut trailers) {
+            Ok(()) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Err(unsendable) => Poll::Ready(Some(Err(unsendable))),
+        }
+    }
+}
+
+impl http_body::Body for CallBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match this.poll_inner(cx) {
+            Poll::Pending => {
+                ready!(this.poll_deadline(cx));
+                this.fail(deadline::exceeded().into())
+            }
+            Poll::Ready(Some(Err(status))) => this.fail(status),
+            Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref().map(status::of_trailers) {
+                Some(Some(status)) => this.fail(status),
+                Some(None) => {
+                    this.log.succeeded();
+                    this.ended = true;
+                    Poll::Ready(Some(Ok(frame)))
+                }
+                None => Poll::Ready(Some(Ok(frame))),
+            },
+            Poll::Ready(None) => {
+                this.log.succeeded();
+                this.ended = true;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,38 @@
+//! Carries the cause of a stream's end to the log line of its call.
+//!
+//! The cause of a unary failure travels inside its `Status`. A stream's status becomes trailers before any layer sees it
+//! and loses its source on the way, so whoever ends a stream with an error notes the cause here first.
+
+use std::{cell::RefCell, error::Error};
+
+use tonic::Status;
+
+tokio::task_local! {
+    static CAUSE: RefCell<Option<String>>;
+}
+
+/// Notes why the stream that is being polled ends, for the log only. Without effect outside of a response stream.
+pub fn note_cause(status: &Status) {
+    let Some(text) = status.source().map(text) else {
+        return;
+    };
+    // An error means that nobody listens.
+    let _ = CAUSE.try_with(|cause| cause.replace(Some(text)));
+}
+
+/// Polls a response stream and returns what it noted with what it returned.
+pub(super) fn listening<T>(poll: impl FnOnce() -> T) -> (T, Option<String>) {
+    CAUSE.sync_scope(RefCell::default(), || {
+        let polled = poll();
+        (polled, CAUSE.with(RefCell::take))
+    })
+}
+
+/// An error with everything behind it, on one line.
+pub(super) fn text(error: &(dyn Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| (*error).source());
+    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
+    // Many errors repeat their source in their own text.
+    texts.dedup_by(|inner, outer| outer.ends_with(inner.as_str()));
+    texts.join(": ")
+}

@@ -1,0 +1,190 @@
+//! What surrounds every call of both services, outermost first: panics, `Host`, CORS, gRPC-Web, content type, then
+//! request id, span and log line, caller, deadline, limit, and statuses that all look the same.
+//!
+//! This file is the order; each concern has a file of its own. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
+//! in the request's extensions.
+
+mod body;
+mod cause;
+mod content_type;
+mod cors;
+pub(super) mod deadline;
+mod host;
+mod limit;
+mod log;
+mod request_id;
+mod status;
+
+use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
+
+use futures_util::FutureExt;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use prost::DecodeError;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, body::Body, service::Routes, transport::server::TcpConnectInfo};
+use tonic_web::GrpcWebLayer;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_http::cors::CorsLayer;
+use tracing::Instrument;
+
+use self::{body::CallBody, limit::Limit, log::CallLog};
+pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
+use super::{
+    methods::{Kind, Method, Methods},
+    settings::Settings,
+    stall::Paced,
+};
+use crate::{caller::Caller, failure::Failure, lifecycle::panic_text};
+
+/// The layers of one server around its routes. Clones share them.
+#[derive(Clone)]
+pub(super) struct Stack(Arc<Layers>);
+
+struct Layers {
+    routes: Routes,
+    methods: Methods,
+    loopback_hosts_only: bool,
+    cors: Option<CorsLayer>,
+    default_deadline: std::time::Duration,
+    limit: Limit,
+}
+
+impl Stack {
+    /// Builds the layers. `local` is where the server listens.
+    pub(super) fn new(routes: Routes, settings: &Settings, local: SocketAddr) -> Result<Self, DecodeError> {
+        Ok(Self(Arc::new(Layers {
+            routes: routes.prepare(),
+            methods: Methods::read(&settings.descriptors)?,
+            loopback_hosts_only: settings.check_host && local.ip().is_loopback(),
+            cors: cors::layer(&settings.cors_allow_origins),
+            default_deadline: settings.default_deadline,
+            limit: Limit::new(settings.max_unary_calls),
+        })))
+    }
+
+    /// The service of one connection.
+    pub(super) fn for_connection(&self, local: Option<SocketAddr>, peer: SocketAddr) -> ConnectionStack {
+        let addresses = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };
+        ConnectionStack { stack: self.clone(), addresses }
+    }
+
+    async fn answer(self, request: Request<Body>) -> Response<Body> {
+        if self.0.loopback_hosts_only
+            && let Err(failure) = host::check(&request)
+        {
+            return refuse(failure);
+        }
+        let Some(cors) = self.0.cors.clone() else {
+            return self.translated(request).await;
+        };
+        let within = service_fn(move |request| self.clone().translated(request).map(Ok::<_, Infallible>));
+        let Ok(response) = cors.layer(within).oneshot(request).await;
+        response
+    }
+
+    async fn translated(self, request: Request<Body>) -> Response<Body> {
+        match content_type::check(&request) {
+            Err(refusal) => refusal,
+            Ok(content_type::Protocol::Grpc) => self.call(request).await,
+            Ok(content_type::Protocol::GrpcWeb) => {
+                let within = service_fn(move |request| self.clone().call(request).map(Ok::<_, Infallible>));
+                let Ok(response) = GrpcWebLayer::new().layer(within).oneshot(request).await;
+                response
+            }
+        }
+    }
+
+    async fn call(self, mut request: Request<Body>) -> Response<Body> {
+        let request_id = RequestId::of(request.headers());
+        let echo = request_id.to_header();
+        let mut log = CallLog::begin(self.0.methods.find(request.uri().path()), &request_id);
+        request.extensions_mut().insert(request_id);
+        request.extensions_mut().insert(Caller::Trusted);
+
+        let span = log.span();
+        let mut response = match self.bounded(request).instrument(span).await {
+            Ok((response, given)) => match status::of_head(&response).map(status::normalise) {
+                None => response.map(|body| Body::new(CallBody::new(body, log, given))),
+                Some(status) => {
+                    log.failed(&status, None);
+                    status.into_http()
+                }
+            },
+            Err(failure) => {
+                let status = Status::from(failure);
+                log.failed(&status, None);
+                status.into_http()
+            }
+        };
+        response.headers_mut().insert(request_id::HEADER, echo);
+        response
+    }
+
+    /// Runs the handler within its deadline and the limit. Returns also the deadline that the caller gave, which bounds
+    /// a stream after its head.
+    async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Option<Instant>), Failure> {
+        let started = Instant::now();
+        let method = self.0.methods.find(request.uri().path());
+        let unary = method.is_none_or(|method| method.kind == Kind::Unary);
+        let given = deadline::given(request.headers())?.and_then(|timeout| started.checked_add(timeout));
+        let head_due = given.unwrap_or(started + self.0.default_deadline);
+        let deadline = if unary { Some(head_due) } else { given };
+        request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
+
+        let _permit = if unary && !is_health(method) { Some(self.0.limit.enter()?) } else { None };
+        let mut routes = self.0.routes.clone();
+        let handler = AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind();
+        match timeout_at(head_due, handler).await {
+            Ok(Ok(Ok(response))) => Ok((response, given)),
+            Ok(Err(panic)) => Err(panicked(&*panic)),
+            Err(_) => Err(deadline::exceeded()),
+        }
+    }
+}
+
+/// Probes must get through when everything else is full.
+fn is_health(method: Option<&Method>) -> bool {
+    method.is_some_and(|method| method.service == "grpc.health.v1.Health")
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
+    Failure::internal(format!("panic: {}", panic_text(panic)))
+}
+
+fn refuse(failure: Failure) -> Response<Body> {
+    Status::from(failure).into_http()
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").finish_non_exhaustive()
+    }
+}
+
+/// The stack as hyper calls it for one connection.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionStack {
+    stack: Stack,
+    addresses: TcpConnectInfo,
+}
+
+impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
+    type Response = Response<Paced>;
+    type Error = Infallible;
+    // Boxed, so that an open stream holds no more than its body.
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.addresses.clone());
+        let answer = self.stack.clone().answer(request);
+        Box::pin(async move {
+            let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
+                tracing::error!(cause = panic_text(&*panic), "a layer panicked");
+                refuse(panicked(&*panic))
+            });
+            Ok(response.map(Paced::new))
+        })
+    }
+}

@@ -1,0 +1,57 @@
+//! The name under which a call is found again, in our log and in the caller's.
+
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+
+/// Where a caller may give the id, and where it is echoed.
+pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+const MAX_LEN: usize = 64;
+
+/// The id of a call: 1–64 visible ASCII characters, the caller's or made here. It says nothing about idempotency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(Arc<str>);
+
+impl RequestId {
+    /// The id of the call whose extensions these are, to pass it on to another service.
+    pub fn find(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    /// The text of the id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let given = headers.get(HEADER).and_then(|value| value.to_str().ok());
+        let usable =
+            given.filter(|id| (1..=MAX_LEN).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()));
+        Self(usable.map_or_else(|| format!("{:032x}", fastrand::u128(..)).into(), Into::into))
+    }
+
+    pub(super) fn to_header(&self) -> HeaderValue {
+        // Visible ASCII always is a header value.
+        HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usable_id_is_kept_and_another_replaced() {
+        let of = |value: &[u8]| {
+            let headers = HeaderMap::from_iter([(HEADER, HeaderValue::from_bytes(value).unwrap())]);
+            RequestId::of(&headers).as_str().to_owned()
+        };
+        assert_eq!(of(b"abc-1/2~3"), "abc-1/2~3");
+        assert_eq!(of(&[b'x'; 64]), "x".repeat(64));
+        for replaced in [&b""[..], b"two words", "ä".as_bytes(), &[b'x'; 65]] {
+            assert_eq!(of(replaced).len(), 32);
+        }
+        assert_ne!(of(b""), of(b""));
+    }
+}

@@ -1,0 +1,136 @@
+//! Makes every error that leaves one of ours: with an `ErrorInfo`, with the code that a client expects, without texts of
+//! libraries that say how we are built.
+//!
+//! A status with details was made on purpose and is left alone. One without came from tonic, tonic-web, reflection or
+//! from a mistake of ours.
+
+use http::{HeaderMap, Response};
+use tonic::{Code, Status};
+
+use crate::failure::{Failure, reason};
+
+/// The reason of an error for which the contract has no word: its zero value.
+const UNSPECIFIED: &str = "UNSPECIFIED";
+
+/// How tonic begins the texts of requests that it cannot read. They come with codes that would blame the server.
+const UNREADABLE: [&str; 8] = [
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    "failed to decode Protobuf message",
+    "protocol error: received message with",
+    "Error decompressing",
+    "tonic-web:",
+    "h2 protocol error",
+    "error reading a body from connection",
+];
+
+/// The error that a response's head carries, if it does.
+pub(super) fn of_head<B>(response: &Response<B>) -> Option<Status> {
+    // Status::into_http leaves the original here, whose source the headers have lost.
+    let original = response.extensions().get::<Status>().cloned();
+    original.filter(|status| status.code() != Code::Ok).or_else(|| of_trailers(response.headers()))
+}
+
+/// The error that trailers carry, if they do.
+pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Status> {
+    if trailers.get(Status::GRPC_STATUS).is_none_or(|code| code == "0") {
+        return None;
+    }
+    Status::from_header_map(trailers)
+}
+
+/// Replaces a status without details.
+pub(super) fn normalise(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let metadata = status.metadata().clone();
+    let mut replaced = Status::from(replacement(&status).caused_by(status));
+    *replaced.metadata_mut() = metadata;
+    replaced
+}
+
+fn replacement(status: &Status) -> Failure {
+    let text = status.message();
+    let as_is = |reason| Failure::new(status.code(), reason, text);
+    match status.code() {
+        Code::Internal | Code::Unknown | Code::DataLoss if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
+            Failure::new(Code::InvalidArgument, reason::MALFORMED_REQUEST, "the request cannot be read")
+        }
+        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(),
+        Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(),
+        // An answer of ours that is too large, too.
+        Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange => {
+            Failure::new(Code::Internal, reason::INTERNAL, "internal error")
+        }
+        Code::Cancelled if text == "Timeout expired" => super::deadline::exceeded(),
+        Code::Cancelled => as_is(reason::CANCELLED),
+        Code::DeadlineExceeded => as_is(reason::DEADLINE_EXCEEDED),
+        Code::Unimplemented if text.is_empty() => {
+            Failure::new(Code::Unimplemented, reason::UNIMPLEMENTED, "no such method")
+        }
+        Code::Unimplemented => as_is(reason::UNIMPLEMENTED),
+        Code::InvalidArgument => as_is(reason::INVALID_ARGUMENT),
+        Code::ResourceExhausted => as_is(reason::OVERLOADED),
+        Code::Ok
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unavailable
+        | Code::Unauthenticated => as_is(UNSPECIFIED),
+    }
+}
+
+fn too_large() -> Failure {
+    Failure::new(Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, "the request is larger than the message limit")
+        .quota("request", "bytes of one message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    fn normalised(status: Status) -> (Code, String) {
+        let normalised = normalise(status);
+        (normalised.code(), normalised.get_details_error_info().unwrap().reason)
+    }
+
+    #[test]
+    fn statuses_of_libraries_get_our_codes_and_reasons() {
+        let too_long = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        let encoded = "Error, encoded message length too large: found 9 bytes, the limit is: 4 bytes";
+        for (status, code, reason) in [
+            (Status::out_of_range(too_long), Code::ResourceExhausted, "REQUEST_TOO_LARGE"),
+            (Status::out_of_range(encoded), Code::Internal, "INTERNAL"),
+            (Status::internal("Missing request message."), Code::InvalidArgument, "MALFORMED_REQUEST"),
+            (Status::internal("tonic-web: malformed base64 request"), Code::InvalidArgument, "MALFORMED_REQUEST"),
+            (Status::internal("row 7 is broken"), Code::Internal, "INTERNAL"),
+            (Status::unknown("whatever"), Code::Internal, "INTERNAL"),
+            (Status::cancelled("Timeout expired"), Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+            (Status::unimplemented(""), Code::Unimplemented, "UNIMPLEMENTED"),
+            (Status::not_found("symbol 'x' not found"), Code::NotFound, "UNSPECIFIED"),
+        ] {
+            assert_eq!(normalised(status), (code, reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn texts_of_faults_stay_here_and_are_kept_for_the_log() {
+        let status = normalise(Status::internal("row 7 is broken"));
+        assert_eq!(status.message(), "internal error");
+        assert!(status.source().unwrap().to_string().contains("row 7"));
+    }
+
+    #[test]
+    fn an_error_made_on_purpose_is_left_alone() {
+        let ours = Status::from(Failure::new(Code::OutOfRange, "SOME_REASON", "beyond the end"));
+        let kept = normalise(ours);
+        assert_eq!((kept.code(), kept.message()), (Code::OutOfRange, "beyond the end"));
+    }
+}

@@ -1,0 +1,123 @@
+//! The line that is written for a call that failed.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use tonic::Request;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::{
+    subject::UNARY,
+    support::{eventually, flow, settings, start, unary_of, within},
+};
+
+/// Everything that was logged in this test binary. The lines of a test are those with its request ids.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn listen() -> Self {
+        static LOG: OnceLock<Log> = OnceLock::new();
+        let install = || {
+            let log = Self::default();
+            let lines = tracing_subscriber::fmt().json().with_max_level(tracing::Level::DEBUG);
+            lines.with_writer(log.clone()).init();
+            log
+        };
+        LOG.get_or_init(install).clone()
+    }
+
+    /// The one line about the call with this id. It must have all of these words.
+    async fn line_of(&self, id: &str, words: &[&str]) -> String {
+        let marked = format!("\"request_id\":\"{id}\"");
+        let found = || {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let calls = text.lines().filter(|line| line.contains("rpc.grpc.status_code") && line.contains(&marked));
+            calls.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let lines = eventually(found, |lines| !lines.is_empty()).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for word in words {
+            assert!(lines[0].contains(word), "{word} in {}", lines[0]);
+        }
+        lines.into_iter().next().unwrap()
+    }
+}
+
+/// A request under an id.
+fn named(id: &str, text: &str) -> Request<String> {
+    let mut request = Request::new(text.to_owned());
+    request.metadata_mut().insert("x-request-id", id.parse().unwrap());
+    request
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_failed_call_is_one_line_with_code_reason_cause_and_id() {
+    let log = Log::listen();
+    let server = start(settings()).await;
+    let channel = server.channel().await;
+    for (id, path, text, words) in [
+        ("call-1", UNARY, "library error", &["ERROR", "\"INTERNAL\"", "row 7", "subject.v1.Subject", "Unary"][..]),
+        ("call-2", UNARY, "refuse", &["INFO", "NOT_FOUND", "THING_NOT_FOUND", "duration_ms"]),
+        ("call-3", UNARY, "panic", &["ERROR", "the handler broke on purpose"]),
+        ("call-4", "/no.such.Service/Secret", "", &["INFO", "UNIMPLEMENTED", "unknown"]),
+    ] {
+        unary_of(&channel, path, named(id, text)).await.unwrap_err();
+        let line = log.line_of(id, words).await;
+        assert!(!line.contains("Secret"), "an unknown path is the caller's text: {line}");
+    }
+}
+
+#[tokio::test]
+async fn a_failed_stream_is_one_line_with_the_cause_that_was_noted() {
+    let log = Log::listen();
+    let server = start(settings()).await;
+    let channel = server.channel().await;
+    for (id, text, cause) in [("flow-1", "fail", "row 8 is broken"), ("flow-2", "panic", "the stream broke on purpose")]
+    {
+        let mut stream = flow(&channel, named(id, text)).await.unwrap();
+        while within(stream.message()).await.is_ok_and(|item| item.is_some()) {}
+        log.line_of(id, &["ERROR", "\"INTERNAL\"", cause, "Flow"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_is_noted_for_debugging() {
+    let log = Log::listen();
+    let server = start(settings()).await;
+    let mut stream = flow(&server.channel().await, named("given-up", "quiet")).await.unwrap();
+    within(stream.message()).await.unwrap();
+    drop(stream);
+    log.line_of("given-up", &["DEBUG", "CANCELLED", "Flow"]).await;
+}
+
+#[tokio::test]
+async fn what_users_say_is_not_logged() {
+    let log = Log::listen();
+    let server = start(settings()).await;
+    let said = "meet me at noon";
+    unary_of(&server.channel().await, UNARY, named("said", said)).await.unwrap();
+    log.line_of("said", &["DEBUG", "OK"]).await;
+    let everything = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
+    assert!(!everything.contains(said));
+}

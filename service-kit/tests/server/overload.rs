@@ -1,0 +1,168 @@
+//! Peers that want too much at a time.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use service_kit::server::Settings;
+use tonic::{Code, Request};
+use tonic_types::StatusExt;
+
+use crate::{
+    raw::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, WINDOW_UPDATE},
+    subject::{FLOW, UNARY},
+    support::{await_a_place, eventually, flow, reason, settings, start, unary, within},
+};
+
+#[tokio::test]
+async fn a_connection_too_many_is_closed_at_once_and_a_free_place_is_given_again() {
+    let server = start(Settings { max_connections: 2, ..settings() }).await;
+    let (first, _second) = (Peer::greet(server.tcp().await, &[]).await, Peer::greet(server.tcp().await, &[]).await);
+    let mut kept = first;
+    assert!(kept.next().await.is_some());
+    raw::closed_after_saying(server.tcp().await, b"").await;
+    drop(kept);
+    await_a_place(&server).await;
+}
+
+#[tokio::test]
+async fn an_address_has_its_own_cap() {
+    let server = start(Settings { max_connections_per_ip: Some(1), ..settings() }).await;
+    let mut first = Peer::greet(server.tcp().await, &[]).await;
+    assert!(first.next().await.is_some());
+    raw::closed_after_saying(server.tcp().await, b"").await;
+}
+
+#[tokio::test]
+async fn rapid_resets_end_in_goaway() {
+    let server = start(settings()).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let storm: Vec<u8> = (0..2_000_u32)
+        .flat_map(|n| {
+            let stream = 2 * n + 1;
+            let open = raw::encode(HEADERS, END_HEADERS, stream, &raw::request_headers(UNARY, &[]));
+            open.into_iter().chain(raw::encode(RST_STREAM, 0, stream, &8_u32.to_be_bytes()))
+        })
+        .collect();
+    // The server may close before it has read everything.
+    let _ = peer.send_bytes(&storm).await;
+    let frames = peer.read_to_end().await;
+    // Closed with bytes unread, the connection may lose the goodbye.
+    assert!(frames.len() < 100 && frames.last().is_none_or(|frame| frame.kind == GOAWAY), "{frames:?}");
+    eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn resets_that_the_peer_provokes_are_capped() {
+    let server = start(Settings { max_local_error_resets: 20, ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let storm: Vec<u8> = (0..100_u32)
+        .flat_map(|n| {
+            let stream = 2 * n + 1;
+            let open = raw::encode(HEADERS, END_HEADERS, stream, &raw::request_headers(UNARY, &[]));
+            // A window beyond 2^31 - 1 is an error of the stream, which the server must reset.
+            open.into_iter().chain(raw::encode(WINDOW_UPDATE, 0, stream, &0x7fff_ffff_u32.to_be_bytes()))
+        })
+        .collect();
+    let _ = peer.send_bytes(&storm).await;
+    let frames = peer.read_to_end().await;
+    let resets = frames.iter().filter(|frame| frame.kind == RST_STREAM).count();
+    assert!(resets <= 21, "{resets} resets");
+    // Closed with bytes unread, the connection may lose the goodbye.
+    let enhance_your_calm = 11;
+    let goodbye = frames.iter().find(|frame| frame.kind == GOAWAY);
+    assert!(goodbye.is_none_or(|frame| frame.payload[7] == enhance_your_calm), "{goodbye:?}");
+    eprintln!("{resets} resets, then {goodbye:?}");
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn an_oversized_header_list_reaches_no_handler() {
+    let server = start(settings()).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let long = "v".repeat(15_000);
+    let block = raw::request_headers(UNARY, &[("x-a", &long), ("x-b", &long)]);
+    let (first, rest) = block.split_at(16_000);
+    peer.send(HEADERS, END_STREAM, 1, first).await.unwrap();
+    let continuation = 9;
+    peer.send(continuation, END_HEADERS, 1, rest).await.unwrap();
+    // With 431, a reset or a goodbye, as h2 likes, but never with an answer.
+    let answered = loop {
+        match peer.next().await {
+            Some(frame) if frame.kind == DATA => break true,
+            Some(frame) if frame.kind == GOAWAY || frame.flags & END_STREAM != 0 && frame.stream == 1 => break false,
+            Some(_) => {}
+            None => break false,
+        }
+    };
+    assert!(!answered);
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn an_oversized_message_is_refused_before_it_is_read() {
+    let server = start(settings()).await;
+    let refusal = within(unary(&server.channel().await, "x".repeat(1024 * 1024 + 1))).await.unwrap_err();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned()));
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn calls_beyond_the_limit_are_refused_with_advice_and_streams_and_health_are_not_counted() {
+    let server = start(Settings { max_unary_calls: 1, ..settings() }).await;
+    let channel = server.channel().await;
+    let hanging = tokio::spawn({
+        let channel = channel.clone();
+        async move { unary(&channel, "hang").await }
+    });
+    eventually(|| server.subject.hanging.load(SeqCst), |hanging| *hanging == 1).await;
+
+    let refusal = within(unary(&channel, "hello")).await.unwrap_err();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    assert!(refusal.get_details_retry_info().is_some());
+    let mut stream = flow(&channel, Request::new("quiet".to_owned())).await.unwrap();
+    assert_eq!(within(stream.message()).await.unwrap().as_deref(), Some("first"));
+    crate::life::check(&channel, "liveness").await.unwrap();
+
+    // The caller gives up: its handler ends, its place is free.
+    hanging.abort();
+    eventually(|| server.subject.hanging.load(SeqCst), |hanging| *hanging == 0).await;
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn the_streams_of_a_connection_are_capped_in_its_settings() {
+    let server = start(settings()).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let greeting = peer.next_of(raw::SETTINGS).await.unwrap();
+    let values: Vec<(u16, u32)> = greeting
+        .payload
+        .chunks(6)
+        .map(|pair| (u16::from_be_bytes([pair[0], pair[1]]), u32::from_be_bytes([pair[2], pair[3], pair[4], pair[5]])))
+        .collect();
+    let (max_concurrent_streams, max_header_list_size) = (3, 6);
+    assert!(values.contains(&(max_concurrent_streams, 1_024)), "{values:?}");
+    assert!(values.contains(&(max_header_list_size, 16 * 1024)), "{values:?}");
+}
+
+#[tokio::test]
+async fn many_unread_small_frames_of_a_proper_peer_do_not_end_its_connection() {
+    let server = start(Settings { default_deadline: Duration::from_mins(1), ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    peer.call(1, FLOW, "quiet").await.unwrap();
+    // A request whose message is announced but comes in 4,000 pieces of 32 bytes.
+    peer.send(HEADERS, END_HEADERS, 3, &raw::request_headers(UNARY, &[])).await.unwrap();
+    let text = "y".repeat(4_000 * 32);
+    let message = raw::message(&text);
+    for piece in message.chunks(32) {
+        peer.send(DATA, 0, 3, piece).await.unwrap();
+    }
+    peer.send(DATA, END_STREAM, 3, &[]).await.unwrap();
+    let answered = loop {
+        let frame = peer.next().await.expect("the connection lives");
+        assert_ne!(frame.kind, GOAWAY);
+        if frame.kind == DATA && frame.stream == 3 {
+            break frame;
+        }
+    };
+    assert!(!answered.payload.is_empty());
+}

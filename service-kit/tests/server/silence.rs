@@ -1,0 +1,108 @@
+//! Peers that say nothing, or take nothing.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use service_kit::server::Settings;
+use tonic::Request;
+
+use crate::{
+    raw::{self, DATA, Peer, RST_STREAM, WINDOW_UPDATE},
+    subject::{FLOW, UNARY},
+    support::{await_a_place, eventually, flow, settings, start, within},
+};
+
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+fn impatient() -> Settings {
+    Settings { handshake_timeout: Duration::from_millis(500), stall_timeout: Duration::from_millis(300), ..settings() }
+}
+
+#[tokio::test]
+async fn a_peer_that_never_speaks_is_closed() {
+    let server = start(impatient()).await;
+    raw::closed_after_saying(server.tcp().await, b"").await;
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_within_the_preface_is_closed() {
+    let server = start(impatient()).await;
+    raw::closed_after_saying(server.tcp().await, &raw::PREFACE[..10]).await;
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_within_an_http1_head_is_closed() {
+    let server = start(impatient()).await;
+    raw::closed_after_saying(server.tcp().await, b"POST /").await;
+    raw::closed_after_saying(server.tcp().await, b"POST /subject.v1.Subject/Unary HTTP/1.1\r\nHost: loc").await;
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_in_time_stays() {
+    let server = start(impatient()).await;
+    let channel = server.channel().await;
+    let mut ticks = flow(&channel, Request::new("tick".to_owned())).await.unwrap();
+    // Far longer than handshake and stall may take: this peer does both.
+    for _ in 0..40 {
+        within(ticks.message()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_is_cut_and_its_neighbours_go_on() {
+    let server = start(impatient()).await;
+    // Nobody gives window for anything beyond the first 1,000 bytes of each stream.
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
+    peer.call(1, FLOW, "flood").await.unwrap();
+    let cut = peer.next_of(RST_STREAM).await.expect("cut, not closed");
+    assert_eq!(cut.stream, 1);
+
+    // What was held for it: the send buffer, a chunk of tonic's and a frame of ours.
+    let made = server.subject.made.load(SeqCst) * 8 * 1024;
+    assert!(made <= 64 * 1024 + 64 * 1024, "{made} bytes made for a reader that takes nothing");
+    eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
+
+    // The connection is as good as before.
+    peer.call(3, UNARY, "hello").await.unwrap();
+    let answer = peer.next_of(DATA).await.unwrap();
+    assert_eq!((answer.stream, &answer.payload), (3, &raw::message("you said hello")));
+}
+
+#[tokio::test]
+async fn a_large_unary_answer_that_nobody_reads_is_cut() {
+    let server = start(impatient()).await;
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
+    peer.call(1, UNARY, "large").await.unwrap();
+    assert_eq!(peer.next_of(RST_STREAM).await.expect("cut, not closed").stream, 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_read_slowly_is_not_cut() {
+    let server = start(Settings { stall_timeout: Duration::from_secs(1), ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 16_384)]).await;
+    peer.call(1, FLOW, "flood").await.unwrap();
+    // Longer than the stall timeout, in steps well below it.
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        peer.send(WINDOW_UPDATE, 0, 0, &16_384_u32.to_be_bytes()).await.unwrap();
+        peer.send(WINDOW_UPDATE, 0, 1, &16_384_u32.to_be_bytes()).await.unwrap();
+        assert!(peer.next_of(DATA).await.is_some());
+    }
+    assert_eq!(server.subject.hanging.load(SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_connection_whose_socket_takes_nothing_is_dropped() {
+    let server = start(Settings { max_connections: 1, ..impatient() }).await;
+    // Window for everything, but the socket is never read: the kernel's buffers fill up.
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await;
+    peer.send(WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes()).await.unwrap();
+    peer.call(1, FLOW, "flood").await.unwrap();
+    eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 1).await;
+    eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
+    // Its place, the only one, is free again although it has neither read nor closed.
+    await_a_place(&server).await;
+    assert!(!peer.read_to_end().await.is_empty());
+}
