@@ -87,6 +87,11 @@ impl Problems {
             self.add(format!("{name} is required, such as postgres://user:password@host:5432/database"));
             return None;
         };
+        let scheme = url.expose().split("://").next().unwrap_or_default();
+        if !["postgres", "postgresql"].contains(&scheme) {
+            self.add(format!("{name} does not begin with postgres://"));
+            return None;
+        }
         url.expose()
             .parse()
             .map_err(|error| self.add(format!("{name} is not a PostgreSQL connection string: {error}")))

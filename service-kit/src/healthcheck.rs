@@ -60,8 +60,8 @@ async fn check(address: SocketAddr) -> Result<ServingStatus, Status> {
     Ok(response.into_inner().status())
 }
 
-/// Who listens everywhere is asked on loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+/// The address for a client on this machine: one that listens everywhere is reached by loopback.
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

@@ -46,7 +46,18 @@ pub enum Error {
 impl Error {
     /// True when the call may have taken effect although it failed.
     pub fn outcome_is_unknown(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Timeout { .. })
+        match self {
+            // No connection was to be had: nothing was sent.
+            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            // The server says itself that it did not do it, unless it is ending the session: that may come after the
+            // commit, in place of its answer.
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                let state = error.code().unwrap_or_default();
+                state.starts_with("08") || matches!(&*state, "57P01" | "57P02" | "57P05")
+            }
+            Self::Unavailable(_) | Self::Timeout { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -65,8 +65,9 @@ pub enum MigrateError {
 /// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
 pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     let mut connection = settings.open().await?;
-    // A migration may take longer than a request may.
-    raw(&mut connection, "SET statement_timeout = 0; SET lock_timeout = 0".to_owned()).await?;
+    // A migration may take longer than a request may; that a table is there already is no news.
+    let session = "SET statement_timeout = 0; SET lock_timeout = 0; SET client_min_messages = warning";
+    raw(&mut connection, session.to_owned()).await?;
     lock(&mut connection, schema).await?;
     let outcome = apply(&mut connection, schema).await;
     // The session's end releases the lock, whatever happened before.

@@ -18,8 +18,8 @@ use sqlx::{
 /// A connection that has been idle for longer is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 
-/// How to reach a database, and the bounds of using it.
-#[derive(Debug, Clone)]
+/// How to reach a database, and the bounds of using it. Its `Debug` names the database, never the password.
+#[derive(Clone)]
 pub struct Settings {
     /// Where it is and who we are there.
     pub connect: PgConnectOptions,
@@ -29,6 +29,17 @@ pub struct Settings {
     pub connections: u32,
     /// The longest one call may take, waiting for a connection included.
     pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { connect, application_name, connections, timeout } = self;
+        let database = format_args!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("?"))
+            .to_string();
+        let mut shown = formatter.debug_struct("Settings");
+        shown.field("database", &database).field("application_name", application_name);
+        shown.field("connections", connections).field("timeout", timeout).finish()
+    }
 }
 
 /// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a connection whose call timed out is

@@ -1,0 +1,64 @@
+//! The table of contents: what `parlance.user.v1.UserService` answers, each in the file named after it.
+
+use parlance::user::v1::{
+    BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, DeactivateUserRequest, DeleteUserRequest,
+    GetUserRequest, ListUsersRequest, ListUsersResponse, ReactivateUserRequest, UpdateUserRequest, User,
+    user_service_server::UserService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    batch_get_users, create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
+};
+use crate::storage::{Lookups, Store};
+
+/// What every RPC works with. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(super) store: Store,
+    pub(super) lookups: Lookups,
+}
+
+impl Service {
+    pub(crate) fn new(store: Store, lookups: Lookups) -> Self {
+        Self { store, lookups }
+    }
+}
+
+#[async_trait]
+impl UserService for Service {
+    async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
+        Ok(create_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<User>, Status> {
+        Ok(get_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn batch_get_users(
+        &self,
+        request: Request<BatchGetUsersRequest>,
+    ) -> Result<Response<BatchGetUsersResponse>, Status> {
+        Ok(batch_get_users::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn list_users(&self, request: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        Ok(list_users::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn update_user(&self, request: Request<UpdateUserRequest>) -> Result<Response<User>, Status> {
+        Ok(update_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn deactivate_user(&self, request: Request<DeactivateUserRequest>) -> Result<Response<User>, Status> {
+        Ok(deactivate_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn reactivate_user(&self, request: Request<ReactivateUserRequest>) -> Result<Response<User>, Status> {
+        Ok(reactivate_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<User>, Status> {
+        Ok(delete_user::answer(self, request).await.map(Response::new)?)
+    }
+}
