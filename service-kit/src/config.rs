@@ -182,6 +182,17 @@ pub struct SharedConfig {
 }
 
 impl SharedArgs {
+    /// Refuses to listen where strangers may reach a service that trusts every caller. `name` is the setting of the address.
+    pub fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
+        if !address.ip().is_loopback() && !self.insecure_allow_unauthenticated {
+            problems.add(format!(
+                "{name}: {address} is reachable from other machines, and without authentication every caller is trusted \
+                 with the user ids it gives; listen on 127.0.0.1, or say --insecure-allow-unauthenticated if something \
+                 in front keeps strangers out"
+            ));
+        }
+    }
+
     /// Turns text into values and notes every problem; `None` if there was one.
     pub fn parse(&self, problems: &mut Problems) -> Option<SharedConfig> {
         let cors_allow_origin = self
@@ -221,18 +232,5 @@ impl SharedArgs {
             database_connections: database_connections?,
             database_timeout: database_timeout?,
         })
-    }
-}
-
-impl SharedConfig {
-    /// Refuses to listen where strangers may reach a service that trusts every caller.
-    pub fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
-        if !address.ip().is_loopback() && !self.insecure_allow_unauthenticated {
-            problems.add(format!(
-                "{name}: {address} is reachable from other machines, and without authentication every caller is trusted \
-                 with the user ids it gives; listen on 127.0.0.1, or say --insecure-allow-unauthenticated if something \
-                 in front keeps strangers out"
-            ));
-        }
     }
 }

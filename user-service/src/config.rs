@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use service_kit::{
     config::{Problems, Secret, SharedArgs, SharedConfig},
-    database,
+    database::{self, PgConnectOptions},
 };
 
 /// Flags and environment variables, as text.
@@ -49,20 +49,25 @@ impl Config {
         let listen = problems.parse("--listen", &args.listen);
         let connect = problems.database_url("--database-url", args.database_url.as_ref());
         let shared = args.shared.parse(&mut problems);
-        if let (Some(listen), Some(shared)) = (listen, &shared) {
-            shared.check_listen("--listen", listen, &mut problems);
+        if let Some(listen) = listen {
+            args.shared.check_listen("--listen", listen, &mut problems);
         }
         let (Some(listen), Some(connect), Some(shared)) = (listen, connect, shared) else {
             return Err(problems);
         };
         problems.into_result()?;
+        Ok(Self::new(listen, connect, shared))
+    }
+
+    /// Puts values together, for whoever has them already.
+    pub fn new(listen: SocketAddr, connect: PgConnectOptions, shared: SharedConfig) -> Self {
         let database = database::Settings {
             connect,
             application_name: Self::APPLICATION_NAME,
             connections: shared.database_connections,
             timeout: shared.database_timeout,
         };
-        Ok(Self { listen, database, shared })
+        Self { listen, database, shared }
     }
 }
 

@@ -8,10 +8,11 @@ use std::{future::Future, time::Duration};
 
 pub use error::Error;
 pub use migrate::{MigrateError, Schema, migrate};
+pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
+    postgres::{PgArguments, PgPoolOptions, PgRow},
     query::{Query, QueryAs},
 };
 
@@ -34,8 +35,9 @@ pub struct Settings {
 impl std::fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { connect, application_name, connections, timeout } = self;
-        let database = format_args!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("?"))
-            .to_string();
+        let database =
+            format_args!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("?"))
+                .to_string();
         let mut shown = formatter.debug_struct("Settings");
         shown.field("database", &database).field("application_name", application_name);
         shown.field("connections", connections).field("timeout", timeout).finish()

@@ -1,0 +1,86 @@
+//! Hashes that outlive a process: what a repeated `request_id` is compared with, and the id of a DIRECT conversation.
+//!
+//! Both are stored or part of ids, so what goes into them never changes.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use sha2::{Digest, Sha256};
+
+use super::{conversation::Kind, message::Attributes};
+
+/// The content of a request, as far as a repeat must agree with it.
+pub(crate) type RequestHash = [u8; 16];
+
+/// Of a message: text, attributes, reply.
+pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence: i64) -> RequestHash {
+    let mut hasher = Hasher::new("message");
+    hasher.part(text.as_bytes()).part(&reply_to_sequence.to_be_bytes());
+    for (key, value) in attributes {
+        hasher.part(key.as_bytes()).part(value.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// Of a conversation: the id the caller gave, kind, title, members (sorted, each once, without the creator).
+pub(crate) fn of_conversation(given_id: &str, kind: Kind, title: &str, sorted_members: &[&str]) -> RequestHash {
+    let mut hasher = Hasher::new("conversation");
+    hasher.part(given_id.as_bytes()).part(&[kind as u8]).part(title.as_bytes());
+    for member in sorted_members {
+        hasher.part(member.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// The id of the one DIRECT conversation of two users, whoever begins it: 45 characters, beginning with `~d`.
+pub(crate) fn direct_conversation_id(one: &str, other: &str) -> String {
+    let (first, second) = if one <= other { (one, other) } else { (other, one) };
+    let mut hasher = Hasher::new("direct");
+    hasher.part(first.as_bytes()).part(second.as_bytes());
+    format!("~d{}", URL_SAFE_NO_PAD.encode(hasher.0.finalize()))
+}
+
+struct Hasher(Sha256);
+
+impl Hasher {
+    fn new(domain: &str) -> Self {
+        let mut hasher = Self(Sha256::new());
+        hasher.part(domain.as_bytes());
+        hasher
+    }
+
+    /// Lengths first, so that no two lists of parts look the same.
+    fn part(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+        self
+    }
+
+    fn finish(self) -> RequestHash {
+        let mut hash = RequestHash::default();
+        hash.copy_from_slice(&self.0.finalize()[..16]);
+        hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_hashes_never_change() {
+        let attributes = Attributes::from([("k".to_owned(), "v".to_owned())]);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        assert_eq!(hex(&of_message("hi", &attributes, 7)), "62c4fc9765f07db3c1aa68d82cae5c87");
+        assert_eq!(direct_conversation_id("bob", "alice"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
+        assert_eq!(direct_conversation_id("alice", "bob"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        let none = Attributes::new();
+        let one = Attributes::from([("ab".to_owned(), "c".to_owned())]);
+        let other = Attributes::from([("a".to_owned(), "bc".to_owned())]);
+        assert_ne!(of_message("t", &one, 0), of_message("t", &other, 0));
+        assert_ne!(of_message("t", &none, 1), of_message("t", &none, 0));
+        assert_ne!(direct_conversation_id("ab", "c"), direct_conversation_id("a", "bc"));
+    }
+}

@@ -1,0 +1,95 @@
+//! Items of streams as bytes: entries of a log are encoded once and shared by everyone who follows, so a stream's codec
+//! passes bytes through instead of encoding a message for each subscriber.
+//!
+//! `event` is field 1 of every stream's response, so one encoding serves them all.
+
+use std::{marker::PhantomData, time::Duration};
+
+use bytes::{BufMut, Bytes};
+use parlance::message::v1::{
+    CaughtUp, Draining, Heartbeat, StreamMessagesResponse, Truncated, stream_messages_response::Item,
+};
+use prost::Message;
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, EncodeBuf, Encoder},
+};
+use tonic_prost::ProstDecoder;
+
+use super::convert::event_to_proto;
+use crate::domain::event::Event;
+
+/// Each stream's own buffer at first; it grows when there is much to say.
+const BUFFER_BYTES: usize = 512;
+
+/// What is ready is gathered into one frame of the connection up to this size, since receivers suffer from many tiny ones.
+const YIELD_BYTES: usize = 16 * 1024;
+
+/// An entry of the log.
+pub(crate) fn event(event: &Event) -> Bytes {
+    encode(Item::Event(event_to_proto(event)))
+}
+
+pub(super) fn caught_up(conversation_id: &str, sequence: i64) -> Bytes {
+    encode(Item::CaughtUp(CaughtUp { conversation_id: conversation_id.to_owned(), sequence }))
+}
+
+pub(super) fn heartbeat() -> Bytes {
+    encode(Item::Heartbeat(Heartbeat {}))
+}
+
+pub(super) fn draining(retry_delay: Duration) -> Bytes {
+    let retry_delay = prost_types::Duration::try_from(retry_delay).ok();
+    encode(Item::Draining(Draining { retry_delay }))
+}
+
+pub(super) fn truncated(conversation_id: &str, oldest_sequence: i64) -> Bytes {
+    encode(Item::Truncated(Truncated { conversation_id: conversation_id.to_owned(), oldest_sequence }))
+}
+
+fn encode(item: Item) -> Bytes {
+    StreamMessagesResponse { item: Some(item) }.encode_to_vec().into()
+}
+
+/// Takes requests as messages, gives items as bytes.
+#[derive(Debug)]
+pub(super) struct FrameCodec<Request>(PhantomData<fn() -> Request>);
+
+impl<Request> Default for FrameCodec<Request> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<Request: Message + Default + Send + 'static> Codec for FrameCodec<Request> {
+    type Encode = Bytes;
+    type Decode = Request;
+    type Encoder = FrameEncoder;
+    type Decoder = ProstDecoder<Request>;
+
+    fn encoder(&mut self) -> FrameEncoder {
+        FrameEncoder
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstDecoder::new(BufferSettings::new(BUFFER_BYTES, YIELD_BYTES))
+    }
+}
+
+/// Puts items on the wire as they are.
+#[derive(Debug)]
+pub(super) struct FrameEncoder;
+
+impl Encoder for FrameEncoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
+    }
+}

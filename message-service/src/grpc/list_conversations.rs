@@ -1,0 +1,73 @@
+//! `ListConversations`: the actor's inbox, newest activity first, with unread counts and a preview.
+
+use parlance::message::v1::{self, list_conversations_response::Item};
+use service_kit::failure::{Failure, Violations};
+use time::OffsetDateTime;
+use tonic::Request;
+
+use super::{authorise, convert, decode, service::Context};
+use crate::{domain::conversation::Id, storage::conversations::InboxItem};
+
+pub(super) async fn answer(
+    context: &Context,
+    request: Request<v1::ListConversationsRequest>,
+) -> Result<v1::ListConversationsResponse, Failure> {
+    let (actor_id, page_size) = decode(request.get_ref())?;
+    authorise::actor(context, request.extensions(), &actor_id).await?;
+
+    let (tokens, bound) = (context.page_tokens()?, ["ListConversations", &*actor_id]);
+    let last_key = tokens.open(&bound, &request.get_ref().page_token)?;
+    let after = last_key.as_deref().map(read_key).transpose()?;
+
+    let page = context.store.list_inbox(&actor_id, after, page_size).await?;
+    let next = page.items.last().filter(|_| page.has_more);
+    let next_page_token =
+        next.map(|item| tokens.seal(&bound, &key(item.active_at, &item.conversation.conversation_id)));
+    Ok(v1::ListConversationsResponse {
+        items: page.items.into_iter().map(item_to_proto).collect(),
+        next_page_token: next_page_token.unwrap_or_default(),
+    })
+}
+
+fn decode(request: &v1::ListConversationsRequest) -> Result<(Id, i64), Failure> {
+    let mut violations = Violations::default();
+    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
+    let page_size = decode::page_size(&mut violations, request.page_size);
+    violations.into_result().map(|()| (actor_id, page_size))
+}
+
+fn item_to_proto(item: InboxItem) -> Item {
+    Item {
+        conversation: Some(convert::conversation_to_proto(&item.conversation)),
+        membership: Some(convert::member_to_proto(&item.membership)),
+        last_message: item.last_message.map(convert::message_to_proto),
+    }
+}
+
+/// Microseconds are what the database keeps of a time.
+fn key(active_at: OffsetDateTime, conversation_id: &str) -> Vec<u8> {
+    let micros = (active_at.unix_timestamp_nanos() / 1_000) as i64;
+    [&micros.to_be_bytes(), conversation_id.as_bytes()].concat()
+}
+
+fn read_key(key: &[u8]) -> Result<(OffsetDateTime, &str), Failure> {
+    let parts = key.split_first_chunk().and_then(|(micros, conversation_id)| {
+        let nanos = i128::from(i64::from_be_bytes(*micros)) * 1_000;
+        let active_at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
+        Some((active_at, std::str::from_utf8(conversation_id).ok()?))
+    });
+    // Sealed by this service, so it was made by `key`.
+    parts.ok_or_else(|| Failure::internal("a page token of ours holds no key of the inbox"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_as_it_was_made() {
+        let active_at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_795_000_000_123_456);
+        assert_eq!(read_key(&key(active_at, "general")).unwrap(), (active_at, "general"));
+        assert!(read_key(b"short").is_err());
+    }
+}

@@ -1,0 +1,34 @@
+//! `MarkRead`: moves the actor's read mark up, never back, and never beyond the head.
+
+use parlance::message::v1;
+use service_kit::failure::{Failure, Violations};
+use tonic::Request;
+
+use super::{access, authorise, convert, decode, service::Context};
+use crate::domain::conversation::Id;
+
+struct Asked {
+    conversation_id: Id,
+    actor_id: Id,
+    sequence: i64,
+}
+
+pub(super) async fn answer(context: &Context, request: Request<v1::MarkReadRequest>) -> Result<v1::Member, Failure> {
+    let Asked { conversation_id, actor_id, sequence } = decode(request.get_ref())?;
+    authorise::actor(context, request.extensions(), &actor_id).await?;
+
+    let member = match context.store.mark_read(&conversation_id, &actor_id, sequence).await? {
+        Some(member) => member,
+        // Says why not. Who has joined in between has read everything up to the join.
+        None => access::member(context, &conversation_id, &actor_id).await?.1,
+    };
+    Ok(convert::member_to_proto(&member))
+}
+
+fn decode(request: &v1::MarkReadRequest) -> Result<Asked, Failure> {
+    let mut violations = Violations::default();
+    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
+    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
+    let sequence = decode::position(&mut violations, "sequence", request.sequence);
+    violations.into_result().map(|()| Asked { conversation_id, actor_id, sequence })
+}

@@ -1,0 +1,51 @@
+//! The contract as this service answers it: one file per RPC, named after it, reading decode → authorise → rule → store
+//! → encode. The only room that knows the wire types; layers around the calls are service-kit's.
+
+mod access;
+mod add_members;
+mod authorise;
+mod change;
+mod convert;
+mod create_conversation;
+mod decode;
+mod delete_message;
+mod edit_message;
+pub(crate) mod frames;
+mod get_conversation;
+mod get_message;
+mod list_conversations;
+mod list_events;
+mod list_members;
+mod list_messages;
+mod mark_read;
+mod remove_member;
+mod send_message;
+mod service;
+mod status;
+mod stream_messages;
+mod streams;
+mod update_conversation;
+mod update_member;
+
+use parlance::message::v1::{
+    conversation_service_server::ConversationServiceServer, message_service_server::MessageServiceServer,
+};
+use service_kit::server::MAX_REQUEST_BYTES;
+use tonic::{server::NamedService, service::Routes};
+
+pub(crate) use self::service::Context;
+use self::streams::WithStreams;
+
+/// The full names of the services of this room, for health and reflection.
+pub(crate) const SERVICE_NAMES: [&str; 2] =
+    [<ConversationServiceServer<Context> as NamedService>::NAME, <MessageServiceServer<Context> as NamedService>::NAME];
+
+/// Adds both services to the routes, each with the limit on what it decodes. Streams stand in front of the generated
+/// server.
+pub(crate) fn add_to(routes: Routes, context: &Context) -> Routes {
+    let conversations = ConversationServiceServer::new(context.clone());
+    let messages = MessageServiceServer::new(context.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
+    routes
+        .add_service(conversations.max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(WithStreams::new(messages, context.clone()))
+}

@@ -1,0 +1,229 @@
+//! The one table from what went wrong to what the caller is told: code, reason, metadata, details. No catch-all arm: a
+//! new refusal or error does not compile until somebody chose its row. Reasons are explained in the proto.
+
+use std::{sync::Arc, time::Duration};
+
+use parlance::error::v1::ErrorReason as Reason;
+use service_kit::failure::Failure;
+use tonic::Code;
+
+use crate::{
+    directory::DirectoryError,
+    domain::{conversation::Id, refusal::Refusal},
+    log::writer::WriteError,
+    storage::{self, append::Outcome},
+};
+
+/// Kinds of resources, in `google.rpc.ResourceInfo`.
+const USER: &str = "parlance.user.v1.User";
+const CONVERSATION: &str = "parlance.message.v1.Conversation";
+const MEMBER: &str = "parlance.message.v1.Member";
+const MESSAGE: &str = "parlance.message.v1.Message";
+
+/// What waits is written in less.
+const OVERLOAD_DELAY: Duration = Duration::from_millis(500);
+/// A database or a service that went away is back in seconds.
+const OUTAGE_DELAY: Duration = Duration::from_secs(1);
+/// Those who were faster are done in less.
+const CONFLICT_DELAY: Duration = Duration::from_millis(100);
+
+/// The reason as it is sent: without the enum's prefix.
+pub(super) fn reason(reason: Reason) -> &'static str {
+    let name = reason.as_str_name();
+    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
+}
+
+/// What a call is told that comes before the schema is known to be ours.
+pub(super) fn not_ready() -> Failure {
+    Failure::new(Code::Unavailable, reason(Reason::DatabaseUnavailable), "the service is not ready")
+        .retry_after(OUTAGE_DELAY)
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        let no = |code, why| Self::new(code, reason(why), text);
+        match refusal {
+            Refusal::UserNotFound { user_ids } => {
+                let ids = user_ids.join(",");
+                no(Code::NotFound, Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
+            }
+            Refusal::UserDeactivated { user_ids } => {
+                let ids = user_ids.join(",");
+                no(Code::FailedPrecondition, Reason::UserDeactivated)
+                    .with("user_ids", &*ids)
+                    .precondition(ids, "the user must be active; reactivate it first")
+            }
+            Refusal::UserDeleted { user_ids } => {
+                let ids = user_ids.join(",");
+                no(Code::FailedPrecondition, Reason::UserDeleted)
+                    .with("user_ids", &*ids)
+                    .precondition(ids, "the user must not be deleted, and deletion is final")
+            }
+            Refusal::ConversationNotFound { conversation_id } => no(Code::NotFound, Reason::ConversationNotFound)
+                .with("conversation_id", &*conversation_id)
+                .resource(CONVERSATION, &*conversation_id),
+            Refusal::ConversationIdTaken { conversation_id } => no(Code::AlreadyExists, Reason::ConversationIdTaken)
+                .with("conversation_id", &*conversation_id)
+                .resource(CONVERSATION, &*conversation_id),
+            Refusal::ConversationIsDirect { conversation_id } => {
+                no(Code::FailedPrecondition, Reason::ConversationIsDirect)
+                    .with("conversation_id", &*conversation_id)
+                    .precondition(&*conversation_id, "the conversation must not be direct, and its kind never changes")
+            }
+            Refusal::NotAMember { conversation_id, user_id } => no(Code::PermissionDenied, Reason::NotAMember)
+                .with("conversation_id", &*conversation_id)
+                .with("user_id", &*user_id),
+            Refusal::MemberNotFound { conversation_id, user_id } => no(Code::NotFound, Reason::MemberNotFound)
+                .with("conversation_id", &*conversation_id)
+                .with("user_id", &*user_id)
+                .resource(MEMBER, format!("{conversation_id}/{user_id}")),
+            Refusal::RoleInsufficient { conversation_id, user_id } => {
+                no(Code::PermissionDenied, Reason::RoleInsufficient)
+                    .with("conversation_id", &*conversation_id)
+                    .with("user_id", &*user_id)
+            }
+            Refusal::LastOwner { conversation_id, user_id } => no(Code::FailedPrecondition, Reason::LastOwner)
+                .with("conversation_id", &*conversation_id)
+                .with("user_id", &*user_id)
+                .precondition(&*conversation_id, "the conversation must have another owner first"),
+            Refusal::SequenceAhead { conversation_id, last_sequence, .. } => {
+                no(Code::FailedPrecondition, Reason::SequenceAhead)
+                    .with("conversation_id", &*conversation_id)
+                    .with("last_sequence", last_sequence.to_string())
+                    .precondition(&*conversation_id, "the sequence must not be beyond the head of the log")
+            }
+            Refusal::MessageNotFound { conversation_id, sequence } => no(Code::NotFound, Reason::MessageNotFound)
+                .with("conversation_id", &*conversation_id)
+                .with("sequence", sequence.to_string())
+                .resource(MESSAGE, format!("{conversation_id}/{sequence}")),
+            Refusal::MessageDeleted { conversation_id, sequence } => {
+                no(Code::FailedPrecondition, Reason::MessageDeleted)
+                    .with("conversation_id", &*conversation_id)
+                    .with("sequence", sequence.to_string())
+                    .precondition(
+                        format!("{conversation_id}/{sequence}"),
+                        "the message must not be deleted, and deletion is final",
+                    )
+            }
+            Refusal::NotTheSender { conversation_id, sequence } => no(Code::PermissionDenied, Reason::NotTheSender)
+                .with("conversation_id", &*conversation_id)
+                .with("sequence", sequence.to_string()),
+            Refusal::RequestIdReused { request_id } => {
+                no(Code::InvalidArgument, Reason::RequestIdReused).with("request_id", request_id)
+            }
+            Refusal::EtagMismatch => no(Code::Aborted, Reason::EtagMismatch),
+            Refusal::ConversationBusy { conversation_id } => no(Code::Unavailable, Reason::ConversationBusy)
+                .with("conversation_id", &*conversation_id)
+                .retry_after(OUTAGE_DELAY),
+            Refusal::QueueFull => no(Code::ResourceExhausted, Reason::Overloaded)
+                .quota("writes", "bytes of writes waiting at a time")
+                .retry_after(OVERLOAD_DELAY),
+            Refusal::Draining => no(Code::Unavailable, Reason::Draining).retry_after(CONFLICT_DELAY),
+        }
+    }
+}
+
+impl From<DirectoryError> for Failure {
+    fn from(error: DirectoryError) -> Self {
+        match error {
+            DirectoryError::Refused(refusal) => refusal.into(),
+            DirectoryError::Unavailable(cause) => {
+                let text = "the user cannot be checked: user-service gives no answer";
+                Self::new(Code::Unavailable, reason(Reason::UserServiceUnavailable), text)
+                    .retry_after(OUTAGE_DELAY)
+                    .caused_by(cause)
+            }
+        }
+    }
+}
+
+/// What a write is told that was not answered with an outcome. `is_repeatable`: the same call again stores nothing twice.
+pub(super) fn of_write(error: WriteError, conversation_id: &Id, is_repeatable: bool) -> Failure {
+    match error {
+        WriteError::QueueFull => Refusal::QueueFull.into(),
+        WriteError::Draining => Refusal::Draining.into(),
+        WriteError::Busy => Refusal::ConversationBusy { conversation_id: conversation_id.clone() }.into(),
+        WriteError::NotStored(cause) => of_database(cause),
+        // The write may be stored, and repeating it finds that out.
+        WriteError::OutcomeUnknown(cause) if is_repeatable => database_unavailable().caused_by(cause),
+        WriteError::OutcomeUnknown(cause) => Failure::new(
+            Code::Unknown,
+            reason(Reason::OutcomeUnknown),
+            "nobody knows whether this was stored, and without a request_id a retry may store it twice; look first",
+        )
+        .caused_by(cause),
+    }
+}
+
+/// What a failed database call is told. Of calls that read, or that changed nothing.
+fn of_database(cause: Arc<storage::Error>) -> Failure {
+    match *cause {
+        storage::Error::Unavailable(_) | storage::Error::Timeout { .. } => database_unavailable(),
+        storage::Error::Serialization(_) | storage::Error::LockTimeout(_) => {
+            Failure::new(Code::Aborted, reason(Reason::Conflict), "lost a race against other changes")
+                .retry_after(CONFLICT_DELAY)
+        }
+        // Bounds are checked before anything is stored, and what callers can collide with is an outcome.
+        storage::Error::Conflict { .. }
+        | storage::Error::Data(_)
+        | storage::Error::Corrupt(_)
+        | storage::Error::Driver(_) => Failure::new(Code::Internal, reason(Reason::Internal), "internal error"),
+    }
+    .caused_by(cause)
+}
+
+fn database_unavailable() -> Failure {
+    Failure::new(Code::Unavailable, reason(Reason::DatabaseUnavailable), "the database is not available")
+        .retry_after(OUTAGE_DELAY)
+}
+
+/// What a write was about, for the refusal that its outcome may be.
+#[derive(Debug, Clone)]
+pub(super) struct Subject<'a> {
+    pub(super) conversation_id: &'a Id,
+    pub(super) actor_id: &'a Id,
+    /// The member acted upon; the actor where there is none.
+    pub(super) user_id: &'a Id,
+    /// The message that is changed or answered; 0 where there is none.
+    pub(super) sequence: i64,
+    /// Empty where there is none.
+    pub(super) request_id: &'a str,
+}
+
+impl<'a> Subject<'a> {
+    /// A write of this user in this conversation.
+    pub(super) fn new(conversation_id: &'a Id, actor_id: &'a Id) -> Self {
+        Self { conversation_id, actor_id, user_id: actor_id, sequence: 0, request_id: "" }
+    }
+
+    /// What became of the write.
+    ///
+    /// # Errors
+    /// The refusal that the outcome is, unless the write is done or nothing was left to do.
+    pub(super) fn check(&self, outcome: Outcome) -> Result<(), Failure> {
+        let conversation_id = self.conversation_id.clone();
+        let sequence = self.sequence;
+        let refusal = match outcome {
+            Outcome::Done | Outcome::Unchanged => return Ok(()),
+            Outcome::RequestIdReused => Refusal::RequestIdReused { request_id: self.request_id.to_owned() },
+            Outcome::ConversationNotFound => Refusal::ConversationNotFound { conversation_id },
+            Outcome::NotAMember => Refusal::NotAMember { conversation_id, user_id: self.actor_id.clone() },
+            Outcome::MessageNotFound => Refusal::MessageNotFound { conversation_id, sequence },
+            // Writers keep what is locked until its time is over.
+            Outcome::Locked => Refusal::ConversationBusy { conversation_id },
+            Outcome::ConversationIsDirect => Refusal::ConversationIsDirect { conversation_id },
+            Outcome::RoleInsufficient => Refusal::RoleInsufficient { conversation_id, user_id: self.actor_id.clone() },
+            Outcome::MemberNotFound => Refusal::MemberNotFound { conversation_id, user_id: self.user_id.clone() },
+            Outcome::LastOwner => Refusal::LastOwner { conversation_id, user_id: self.user_id.clone() },
+            Outcome::MessageDeleted => Refusal::MessageDeleted { conversation_id, sequence },
+            Outcome::NotTheSender => Refusal::NotTheSender { conversation_id, sequence },
+            Outcome::EtagMismatch => Refusal::EtagMismatch,
+            Outcome::ConversationIdTaken => Refusal::ConversationIdTaken { conversation_id },
+        };
+        Err(refusal.into())
+    }
+}
+
+#[cfg(test)]
+mod tests;

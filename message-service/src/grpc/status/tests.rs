@@ -1,0 +1,138 @@
+//! The table, row by row, against what the contract says of each reason.
+
+use std::collections::BTreeMap;
+
+use tonic::Status;
+use tonic_types::StatusExt;
+
+use super::*;
+use crate::directory::NoAnswer;
+
+/// What a caller sees of a failure: code, reason, keys of the metadata, and which details beside `ErrorInfo` there are.
+fn seen(failure: Failure) -> (Code, String, Vec<String>, &'static str) {
+    let status = Status::from(failure);
+    let details = status.check_error_details().unwrap();
+    let info = details.error_info().unwrap();
+    assert_eq!(info.domain, "parlance");
+    let given = [
+        (details.bad_request().is_some(), "violations"),
+        (details.resource_info().is_some(), "resource"),
+        (details.precondition_failure().is_some(), "precondition"),
+        (details.quota_failure().is_some(), "quota and retry"),
+        (details.retry_info().is_some(), "retry"),
+    ];
+    let detail = given.iter().find(|(is_given, _)| *is_given).map_or("", |(_, name)| name);
+    let keys: BTreeMap<_, _> = info.metadata.iter().collect();
+    (status.code(), info.reason.clone(), keys.into_keys().cloned().collect(), detail)
+}
+
+fn expect(failure: impl Into<Failure>, code: Code, why: Reason, keys: &[&str], detail: &str) {
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    let (seen_code, seen_reason, seen_keys, seen_detail) = seen(failure.into());
+    assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason(why), keys, detail));
+}
+
+fn ids() -> (Id, Id) {
+    ("c".into(), "ada".into())
+}
+
+#[test]
+fn users_are_refused_with_all_their_ids() {
+    let user_ids = || vec!["ada".into(), "bob".into()];
+    expect(
+        Refusal::UserNotFound { user_ids: user_ids() },
+        Code::NotFound,
+        Reason::UserNotFound,
+        &["user_ids"],
+        "resource",
+    );
+    let unmet = |refusal, why| expect(refusal, Code::FailedPrecondition, why, &["user_ids"], "precondition");
+    unmet(Refusal::UserDeactivated { user_ids: user_ids() }, Reason::UserDeactivated);
+    unmet(Refusal::UserDeleted { user_ids: user_ids() }, Reason::UserDeleted);
+    let status = Status::from(Failure::from(Refusal::UserNotFound { user_ids: user_ids() }));
+    assert_eq!(status.get_details_error_info().unwrap().metadata["user_ids"], "ada,bob");
+}
+
+#[test]
+fn every_outcome_of_a_write_has_its_row() {
+    let (conversation_id, actor_id) = ids();
+    let subject = Subject { sequence: 7, request_id: "r", ..Subject::new(&conversation_id, &actor_id) };
+    let (in_conversation, of_member, of_message) =
+        (&["conversation_id"][..], &["conversation_id", "user_id"][..], &["conversation_id", "sequence"][..]);
+    for (outcome, code, why, keys, detail) in [
+        (Outcome::RequestIdReused, Code::InvalidArgument, Reason::RequestIdReused, &["request_id"][..], ""),
+        (Outcome::ConversationNotFound, Code::NotFound, Reason::ConversationNotFound, in_conversation, "resource"),
+        (Outcome::NotAMember, Code::PermissionDenied, Reason::NotAMember, of_member, ""),
+        (Outcome::MessageNotFound, Code::NotFound, Reason::MessageNotFound, of_message, "resource"),
+        (Outcome::Locked, Code::Unavailable, Reason::ConversationBusy, in_conversation, "retry"),
+        (
+            Outcome::ConversationIsDirect,
+            Code::FailedPrecondition,
+            Reason::ConversationIsDirect,
+            in_conversation,
+            "precondition",
+        ),
+        (Outcome::RoleInsufficient, Code::PermissionDenied, Reason::RoleInsufficient, of_member, ""),
+        (Outcome::MemberNotFound, Code::NotFound, Reason::MemberNotFound, of_member, "resource"),
+        (Outcome::LastOwner, Code::FailedPrecondition, Reason::LastOwner, of_member, "precondition"),
+        (Outcome::MessageDeleted, Code::FailedPrecondition, Reason::MessageDeleted, of_message, "precondition"),
+        (Outcome::NotTheSender, Code::PermissionDenied, Reason::NotTheSender, of_message, ""),
+        (Outcome::EtagMismatch, Code::Aborted, Reason::EtagMismatch, &[], ""),
+        (Outcome::ConversationIdTaken, Code::AlreadyExists, Reason::ConversationIdTaken, in_conversation, "resource"),
+    ] {
+        expect(subject.check(outcome).unwrap_err(), code, why, keys, detail);
+    }
+    assert!(subject.check(Outcome::Done).is_ok() && subject.check(Outcome::Unchanged).is_ok());
+}
+
+#[test]
+fn a_member_acted_upon_is_named_instead_of_the_actor() {
+    let ((conversation_id, actor_id), user_id) = (ids(), Id::from("bob"));
+    let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor_id) };
+    let named = |outcome| {
+        let status = Status::from(subject.check(outcome).unwrap_err());
+        status.get_details_error_info().unwrap().metadata["user_id"].clone()
+    };
+    assert_eq!((named(Outcome::MemberNotFound), named(Outcome::LastOwner)), ("bob".to_owned(), "bob".to_owned()));
+    assert_eq!((named(Outcome::RoleInsufficient), named(Outcome::NotAMember)), ("ada".to_owned(), "ada".to_owned()));
+}
+
+#[test]
+fn what_waiting_cures_says_how_long() {
+    let (conversation_id, _) = ids();
+    let write = |error| of_write(error, &conversation_id, true);
+    expect(write(WriteError::QueueFull), Code::ResourceExhausted, Reason::Overloaded, &[], "quota and retry");
+    expect(write(WriteError::Draining), Code::Unavailable, Reason::Draining, &[], "retry");
+    expect(write(WriteError::Busy), Code::Unavailable, Reason::ConversationBusy, &["conversation_id"], "retry");
+    let unavailable = DirectoryError::Unavailable(NoAnswer::NoAddress);
+    expect(unavailable, Code::Unavailable, Reason::UserServiceUnavailable, &[], "retry");
+    expect(not_ready(), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
+    let overloaded = Status::from(Failure::from(Refusal::QueueFull));
+    assert!(overloaded.get_details_retry_info().is_some());
+}
+
+#[test]
+fn unavailable_is_said_only_when_a_retry_is_safe() {
+    let (conversation_id, _) = ids();
+    let lost = || Arc::new(storage::Error::Timeout { limit: Duration::from_secs(5) });
+    let write = |error, is_repeatable| of_write(error, &conversation_id, is_repeatable);
+    let unknown = |is_repeatable| write(WriteError::OutcomeUnknown(lost()), is_repeatable);
+    expect(unknown(true), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
+    expect(unknown(false), Code::Unknown, Reason::OutcomeUnknown, &[], "");
+    for is_repeatable in [true, false] {
+        let not_stored = write(WriteError::NotStored(lost()), is_repeatable);
+        expect(not_stored, Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
+    }
+    let corrupt = Arc::new(storage::Error::Corrupt("row 7".to_owned()));
+    let internal = write(WriteError::NotStored(corrupt), true);
+    assert_eq!(Status::from(internal.clone()).message(), "internal error");
+    expect(internal, Code::Internal, Reason::Internal, &[], "");
+}
+
+#[test]
+fn refusals_that_no_write_gives_have_their_rows_too() {
+    let (conversation_id, _) = ids();
+    let ahead = Refusal::SequenceAhead { conversation_id: conversation_id.clone(), sequence: 9, last_sequence: 7 };
+    let keys = ["conversation_id", "last_sequence"];
+    expect(ahead, Code::FailedPrecondition, Reason::SequenceAhead, &keys, "precondition");
+}

@@ -1,0 +1,21 @@
+//! message-service: conversations, their members and messages, as one dense log for each conversation, over
+//! `parlance.message.v1`.
+//!
+//! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
+//! `log` (writers and live logs), `directory` (its question to user-service), `grpc` (the only one that knows wire types;
+//! a file per RPC), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
+//! What user-service has in common with this is in `service-kit`.
+
+mod app;
+mod command;
+mod config;
+mod directory;
+mod domain;
+mod grpc;
+mod log;
+mod storage;
+
+pub use app::{App, BuildError, MigrateError, RunError, migrate};
+pub use command::Cli;
+pub use config::{Args, Config, Tuning, TuningArgs};
+pub use directory::{Address, NotAnAddress, Settings as DirectorySettings};

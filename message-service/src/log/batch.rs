@@ -1,0 +1,191 @@
+//! What one transaction stores: sends and changes that were waiting, and who waits for each.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::Entry},
+    sync::Arc,
+    time::Instant,
+};
+
+use super::writer::{Waiter, Work, WriteError};
+use crate::{
+    domain::conversation::Id,
+    storage::{
+        Error,
+        append::{Appended, Change, Outcome, Send, Sent},
+    },
+};
+
+/// The most sends and changes of one transaction.
+const MAX_ITEMS: usize = 512;
+
+/// The most text of one transaction, in bytes; a first item is always taken.
+const MAX_BYTES: usize = 256 * 1024;
+
+/// A send and its waiters: equal sends of one batch are one row with several.
+#[derive(Debug)]
+struct WaitingSend {
+    send: Send,
+    first: Waiter<Sent>,
+    repeats: Vec<Waiter<Sent>>,
+}
+
+#[derive(Debug)]
+struct WaitingChange {
+    change: Change,
+    waiter: Waiter<Outcome>,
+}
+
+/// Sends and changes of one transaction. Sends are numbered first.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    sends: Vec<WaitingSend>,
+    changes: Vec<WaitingChange>,
+}
+
+impl Batch {
+    /// Takes what fits from the front of what waits, up to the first creation of a conversation. Leaves behind a send whose
+    /// `request_id` the batch has already with other content, and all after it.
+    pub(super) fn gather(waiting: &mut VecDeque<Work>) -> Self {
+        let mut batch = Self::default();
+        let mut known: HashMap<(Id, Id, String), usize> = HashMap::new();
+        let mut bytes = 0;
+        while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
+            match waiting.pop_front() {
+                Some(Work::Send(send, waiter)) => {
+                    let key = (send.conversation_id.clone(), send.sender_id.clone(), send.request_id.clone());
+                    match known.entry(key) {
+                        Entry::Vacant(vacant) => {
+                            vacant.insert(batch.sends.len());
+                            bytes += send.text.len();
+                            batch.sends.push(WaitingSend { send, first: waiter, repeats: Vec::new() });
+                        }
+                        Entry::Occupied(same) if batch.sends[*same.get()].send.request_hash == send.request_hash => {
+                            batch.sends[*same.get()].repeats.push(waiter);
+                        }
+                        Entry::Occupied(_) => {
+                            waiting.push_front(Work::Send(send, waiter));
+                            break;
+                        }
+                    }
+                }
+                Some(Work::Change(change, waiter)) => batch.changes.push(WaitingChange { change, waiter }),
+                Some(create @ Work::Create(..)) => {
+                    waiting.push_front(create);
+                    break;
+                }
+                None => break,
+            }
+        }
+        batch
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.sends.len() + self.changes.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn sends(&self) -> Vec<&Send> {
+        self.sends.iter().map(|waiting| &waiting.send).collect()
+    }
+
+    pub(super) fn changes(&self) -> Vec<&Change> {
+        self.changes.iter().map(|waiting| &waiting.change).collect()
+    }
+
+    /// Two halves, to find the item that the database refuses.
+    pub(super) fn split(mut self) -> (Self, Self) {
+        let sends = self.sends.split_off(self.sends.len().div_ceil(2));
+        // With one send or none left to halve, the changes are.
+        let at = if sends.is_empty() && self.sends.is_empty() { self.changes.len().div_ceil(2) } else { 0 };
+        let changes = self.changes.split_off(at);
+        (self, Self { sends, changes })
+    }
+
+    /// Answers those whose time is over with `error`, and keeps the others.
+    pub(super) fn expire(&mut self, now: Instant, error: impl Fn() -> WriteError) {
+        for waiting in std::mem::take(&mut self.sends) {
+            let live = |waiter: &Waiter<Sent>| waiter.deadline > now;
+            if live(&waiting.first) || waiting.repeats.iter().any(live) {
+                self.sends.push(waiting);
+            } else {
+                waiting.answer(&Err(error()));
+            }
+        }
+        for waiting in std::mem::take(&mut self.changes) {
+            if waiting.waiter.deadline > now {
+                self.changes.push(waiting);
+            } else {
+                let _ = waiting.waiter.reply.send(Err(error()));
+            }
+        }
+    }
+
+    /// Answers everyone with the same failure.
+    pub(super) fn fail(self, error: &WriteError) {
+        for waiting in self.sends {
+            waiting.answer(&Err(error.clone()));
+        }
+        for waiting in self.changes {
+            let _ = waiting.waiter.reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Answers each with its outcome; gives back what was locked, in order.
+    pub(super) fn answer(self, appended: &Appended) -> Vec<Work> {
+        let mut locked = Vec::new();
+        for (waiting, sent) in self.sends.into_iter().zip(&appended.sends) {
+            if sent.outcome == Outcome::Locked {
+                waiting.give_back(&mut locked);
+            } else {
+                waiting.answer(&Ok(*sent));
+            }
+        }
+        for (waiting, outcome) in self.changes.into_iter().zip(&appended.changes) {
+            if *outcome == Outcome::Locked {
+                locked.push(Work::Change(waiting.change, waiting.waiter));
+            } else {
+                let _ = waiting.waiter.reply.send(Ok(*outcome));
+            }
+        }
+        locked
+    }
+}
+
+impl WaitingSend {
+    // A reply that nobody waits for any more is nobody's loss.
+    fn answer(self, answer: &Result<Sent, WriteError>) {
+        let _ = self.first.reply.send(answer.clone());
+        for repeat in self.repeats {
+            let answer = answer.clone().map(|sent| match sent.outcome {
+                Outcome::Done => Sent { outcome: Outcome::Unchanged, ..sent },
+                _ => sent,
+            });
+            let _ = repeat.reply.send(answer);
+        }
+    }
+
+    fn give_back(self, works: &mut Vec<Work>) {
+        let sends = std::iter::repeat_n(self.send, 1 + self.repeats.len());
+        works.extend(
+            std::iter::once(self.first).chain(self.repeats).zip(sends).map(|(waiter, send)| Work::Send(send, waiter)),
+        );
+    }
+}
+
+/// What a failed write is, given whether an earlier try may have stored it.
+pub(super) fn failure(error: &Arc<Error>, doubtful: bool) -> WriteError {
+    if doubtful { WriteError::OutcomeUnknown(error.clone()) } else { WriteError::NotStored(error.clone()) }
+}
+
+impl Work {
+    pub(super) fn conversation_id(&self) -> &Id {
+        match self {
+            Self::Send(send, _) => &send.conversation_id,
+            Self::Change(change, _) => &change.conversation_id,
+            Self::Create(new, _) => &new.conversation_id,
+        }
+    }
+}

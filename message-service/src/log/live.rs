@@ -1,0 +1,393 @@
+//! The live log of each followed conversation: its head and a ring of the latest entries, each encoded once and shared by
+//! all who follow.
+//!
+//! A live log is made when somebody begins to follow and dropped when nobody has for a while. It publishes strictly in
+//! sequence: what does not continue the head empties the ring, and followers read the missing part from storage. It never
+//! holds a message that was edited or deleted after it was put in, for any other change empties the ring too.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use service_kit::lifecycle::Lifecycle;
+use tokio::sync::Notify;
+
+use crate::domain::{
+    conversation::Id,
+    event::{Event, EventKind},
+};
+
+/// The most that one conversation's ring holds, in bytes of frames.
+const MAX_RING_BYTES: usize = 256 * 1024;
+
+/// What a frame takes beside its bytes.
+const FRAME_OVERHEAD_BYTES: usize = 96;
+
+/// A ring that nothing was put into for this long is given up, and a log that nobody follows with it.
+const IDLE: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_secs(15);
+
+/// One entry, encoded once as an item of a stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Frame {
+    pub(crate) sequence: i64,
+    pub(crate) bytes: Bytes,
+    /// Who left by this entry, since that ends the member's own stream.
+    pub(crate) left: Option<Id>,
+}
+
+impl Frame {
+    fn cost(&self) -> usize {
+        self.bytes.len() + FRAME_OVERHEAD_BYTES
+    }
+}
+
+/// Encodes an entry as an item of a stream. Given from outside, since the log knows no wire format.
+pub(crate) type Encode = fn(&Event) -> Bytes;
+
+/// The live logs of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveLogs {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    logs: Mutex<HashMap<Id, Arc<LiveLog>>>,
+    encode: Encode,
+    /// Bytes of all rings.
+    used_bytes: AtomicUsize,
+    max_bytes: usize,
+}
+
+/// One conversation's live log.
+#[derive(Debug)]
+pub(super) struct LiveLog {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last sequence known to be committed; 0 until one is known.
+    head: i64,
+    /// The latest entries, the last of them at `head`, without a hole; possibly none.
+    ring: VecDeque<Frame>,
+    ring_bytes: usize,
+    followers: HashMap<u64, Arc<Follower>>,
+    next_follower: u64,
+    used_at: Instant,
+}
+
+/// How a subscription hears that a head has moved.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    pub(super) moved: Notify,
+}
+
+/// A place among the followers of one conversation; dropping it gives the place up.
+#[derive(Debug)]
+pub(super) struct Following {
+    log: Arc<LiveLog>,
+    place: u64,
+    pub(super) follower: Arc<Follower>,
+}
+
+/// What a live log has after a position.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    /// These entries come next.
+    Frames(Vec<Frame>),
+    /// There are entries after the position, but the ring does not reach back to it.
+    InStorage,
+    /// Nothing is known after the position.
+    Nothing,
+}
+
+impl LiveLogs {
+    /// Makes no logs yet. All rings together keep to `max_bytes`.
+    pub(crate) fn new(encode: Encode, max_bytes: usize) -> Self {
+        let used_bytes = AtomicUsize::new(0);
+        Self { shared: Arc::new(Shared { logs: Mutex::default(), encode, used_bytes, max_bytes }) }
+    }
+
+    /// Gives up what is idle, until the lifecycle is closing.
+    pub(crate) async fn sweep(self, lifecycle: Lifecycle) {
+        let sweep = async {
+            loop {
+                tokio::time::sleep(SWEEP).await;
+                self.sweep_once(Instant::now());
+            }
+        };
+        lifecycle.closing().run_until_cancelled(sweep).await;
+    }
+
+    fn sweep_once(&self, now: Instant) {
+        let mut logs = lock(&self.shared.logs);
+        logs.retain(|_, log| {
+            let mut state = lock(&log.state);
+            if now.duration_since(state.used_at) < IDLE {
+                return true;
+            }
+            self.empty(&mut state);
+            !state.followers.is_empty()
+        });
+    }
+
+    /// Encodes an entry.
+    pub(super) fn frame(&self, event: &Event) -> Frame {
+        let left = match &event.kind {
+            EventKind::MemberLeft(change) => Some(change.user_id.clone()),
+            EventKind::MessageSent(_)
+            | EventKind::MessageEdited(_)
+            | EventKind::MessageDeleted(_)
+            | EventKind::MemberJoined(_)
+            | EventKind::MemberUpdated(_)
+            | EventKind::ConversationUpdated { .. } => None,
+        };
+        Frame { sequence: event.sequence, bytes: (self.shared.encode)(event), left }
+    }
+
+    /// Begins to follow a conversation. Whoever reads the head of storage after this misses nothing: what is committed later
+    /// moves the head here.
+    pub(super) fn follow(&self, conversation_id: &Id) -> Following {
+        let follower = Arc::new(Follower::default());
+        let mut logs = lock(&self.shared.logs);
+        let log = logs
+            .entry(conversation_id.clone())
+            .or_insert_with(|| Arc::new(LiveLog { state: Mutex::new(State::new()) }));
+        let mut state = lock(&log.state);
+        let place = state.next_follower;
+        state.next_follower += 1;
+        state.followers.insert(place, follower.clone());
+        state.used_at = Instant::now();
+        drop(state);
+        Following { log: log.clone(), place, follower }
+    }
+
+    /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
+    /// order. Costs nothing for a conversation that nobody follows.
+    pub(crate) fn committed(&self, conversation_id: &Id, head: i64, stored: impl FnOnce() -> Vec<Event>) {
+        let Some(log) = lock(&self.shared.logs).get(conversation_id).cloned() else {
+            return;
+        };
+        let frames: Vec<Frame> = stored().iter().map(|event| self.frame(event)).collect();
+        let mut state = lock(&log.state);
+        if head <= state.head {
+            return;
+        }
+        let continues = frames.first().is_some_and(|first| first.sequence == state.head + 1)
+            && frames.last().is_some_and(|last| last.sequence == head)
+            && frames.len() as i64 == head - state.head;
+        state.head = head;
+        if continues {
+            self.push(&mut state, frames);
+        } else {
+            self.empty(&mut state);
+        }
+        state.wake();
+    }
+
+    /// Takes note of a head read from storage.
+    pub(super) fn observe(&self, following: &Following, head: i64) {
+        let mut state = lock(&following.log.state);
+        if head > state.head {
+            state.head = head;
+            self.empty(&mut state);
+            state.wake();
+        }
+    }
+
+    /// Takes over a page read from storage, if it is the newest part of the log and the ring has nothing: those who come next
+    /// need not read it again.
+    pub(super) fn refill(&self, following: &Following, page: &[Frame]) {
+        let mut state = lock(&following.log.state);
+        if state.ring.is_empty() && page.last().is_some_and(|last| last.sequence == state.head) {
+            self.push(&mut state, page.to_vec());
+        }
+    }
+
+    fn push(&self, state: &mut State, frames: Vec<Frame>) {
+        state.used_at = Instant::now();
+        let mut grown = 0;
+        for frame in frames {
+            grown += frame.cost();
+            state.ring.push_back(frame);
+        }
+        state.ring_bytes += grown;
+        let used = self.shared.used_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
+        let over = used.saturating_sub(self.shared.max_bytes).max(state.ring_bytes.saturating_sub(MAX_RING_BYTES));
+        let mut freed = 0;
+        while freed < over
+            && let Some(oldest) = state.ring.pop_front()
+        {
+            freed += oldest.cost();
+        }
+        state.ring_bytes -= freed;
+        self.shared.used_bytes.fetch_sub(freed, Ordering::Relaxed);
+    }
+
+    fn empty(&self, state: &mut State) {
+        self.shared.used_bytes.fetch_sub(state.ring_bytes, Ordering::Relaxed);
+        state.ring.clear();
+        state.ring.shrink_to_fit();
+        state.ring_bytes = 0;
+    }
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            head: 0,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            followers: HashMap::new(),
+            next_follower: 0,
+            used_at: Instant::now(),
+        }
+    }
+
+    fn wake(&self) {
+        for follower in self.followers.values() {
+            follower.moved.notify_one();
+        }
+    }
+}
+
+impl Following {
+    /// What comes after a position: frames of at most about `max_bytes`, but always one if there is one.
+    pub(super) fn after(&self, position: i64, max_bytes: usize) -> Ahead {
+        let state = lock(&self.log.state);
+        if position >= state.head {
+            return Ahead::Nothing;
+        }
+        let Some(first) = state.ring.front().map(|frame| frame.sequence).filter(|first| *first <= position + 1) else {
+            return Ahead::InStorage;
+        };
+        let mut bytes = 0;
+        let next = state.ring.range((position + 1 - first) as usize..);
+        let frames = next.take_while(|frame| {
+            let fits = bytes < max_bytes;
+            bytes += frame.bytes.len();
+            fits
+        });
+        Ahead::Frames(frames.cloned().collect())
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        lock(&self.log.state).followers.remove(&self.place);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::domain::{conversation::Role, event::MemberChange};
+
+    fn event(sequence: i64) -> Event {
+        let change = MemberChange { user_id: "u".into(), role: Role::Member, joined_at: OffsetDateTime::UNIX_EPOCH };
+        let kind = EventKind::MemberUpdated(change);
+        Event {
+            conversation_id: "c".into(),
+            sequence,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            actor_id: "u".into(),
+            kind,
+        }
+    }
+
+    fn encode(event: &Event) -> Bytes {
+        Bytes::from(event.sequence.to_string().repeat(50))
+    }
+
+    /// What happens to a live log, in any order: batches that continue the head, batches after a gap (another replica wrote),
+    /// repeats, heads read from storage, changes, pages put back, and a reader that takes some.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Commit { gap: i64, count: i64 },
+        Change,
+        Repeat,
+        Observe(i64),
+        Refill(i64),
+        Read,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0..3i64, 1..6i64).prop_map(|(gap, count)| Step::Commit { gap: gap.max(1) - 1, count }),
+            Just(Step::Change),
+            Just(Step::Repeat),
+            (0..3i64).prop_map(Step::Observe),
+            (1..9i64).prop_map(Step::Refill),
+            Just(Step::Read),
+        ];
+        prop::collection::vec(step, 1..60)
+    }
+
+    proptest! {
+        /// Whatever happens, the ring gives only what comes right after the position, in order and without a hole, and a
+        /// reader that reads storage when it is told to arrives at the head.
+        #[test]
+        fn a_reader_never_sees_a_hole(steps in steps(), max_bytes in 0..4000usize) {
+            let logs = LiveLogs::new(encode, max_bytes);
+            let id: Id = Arc::from("c");
+            let following = logs.follow(&id);
+            let (mut committed, mut position) = (0, 0);
+            for step in steps {
+                match step {
+                    Step::Commit { gap, count } => {
+                        let first = committed + gap + 1;
+                        committed += gap + count;
+                        logs.committed(&id, committed, || (first..=committed).map(event).collect());
+                    }
+                    Step::Change => {
+                        committed += 1;
+                        logs.committed(&id, committed, Vec::new);
+                    }
+                    Step::Repeat => logs.committed(&id, committed, || vec![event(committed)]),
+                    Step::Observe(more) => {
+                        committed += more;
+                        logs.observe(&following, committed);
+                    }
+                    Step::Refill(count) => {
+                        let page: Vec<_> = ((committed - count + 1).max(1)..=committed).map(|n| logs.frame(&event(n))).collect();
+                        logs.refill(&following, &page);
+                    }
+                    Step::Read => {
+                        while position < committed {
+                            match following.after(position, 300) {
+                                Ahead::Frames(frames) => for frame in frames {
+                                    prop_assert_eq!(frame.sequence, position + 1);
+                                    position = frame.sequence;
+                                },
+                                Ahead::InStorage => position += 1,
+                                Ahead::Nothing => prop_assert!(false, "at {} nothing is ahead of {}", position, committed),
+                            }
+                        }
+                    }
+                }
+                prop_assert!(logs.shared.used_bytes.load(Ordering::Relaxed) <= max_bytes);
+            }
+            drop(following);
+            logs.sweep_once(Instant::now() + IDLE);
+            prop_assert_eq!(logs.shared.used_bytes.load(Ordering::Relaxed), 0);
+            prop_assert!(lock(&logs.shared.logs).is_empty());
+        }
+    }
+}

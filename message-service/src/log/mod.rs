@@ -1,0 +1,12 @@
+//! The log in motion: writers that gather what is waiting into one transaction, and the live logs that subscribers follow.
+//!
+//! Nothing here speaks gRPC or SQL. Writers hand committed batches to the live log; subscribers read from it, or from
+//! storage where it does not reach.
+
+mod batch;
+pub(crate) mod cursor;
+mod lane;
+pub(crate) mod live;
+pub(crate) mod pages;
+mod shard;
+pub(crate) mod writer;

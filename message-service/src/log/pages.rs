@@ -1,0 +1,82 @@
+//! Pages of the log for those who are behind: a bounded number of reads at a time for the whole process, and equal ones
+//! shared, so that a thousand subscribers coming back at once ask the database once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{OnceCell, Semaphore};
+
+use super::live::{Frame, LiveLogs};
+use crate::{
+    domain::conversation::Id,
+    storage::{Error, Store},
+};
+
+/// The most page reads at a time.
+const MAX_READS: usize = 32;
+
+/// The most entries of a page.
+const MAX_ENTRIES: i64 = 512;
+
+/// About the most bytes of a page: what one subscriber may hold.
+const MAX_BYTES: i64 = 64 * 1024;
+
+/// A part of a log, encoded once.
+#[derive(Debug)]
+pub(super) struct LogFrames {
+    pub(super) frames: Vec<Frame>,
+    /// The head when it was read.
+    pub(super) last_sequence: i64,
+}
+
+type Read = Arc<OnceCell<Option<Arc<LogFrames>>>>;
+
+/// Reads pages. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    live: LiveLogs,
+    reads: Semaphore,
+    running: Mutex<HashMap<(Id, i64), Read>>,
+}
+
+impl Pages {
+    pub(crate) fn new(store: Store, live: LiveLogs) -> Self {
+        Self { shared: Arc::new(Shared { store, live, reads: Semaphore::new(MAX_READS), running: Mutex::default() }) }
+    }
+
+    /// Reads the entries after a position; `None` if the conversation is gone. The position must not lie before what is kept.
+    pub(super) async fn read(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
+        let key = (conversation_id.clone(), after);
+        let read = self.lock().entry(key.clone()).or_default().clone();
+        // Should the one who reads go away in the middle, the next one who waits reads.
+        let outcome = read.get_or_try_init(|| self.read_storage(conversation_id, after)).await.cloned();
+        let mut running = self.lock();
+        if running.get(&key).is_some_and(|current| Arc::ptr_eq(current, &read)) {
+            running.remove(&key);
+        }
+        outcome
+    }
+
+    async fn read_storage(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
+        let Ok(_turn) = self.shared.reads.acquire().await else {
+            return Ok(None);
+        };
+        let page = self.shared.store.read_log(conversation_id, after, MAX_ENTRIES, MAX_BYTES).await?;
+        Ok(page.map(|page| {
+            let frames = page.events.iter().map(|event| self.shared.live.frame(event)).collect();
+            Arc::new(LogFrames { frames, last_sequence: page.last_sequence })
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Id, i64), Read>> {
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

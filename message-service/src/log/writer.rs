@@ -1,0 +1,154 @@
+//! The way to write: whatever takes a sequence goes through the writer of its conversation.
+//!
+//! A few writers, chosen by the conversation's hash, each a task of its own with a connection of its own: a caller that
+//! hangs up leaves no half of a write. What waits is bounded by its bytes for the whole process; when that is full the
+//! answer comes at once.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use service_kit::{database::Settings, lifecycle::Lifecycle};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::{live::LiveLogs, shard};
+use crate::{
+    domain::conversation::Id,
+    storage::{
+        Error,
+        append::{Change, ChangeKind, Outcome, Send, Sent},
+        conversations::NewConversation,
+    },
+};
+
+/// All writes that wait, in bytes, overhead included.
+const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
+
+/// What a waiting write takes beside its text.
+const OVERHEAD_BYTES: usize = 512;
+
+/// A write waits no longer, whatever its caller's deadline: while the database is away the answer should come while the
+/// caller still listens.
+const MAX_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a write was not answered with an outcome.
+#[derive(Debug, Clone)]
+pub(crate) enum WriteError {
+    /// Too much is waiting; nothing was stored.
+    QueueFull,
+    /// The service is shutting down; nothing was stored.
+    Draining,
+    /// Somebody held the conversation locked for as long as the write could wait; nothing was stored.
+    Busy,
+    /// The database failed and nothing was stored.
+    NotStored(Arc<Error>),
+    /// The database failed and nobody knows whether the write is stored.
+    OutcomeUnknown(Arc<Error>),
+}
+
+/// A caller that waits for what becomes of its write.
+#[derive(Debug)]
+pub(super) struct Waiter<R> {
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
+    /// Its part of what may wait; given back when the write is answered.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// One write on its way.
+#[derive(Debug)]
+pub(super) enum Work {
+    Send(Send, Waiter<Sent>),
+    Change(Change, Waiter<Outcome>),
+    Create(NewConversation, Waiter<(Outcome, Id)>),
+}
+
+/// The writers of this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Writers {
+    shards: Arc<[mpsc::UnboundedSender<Work>]>,
+    hasher: RandomState,
+    room: Arc<Semaphore>,
+    live: LiveLogs,
+}
+
+impl Writers {
+    /// Starts this many writers. They end on closing, once everything that waits is answered.
+    pub(crate) fn start(count: usize, settings: &Settings, live: &LiveLogs, lifecycle: &Lifecycle) -> Self {
+        // Unbounded channels, since the room is what bounds them.
+        let shards = (0..count).map(|_| shard::start(settings.clone(), live.clone(), lifecycle)).collect();
+        Self {
+            shards,
+            hasher: RandomState::new(),
+            room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
+            live: live.clone(),
+        }
+    }
+
+    /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`.
+    ///
+    /// # Errors
+    /// Anything but an outcome of the database.
+    pub(crate) async fn send(&self, send: Send, deadline: Instant) -> Result<Sent, WriteError> {
+        let attributes: usize = send.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let bytes = send.text.len() + attributes;
+        let conversation_id = send.conversation_id.clone();
+        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Send(send, waiter)).await
+    }
+
+    /// Applies a change, if its actor may. Harmless to repeat.
+    ///
+    /// # Errors
+    /// Anything but an outcome of the database.
+    pub(crate) async fn change(&self, change: Change, deadline: Instant) -> Result<Outcome, WriteError> {
+        let bytes = match &change.kind {
+            ChangeKind::EditMessage { text, attributes, .. } => {
+                let attributes = attributes.iter().flatten().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+                text.as_ref().map_or(0, String::len) + attributes
+            }
+            ChangeKind::AddMembers { user_ids, .. } => user_ids.iter().map(|id| id.len() + 16).sum(),
+            ChangeKind::UpdateTitle { title, .. } => title.len(),
+            ChangeKind::DeleteMessage { .. } | ChangeKind::RemoveMember { .. } | ChangeKind::UpdateMember { .. } => 0,
+        };
+        let conversation_id = change.conversation_id.clone();
+        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Change(change, waiter)).await
+    }
+
+    /// Makes a conversation. Harmless to repeat with the same `request_id`.
+    ///
+    /// # Errors
+    /// Anything but an outcome of the database.
+    pub(crate) async fn create(&self, new: NewConversation, deadline: Instant) -> Result<(Outcome, Id), WriteError> {
+        let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
+        let conversation_id = new.conversation_id.clone();
+        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Create(new, waiter)).await
+    }
+
+    async fn wait<R>(
+        &self,
+        conversation_id: &Id,
+        bytes: usize,
+        deadline: Instant,
+        work: impl FnOnce(Waiter<R>) -> Work,
+    ) -> Result<R, WriteError> {
+        let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| WriteError::QueueFull)?;
+        let (reply, answer) = oneshot::channel();
+        let deadline = deadline.min(Instant::now() + MAX_WAIT);
+        let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
+        self.shards[shard].send(work(Waiter { deadline, reply, _room: room })).map_err(|_| WriteError::Draining)?;
+        // A writer that was killed answers nobody: it may have been in the middle of this write.
+        answer.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
+    }
+
+    /// What subscribers of this process follow.
+    pub(crate) fn live(&self) -> &LiveLogs {
+        &self.live
+    }
+}
+
+fn killed() -> Error {
+    Error::Timeout { limit: MAX_WAIT }
+}

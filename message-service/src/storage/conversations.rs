@@ -1,0 +1,245 @@
+//! Conversations: making one, one with the actor's part in it, and a user's inbox.
+
+use std::collections::HashMap;
+
+use service_kit::database::bounded;
+use time::OffsetDateTime;
+
+use super::{Error, MAX_PAGE_BYTES, Page, Store, WriterConnection, append::Outcome, members::MemberRow, shared};
+use crate::domain::{
+    conversation::{Conversation, Id, Kind, Member},
+    hash::RequestHash,
+    message::Message,
+};
+
+/// A conversation to be made. Members are the others, each once, without the creator.
+#[derive(Debug, Clone)]
+pub(crate) struct NewConversation {
+    pub(crate) conversation_id: Id,
+    pub(crate) kind: Kind,
+    pub(crate) title: String,
+    pub(crate) creator_id: Id,
+    pub(crate) member_ids: Vec<Id>,
+    pub(crate) request_id: String,
+    pub(crate) request_hash: RequestHash,
+}
+
+/// One conversation of a user's inbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InboxItem {
+    pub(crate) conversation: Conversation,
+    pub(crate) membership: Member,
+    pub(crate) last_message: Option<Message>,
+    /// Last message, else creation: what the inbox is ordered by.
+    pub(crate) active_at: OffsetDateTime,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct ConversationRow {
+    conversation_id: String,
+    kind: i16,
+    title: String,
+    creator_id: String,
+    version: i64,
+    oldest_sequence: i64,
+    last_sequence: i64,
+    message_count: i64,
+    last_message_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+impl TryFrom<ConversationRow> for Conversation {
+    type Error = Error;
+
+    fn try_from(row: ConversationRow) -> Result<Self, Error> {
+        let kind = Kind::from_number(i32::from(row.kind))
+            .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {} is {}", row.conversation_id, row.kind)))?;
+        Ok(Self {
+            conversation_id: shared(row.conversation_id),
+            kind,
+            title: row.title,
+            creator_id: shared(row.creator_id),
+            version: row.version,
+            oldest_sequence: row.oldest_sequence,
+            last_sequence: row.last_sequence,
+            message_count: row.message_count,
+            last_message_at: row.last_message_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct ViewRow {
+    #[sqlx(flatten)]
+    conversation: ConversationRow,
+    role: Option<i16>,
+    join_sequence: Option<i64>,
+    joined_at: Option<OffsetDateTime>,
+    last_read_sequence: Option<i64>,
+    last_read_ordinal: Option<i64>,
+}
+
+impl ViewRow {
+    fn into_view(self, user_id: &str) -> Result<(Conversation, Option<Member>), Error> {
+        let member =
+            match (self.role, self.join_sequence, self.joined_at, self.last_read_sequence, self.last_read_ordinal) {
+                (
+                    Some(role),
+                    Some(join_sequence),
+                    Some(joined_at),
+                    Some(last_read_sequence),
+                    Some(last_read_ordinal),
+                ) => {
+                    let row = MemberRow {
+                        conversation_id: self.conversation.conversation_id.clone(),
+                        user_id: user_id.to_owned(),
+                        role,
+                        join_sequence,
+                        joined_at,
+                        last_read_sequence,
+                        last_read_ordinal,
+                        message_count: self.conversation.message_count,
+                    };
+                    Some(Member::try_from(row)?)
+                }
+                _ => None,
+            };
+        Ok((self.conversation.try_into()?, member))
+    }
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct InboxRow {
+    #[sqlx(flatten)]
+    view: ViewRow,
+    last_message_sequence: i64,
+    active_at: OffsetDateTime,
+    available: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct CreatedRow {
+    outcome: i16,
+    conversation_id: String,
+}
+
+const CREATE: &str = "
+    SELECT outcome, conversation_id
+    FROM parlance_message.create_conversation_v1($1, $2, $3, $4, $5, $6, $7)";
+
+const VIEW: &str = "
+    SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence, c.message_count,
+        c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
+        m.last_read_ordinal
+    FROM parlance_message.conversations AS c
+    LEFT JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = $2
+    WHERE c.conversation_id = $1";
+
+// O(the user's conversations): no index on activity, which every send would have to change.
+const INBOX: &str = "
+    SELECT conversation_id, kind, title, creator_id, version, oldest_sequence, last_sequence, message_count, last_message_at,
+        created_at, updated_at, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, last_message_sequence,
+        active_at, available
+    FROM (
+        SELECT page.*, count(*) OVER () AS available,
+            sum(bytes) OVER (ORDER BY active_at DESC, conversation_id DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+        FROM (
+            SELECT inbox.*, coalesce(octet_length(e.text) + coalesce(pg_column_size(e.attributes), 0), 0) AS bytes
+            FROM (
+                SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence,
+                    c.message_count, c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at,
+                    m.last_read_sequence, m.last_read_ordinal, c.last_message_sequence,
+                    coalesce(c.last_message_at, c.created_at) AS active_at
+                FROM parlance_message.members AS m
+                JOIN parlance_message.conversations AS c ON c.conversation_id = m.conversation_id
+                WHERE m.user_id = $1
+                    AND ($2::timestamptz IS NULL
+                        OR (coalesce(c.last_message_at, c.created_at), c.conversation_id) < ($2, $3))
+                ORDER BY active_at DESC, c.conversation_id DESC
+                LIMIT $4 + 1
+            ) AS inbox
+            LEFT JOIN parlance_message.messages AS e
+                ON e.conversation_id = inbox.conversation_id AND e.sequence = inbox.last_message_sequence
+        ) AS page
+    ) AS sized
+    WHERE bytes_before < $5
+    ORDER BY active_at DESC, conversation_id DESC";
+
+const LAST_MESSAGES: &str = "
+    SELECT e.conversation_id, e.sequence, e.ordinal, e.sender_id, e.request_id, e.text, e.attributes, e.reply_to_sequence,
+        e.created_at AS message_created_at, e.edited_at, e.deleted_at, e.change_sequence
+    FROM unnest($1::text[], $2::bigint[]) AS u (conversation_id, sequence)
+    JOIN parlance_message.messages AS e ON e.conversation_id = u.conversation_id AND e.sequence = u.sequence";
+
+impl WriterConnection {
+    /// Makes a conversation, with its first members and their entries. Running it again is harmless. Gives the id of the
+    /// conversation made, or made before by the same request or for the same DIRECT pair.
+    pub(crate) async fn create_conversation(&mut self, new: &NewConversation) -> Result<(Outcome, Id), Error> {
+        let members: Vec<&str> = new.member_ids.iter().map(|id| &**id).collect();
+        let query = sqlx::query_as(CREATE)
+            .bind(&*new.conversation_id)
+            .bind(new.kind as i16)
+            .bind(&new.title)
+            .bind(&*new.creator_id)
+            .bind(members)
+            .bind(&new.request_id)
+            .bind(&new.request_hash[..]);
+        let limit = self.settings.timeout;
+        let answer = bounded(limit, query.fetch_one(self.connection().await?)).await;
+        let row: CreatedRow = self.settle(answer)?;
+        Ok((Outcome::from_number(row.outcome)?, shared(row.conversation_id)))
+    }
+}
+
+impl Store {
+    /// A conversation, and the user's part in it if the user is a member. Whether the user may see it is the caller's to
+    /// decide.
+    pub(crate) async fn view_conversation(
+        &self,
+        conversation_id: &str,
+        user_id: &str,
+    ) -> Result<Option<(Conversation, Option<Member>)>, Error> {
+        let query = sqlx::query_as(VIEW).bind(conversation_id).bind(user_id);
+        self.database.fetch_optional::<ViewRow>(query).await?.map(|row| row.into_view(user_id)).transpose()
+    }
+
+    /// At most `limit` of the user's conversations, and at most about 1 MiB of them, newest activity first, after the key
+    /// (activity, conversation id) of the page before. Read along `members_user_id_conversation_id_idx`.
+    pub(crate) async fn list_inbox(
+        &self,
+        user_id: &str,
+        after: Option<(OffsetDateTime, &str)>,
+        limit: i64,
+    ) -> Result<Page<InboxItem>, Error> {
+        let query = sqlx::query_as(INBOX)
+            .bind(user_id)
+            .bind(after.map(|(active_at, _)| active_at))
+            .bind(after.map(|(_, conversation_id)| conversation_id))
+            .bind(limit)
+            .bind(MAX_PAGE_BYTES);
+        let rows: Vec<InboxRow> = self.database.fetch_all(query).await?;
+        let last_messages = self.last_messages(&rows).await?;
+        let rows = rows.into_iter().map(|row| {
+            let available = row.available;
+            (row, available)
+        });
+        Page::cut(rows.collect(), limit, |row: InboxRow| {
+            let active_at = row.active_at;
+            let (conversation, membership) = row.view.into_view(user_id)?;
+            let membership = membership.ok_or_else(|| Error::Corrupt("an inbox row without a member".to_owned()))?;
+            let last_message = last_messages.get(&conversation.conversation_id).cloned();
+            Ok(InboxItem { conversation, membership, last_message, active_at })
+        })
+    }
+
+    async fn last_messages(&self, rows: &[InboxRow]) -> Result<HashMap<Id, Message>, Error> {
+        let ids: Vec<&str> = rows.iter().map(|row| &*row.view.conversation.conversation_id).collect();
+        let sequences: Vec<i64> = rows.iter().map(|row| row.last_message_sequence).collect();
+        let query = sqlx::query_as(LAST_MESSAGES).bind(ids).bind(sequences);
+        let messages = self.database.fetch_all::<super::messages::MessageRow>(query).await?;
+        Ok(messages.into_iter().map(Message::from).map(|message| (message.conversation_id.clone(), message)).collect())
+    }
+}

@@ -1,0 +1,118 @@
+//! Members: pages of them, some of them, and the read mark.
+
+use time::OffsetDateTime;
+
+use super::{Error, Page, Store, shared};
+use crate::domain::conversation::{Id, Member, Role};
+
+/// A row of `members` with the conversation's count of messages.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct MemberRow {
+    pub(super) conversation_id: String,
+    pub(super) user_id: String,
+    pub(super) role: i16,
+    pub(super) join_sequence: i64,
+    pub(super) joined_at: OffsetDateTime,
+    pub(super) last_read_sequence: i64,
+    pub(super) last_read_ordinal: i64,
+    pub(super) message_count: i64,
+}
+
+impl TryFrom<MemberRow> for Member {
+    type Error = Error;
+
+    fn try_from(row: MemberRow) -> Result<Self, Error> {
+        let role = Role::from_number(i32::from(row.role))
+            .ok_or_else(|| Error::Corrupt(format!("members.role of {} is {}", row.user_id, row.role)))?;
+        Ok(Self {
+            conversation_id: shared(row.conversation_id),
+            user_id: shared(row.user_id),
+            role,
+            join_sequence: row.join_sequence,
+            joined_at: row.joined_at,
+            last_read_sequence: row.last_read_sequence,
+            unread_count: (row.message_count - row.last_read_ordinal).max(0),
+        })
+    }
+}
+
+const LIST: &str = "
+    SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
+        c.message_count
+    FROM parlance_message.conversations AS c
+    JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id
+    WHERE c.conversation_id = $1 AND m.user_id > $2
+    ORDER BY m.user_id
+    LIMIT $3 + 1";
+
+const FIND_SOME: &str = "
+    SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
+        c.message_count
+    FROM unnest($2::text[]) WITH ORDINALITY AS u (user_id, n)
+    JOIN parlance_message.conversations AS c ON c.conversation_id = $1
+    JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = u.user_id
+    ORDER BY u.n";
+
+// The mark is cut to the head, never goes back, and counts the messages up to it: those sent so far, less those after it.
+const MARK_READ: &str = "
+    WITH target AS (
+        SELECT c.conversation_id, c.message_count, least($3, c.last_sequence) AS sequence
+        FROM parlance_message.conversations AS c
+        WHERE c.conversation_id = $1
+    ), moved AS (
+        UPDATE parlance_message.members AS m
+        SET last_read_sequence = t.sequence,
+            last_read_ordinal = greatest(m.last_read_ordinal, coalesce((
+                SELECT e.ordinal
+                FROM parlance_message.messages AS e
+                WHERE e.conversation_id = $1 AND e.sequence <= t.sequence
+                ORDER BY e.sequence DESC
+                LIMIT 1
+            ), 0))
+        FROM target AS t
+        WHERE m.conversation_id = t.conversation_id AND m.user_id = $2 AND m.last_read_sequence < t.sequence
+        RETURNING m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
+            m.last_read_ordinal, t.message_count
+    )
+    SELECT conversation_id, user_id, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, message_count
+    FROM moved
+    UNION ALL
+    SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
+        t.message_count
+    FROM target AS t
+    JOIN parlance_message.members AS m ON m.conversation_id = t.conversation_id AND m.user_id = $2
+    WHERE NOT EXISTS (SELECT FROM moved)";
+
+impl Store {
+    /// At most `limit` members after this user id, ordered by user id. Read along `members_pkey`.
+    pub(crate) async fn list_members(
+        &self,
+        conversation_id: &str,
+        after_user_id: &str,
+        limit: i64,
+    ) -> Result<Page<Member>, Error> {
+        let query = sqlx::query_as(LIST).bind(conversation_id).bind(after_user_id).bind(limit);
+        let rows: Vec<MemberRow> = self.database.fetch_all(query).await?;
+        let available = rows.len() as i64;
+        Page::cut(rows.into_iter().map(|row| (row, available)).collect(), limit, Member::try_from)
+    }
+
+    /// Those of the users that are members, in the order given.
+    pub(crate) async fn find_members(&self, conversation_id: &str, user_ids: &[Id]) -> Result<Vec<Member>, Error> {
+        let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
+        let query = sqlx::query_as(FIND_SOME).bind(conversation_id).bind(ids);
+        self.database.fetch_all::<MemberRow>(query).await?.into_iter().map(Member::try_from).collect()
+    }
+
+    /// Moves a member's read mark up to `sequence`, cut to the head; never back. Gives the member as it is then; `None` if
+    /// the user is no member. Idempotent.
+    pub(crate) async fn mark_read(
+        &self,
+        conversation_id: &str,
+        user_id: &str,
+        sequence: i64,
+    ) -> Result<Option<Member>, Error> {
+        let query = sqlx::query_as(MARK_READ).bind(conversation_id).bind(user_id).bind(sequence);
+        self.database.fetch_optional::<MemberRow>(query).await?.map(Member::try_from).transpose()
+    }
+}

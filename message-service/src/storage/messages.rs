@@ -1,0 +1,129 @@
+//! Messages: one, and pages of them.
+
+use sqlx::types::Json;
+use time::OffsetDateTime;
+
+use super::{Error, MAX_PAGE_BYTES, Page, Store, shared};
+use crate::domain::message::{Attributes, Message};
+
+/// A row of `messages`, or its part of a joined row.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct MessageRow {
+    conversation_id: String,
+    sequence: i64,
+    ordinal: i64,
+    sender_id: String,
+    request_id: String,
+    text: String,
+    attributes: Option<Json<Attributes>>,
+    reply_to_sequence: Option<i64>,
+    message_created_at: OffsetDateTime,
+    edited_at: Option<OffsetDateTime>,
+    deleted_at: Option<OffsetDateTime>,
+    change_sequence: i64,
+}
+
+impl From<MessageRow> for Message {
+    fn from(row: MessageRow) -> Self {
+        Self {
+            conversation_id: shared(row.conversation_id),
+            sequence: row.sequence,
+            ordinal: row.ordinal,
+            sender_id: shared(row.sender_id),
+            request_id: row.request_id,
+            text: row.text,
+            attributes: row.attributes.map(|Json(attributes)| attributes).unwrap_or_default(),
+            reply_to_sequence: row.reply_to_sequence.unwrap_or_default(),
+            created_at: row.message_created_at,
+            edited_at: row.edited_at,
+            deleted_at: row.deleted_at,
+            change_sequence: row.change_sequence,
+        }
+    }
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct PageRow {
+    #[sqlx(flatten)]
+    message: MessageRow,
+    available: i64,
+}
+
+/// Which messages of a conversation a page is made of, both bounds exclusive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageRange {
+    pub(crate) after_sequence: i64,
+    pub(crate) before_sequence: i64,
+    pub(crate) newest_first: bool,
+}
+
+const FIND: &str = "
+    SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
+        created_at AS message_created_at, edited_at, deleted_at, change_sequence
+    FROM parlance_message.messages
+    WHERE conversation_id = $1 AND sequence = $2";
+
+const LIST_OLDEST_FIRST: &str = "
+    SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
+        message_created_at, edited_at, deleted_at, change_sequence, available
+    FROM (
+        SELECT page.*, count(*) OVER () AS available,
+            sum(octet_length(text) + coalesce(pg_column_size(attributes), 0)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
+                - octet_length(text) - coalesce(pg_column_size(attributes), 0) AS bytes_before
+        FROM (
+            SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
+                created_at AS message_created_at, edited_at, deleted_at, change_sequence
+            FROM parlance_message.messages
+            WHERE conversation_id = $1 AND sequence > $2 AND sequence < $3
+            ORDER BY sequence
+            LIMIT $4 + 1
+        ) AS page
+    ) AS sized
+    WHERE bytes_before < $5
+    ORDER BY sequence";
+
+const LIST_NEWEST_FIRST: &str = "
+    SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
+        message_created_at, edited_at, deleted_at, change_sequence, available
+    FROM (
+        SELECT page.*, count(*) OVER () AS available,
+            sum(octet_length(text) + coalesce(pg_column_size(attributes), 0))
+                OVER (ORDER BY sequence DESC ROWS UNBOUNDED PRECEDING)
+                - octet_length(text) - coalesce(pg_column_size(attributes), 0) AS bytes_before
+        FROM (
+            SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
+                created_at AS message_created_at, edited_at, deleted_at, change_sequence
+            FROM parlance_message.messages
+            WHERE conversation_id = $1 AND sequence > $2 AND sequence < $3
+            ORDER BY sequence DESC
+            LIMIT $4 + 1
+        ) AS page
+    ) AS sized
+    WHERE bytes_before < $5
+    ORDER BY sequence DESC";
+
+impl Store {
+    /// The message of this sequence; `None` if the sequence is another kind of entry or not there.
+    pub(crate) async fn find_message(&self, conversation_id: &str, sequence: i64) -> Result<Option<Message>, Error> {
+        let query = sqlx::query_as(FIND).bind(conversation_id).bind(sequence);
+        Ok(self.database.fetch_optional::<MessageRow>(query).await?.map(Message::from))
+    }
+
+    /// At most `limit` messages of the range, and at most about 1 MiB of them but always one if there is one. Read along
+    /// `messages_pkey`.
+    pub(crate) async fn list_messages(
+        &self,
+        conversation_id: &str,
+        range: MessageRange,
+        limit: i64,
+    ) -> Result<Page<Message>, Error> {
+        let query = sqlx::query_as(if range.newest_first { LIST_NEWEST_FIRST } else { LIST_OLDEST_FIRST })
+            .bind(conversation_id)
+            .bind(range.after_sequence)
+            .bind(range.before_sequence)
+            .bind(limit)
+            .bind(MAX_PAGE_BYTES);
+        let rows: Vec<PageRow> = self.database.fetch_all(query).await?;
+        Page::cut(rows.into_iter().map(|row| (row.message, row.available)).collect(), limit, |row| Ok(row.into()))
+    }
+}

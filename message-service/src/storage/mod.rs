@@ -1,0 +1,94 @@
+//! The one place that says `sqlx`: statements, rows, and the call of the write path. Gives and takes domain types.
+//!
+//! Everything that takes a sequence is one call of one SQL function (`append.rs`, `conversations.rs::create`), so no lock
+//! outlives a round trip. Reads are single statements on the primary.
+
+pub(crate) mod append;
+pub(crate) mod conversations;
+pub(crate) mod log;
+pub(crate) mod members;
+pub(crate) mod messages;
+pub(crate) mod migrations;
+
+use std::sync::Arc;
+
+pub(crate) use service_kit::database::Error;
+use service_kit::database::{Database, Settings};
+use sqlx::PgConnection;
+
+/// Pages of lists end at about this many bytes of contents, or after their first item.
+pub(crate) const MAX_PAGE_BYTES: i64 = 1024 * 1024;
+
+/// The service's tables. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    database: Database,
+}
+
+impl Store {
+    pub(crate) fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The key of page tokens, which all replicas share.
+    pub(crate) async fn page_token_key(&self) -> Result<[u8; 32], Error> {
+        const SQL: &str = "SELECT page_token_key FROM parlance_message.settings";
+        let (key,): (Vec<u8>,) = self.database.fetch_one(sqlx::query_as(SQL)).await?;
+        key.try_into().map_err(|_| Error::Corrupt("settings.page_token_key is not 32 bytes".to_owned()))
+    }
+}
+
+/// A connection that one writer keeps for itself; opened when needed, dropped after an error that leaves it in doubt.
+pub(crate) struct WriterConnection {
+    settings: Settings,
+    open: Option<PgConnection>,
+}
+
+impl WriterConnection {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self { settings, open: None }
+    }
+
+    /// Opens the connection if there is none. A failure here means that nothing was sent.
+    pub(crate) async fn open(&mut self) -> Result<(), Error> {
+        self.connection().await.map(drop)
+    }
+
+    async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        let connection = match self.open.take() {
+            Some(connection) => connection,
+            None => self.settings.open().await?,
+        };
+        Ok(self.open.insert(connection))
+    }
+
+    /// A connection whose call did not end with the database's own answer is not used again.
+    fn settle<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
+        if answer.as_ref().is_err_and(Error::outcome_is_unknown) {
+            self.open = None;
+        }
+        answer
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page<T> {
+    pub(crate) items: Vec<T>,
+    /// Something comes after the last item.
+    pub(crate) has_more: bool,
+}
+
+impl<T> Page<T> {
+    /// Of rows that were read up to one more than `limit`, each with the number of rows there were before the page was cut
+    /// to its bytes.
+    fn cut<R>(rows: Vec<(R, i64)>, limit: i64, into: impl Fn(R) -> Result<T, Error>) -> Result<Self, Error> {
+        let available = rows.first().map_or(0, |(_, available)| *available);
+        let items = rows.into_iter().take(limit as usize).map(|(row, _)| into(row)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self { has_more: available > items.len() as i64, items })
+    }
+}
+
+fn shared(text: String) -> Arc<str> {
+    Arc::from(text)
+}
