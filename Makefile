@@ -1,0 +1,58 @@
+# The front door. `make` alone lists what there is; CI calls the same targets.
+#
+# `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci postgres clean-data
+
+DATA_DIR ?= data
+ARGS ?=
+TEST_ARGS ?=
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
+PARLANCE := $(TARGET_DIR)/debug/parlance
+BUF := npx --yes @bufbuild/buf@1.75.0
+
+help: ## List the targets
+	@echo 'make TARGET, where TARGET is one of:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: postgres ## Start everything: PostgreSQL in ./data, both services on 127.0.0.1:50051 and :50052
+	cargo build --package parlance-standalone --bin parlance
+	@# No word of our own between make and the process: Ctrl-C must reach it, and make must wait for its end.
+	@exec $(PARLANCE) serve --data-dir '$(DATA_DIR)' $(ARGS)
+
+test: postgres ## Run all tests, on a PostgreSQL of their own that is gone afterwards
+	cargo build --workspace --bins
+	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
+
+build: ## Build everything
+	cargo build --workspace --all-targets
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+fmt-check: ## Fail when a source is not formatted
+	cargo fmt --all --check
+
+lint: ## Run clippy; a warning fails
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## Build the Rust documentation; a warning fails
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+
+proto: ## Check the contract: style and format (needs Node.js)
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+deny: ## Check advisories, licences and duplicates (needs cargo-deny)
+	cargo deny check
+
+ci: fmt-check lint doc proto deny test ## Everything that CI checks
+
+postgres: ## Install PostgreSQL's server programs unless they are there
+	@scripts/install-postgres
+
+clean-data: ## Remove the data of `make run`, for good
+	@# As root the cluster may lie elsewhere; the data folder then has a link to it.
+	if [ -L '$(DATA_DIR)/elsewhere' ]; then rm -rf "$$(readlink '$(DATA_DIR)/elsewhere')"; fi
+	rm -rf '$(DATA_DIR)'

@@ -1,0 +1,97 @@
+//! Talking to the server: its address, and the two statements this module needs.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+
+use super::error::Error;
+
+/// How long one attempt to connect may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where the server is, and the key to it.
+#[derive(Clone)]
+pub(super) struct Address {
+    pub(super) port: u16,
+    pub(super) password: String,
+}
+
+impl Address {
+    /// A connection string. The server speaks no TLS on loopback, and saying so spares each connection the question.
+    pub(super) fn url(&self, database: &str) -> String {
+        let (password, port, database) = (&self.password, self.port, percent_encoded(database));
+        format!("postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
+    }
+
+    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .host("127.0.0.1")
+            .port(self.port)
+            .username("postgres")
+            .password(&self.password)
+            .database("postgres")
+            .ssl_mode(PgSslMode::Disable);
+        let connecting = tokio::time::timeout(PATIENCE, options.connect()).await;
+        connecting.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Address").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Connects and asks something. That the password is accepted proves that the server is ours.
+pub(super) async fn ping(address: &Address) -> Result<(), sqlx::Error> {
+    let mut connection = address.connect().await?;
+    sqlx::query("SELECT 1").execute(&mut connection).await?;
+    connection.close().await
+}
+
+/// Makes a database unless it exists.
+pub(super) async fn create_database(address: &Address, name: &str) -> Result<(), Error> {
+    let mut connection = address.connect().await?;
+    let known = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1").bind(name);
+    if known.fetch_optional(&mut connection).await?.is_some() {
+        return Ok(connection.close().await?);
+    }
+    // An identifier cannot be a parameter. In double quotes only the double quote means anything, and it is doubled.
+    let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
+    let created = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await;
+    connection.close().await?;
+    match created {
+        // Another caller was faster.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => Ok(()),
+        created => created.map(drop).map_err(Error::from),
+    }
+}
+
+fn percent_encoded(name: &str) -> String {
+    let mut encoded = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_database_name_makes_a_good_connection_string() {
+        let address = Address { port: 21_000, password: "secret".to_owned() };
+        assert_eq!(
+            address.url("räume/1"),
+            "postgresql://postgres:secret@127.0.0.1:21000/r%C3%A4ume%2F1?sslmode=disable"
+        );
+        assert!(!format!("{address:?}").contains("secret"));
+    }
+}

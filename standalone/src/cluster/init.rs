@@ -1,0 +1,118 @@
+//! How a cluster comes into being: `initdb` works under a passing name, and one rename makes the result appear. Whatever
+//! a killed attempt left is removed by the next one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use super::account::Account;
+use super::binaries::Binaries;
+use super::error::Error;
+use super::room::{Room, random_name};
+
+/// What unfinished clusters' names begin with.
+const UNFINISHED: &str = "cluster.new-";
+
+/// Makes the cluster unless it exists, and returns its superuser's password. `passing`: the files need not survive a
+/// power cut, so `initdb` does not wait for the disk.
+///
+/// Errors: [`Error::Init`], [`Error::File`].
+pub(super) async fn ensure(room: &Room, binaries: &Binaries, passing: bool) -> Result<String, Error> {
+    remove_unfinished(room.folder()).await?;
+    let password_file = room.cluster().join("password");
+    if room.cluster().is_dir() {
+        let password = std::fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
+        return Ok(password.trim().to_owned());
+    }
+    let unfinished = Unfinished(room.folder().join(format!("{UNFINISHED}{}", random_name())));
+    let password = make(&unfinished.0, &room.account, binaries, passing).await?;
+    let cluster = room.cluster();
+    std::fs::rename(&unfinished.0, &cluster).map_err(Error::file("create", &cluster))?;
+    if !passing {
+        let folder = File::open(room.folder()).and_then(|folder| folder.sync_all());
+        folder.map_err(Error::file("write", room.folder()))?;
+    }
+    Ok(password)
+}
+
+/// A cluster under its passing name, removed when it is given up. (The next attempt would do it, too; a full disk should
+/// not have to wait for that.) Once it is renamed there is nothing to remove.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn make(folder: &Path, account: &Account, binaries: &Binaries, passing: bool) -> Result<String, Error> {
+    let failed = Error::file("create the folder", folder);
+    std::fs::DirBuilder::new().create(folder).map_err(failed)?;
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder, private).map_err(Error::file("close to others", folder))?;
+    let password = random_password()?;
+    let password_file = folder.join("password");
+    let failed = Error::file("write", &password_file);
+    write_private(&password_file, &password).map_err(failed)?;
+    account.own(&password_file)?;
+    account.own(folder)?;
+
+    let mut command = account.command(&binaries.dir().join("initdb"));
+    command.current_dir(folder).arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(&password_file);
+    command.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
+    if passing {
+        command.arg("--no-sync");
+    }
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Dropped half-way (Ctrl-C during the very first start) it is killed; its own child then reads the end of its input.
+    let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
+    let failed = |output: String| Error::Init { folder: folder.to_path_buf(), output };
+    let output = output.map_err(|error| failed(error.to_string()))?;
+    if output.status.success() {
+        return Ok(password);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    // The report of its progress comes first, what went wrong last.
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    Err(failed(lines[lines.len().saturating_sub(5)..].join("; ")))
+}
+
+/// Removes the remains of killed attempts. An orphaned `initdb` may still be writing into one: its folder is removed
+/// under its feet, which ends it, and the removal is tried again.
+async fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    let entries = std::fs::read_dir(folder).map_err(Error::file("read the folder", folder))?;
+    for entry in entries.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            continue;
+        }
+        let path = entry.path();
+        for attempt in 1.. {
+            match std::fs::remove_dir_all(&path) {
+                Err(_) if attempt < 50 => tokio::time::sleep(Duration::from_millis(100)).await,
+                done => {
+                    done.map_err(Error::file("remove", &path))?;
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// 32 characters with 128 bits of the system's randomness; hexadecimal, so it needs no quoting anywhere.
+fn random_password() -> Result<String, Error> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0_u8; 16];
+    File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::file("read", source))?;
+    Ok(format!("{:032x}", u128::from_ne_bytes(bytes)))
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
+}

@@ -1,0 +1,84 @@
+//! Our own lock on a data folder. PostgreSQL's pid file is no such thing: it cannot tell its own server from another
+//! process that happens to have the same number today. An flock ends with its process, however that dies.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::error::Error;
+
+/// Name of the lock file. It holds the owner's process id, and stays when the owner is gone: removing it would let two
+/// runs hold two files of the same name.
+const FILE: &str = "lock";
+
+/// The right to run a cluster in a folder; given back on drop.
+#[derive(Debug)]
+pub(super) struct Lock {
+    folder: PathBuf,
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// Like [`Lock::take`], with a moment's patience: a killed owner, and whatever it was starting just then, may need
+    /// a few milliseconds to be gone.
+    pub(super) async fn take_patiently(folder: &Path) -> Result<Lock, Error> {
+        let started = Instant::now();
+        loop {
+            match Lock::take(folder) {
+                Err(Error::InUse { .. }) if started.elapsed() < Duration::from_millis(500) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Takes the lock of `folder`, or says who has it: [`Error::InUse`].
+    pub(super) fn take(folder: &Path) -> Result<Lock, Error> {
+        let path = folder.join(FILE);
+        // Readable for everyone so that anyone may be told who the owner is. Not inherited by child processes: the
+        // standard library opens files close-on-exec, else a leftover server would hold our lock.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&path)
+            .map_err(Error::file("open", &path))?;
+        let mut text = String::new();
+        // Who holds it is for the message only; half a number is no number.
+        let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(mut file) => {
+                note_pid(&mut file).map_err(Error::file("write", &path))?;
+                Ok(Lock { folder: folder.to_path_buf(), _file: file })
+            }
+            Err((_, Errno::EWOULDBLOCK)) => Err(Error::InUse { folder: folder.to_path_buf(), pid: holder }),
+            Err((_, errno)) => Err(Error::file("lock", &path)(errno.into())),
+        }
+    }
+
+    /// Renames the locked folder; the lock stays ours throughout.
+    pub(super) fn rename_folder(&mut self, to: &Path) -> Result<(), Error> {
+        std::fs::rename(&self.folder, to).map_err(Error::file("rename", &self.folder))?;
+        self.folder = to.to_path_buf();
+        Ok(())
+    }
+
+    /// The locked folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+fn note_pid(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
+}

@@ -1,0 +1,224 @@
+//! One running server process: started with settings on its command line, watched until it takes queries, stopped by
+//! signals.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::binaries::Binaries;
+use super::connect::{self, Address};
+use super::error::Error;
+use super::leftover;
+use super::log;
+use super::options::Options;
+use super::process;
+use super::room::Room;
+use super::{FAST_STOP, StopMode};
+
+/// Ports to choose from. Below every system's range for outgoing connections: a client that keeps calling a stopped
+/// server's port from within that range can end up connected to itself, and hold the port.
+const PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// How long a server in immediate mode may take to be gone.
+const IMMEDIATE_STOP: Duration = Duration::from_secs(10);
+
+/// How long what a dead server left in the kernel (its port, its shared memory) may take to go away.
+const LINGERING: Duration = Duration::from_secs(10);
+
+/// Pause between two looks at something that changes soon.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Everything a start needs.
+pub(super) struct Launch<'a> {
+    pub(super) binaries: &'a Binaries,
+    pub(super) room: &'a Room,
+    pub(super) options: &'a Options,
+    pub(super) password: &'a str,
+}
+
+impl Launch<'_> {
+    /// Starts a server on `port`, or on a free one, and waits until it takes queries. A free port may be taken between
+    /// our look and PostgreSQL's: then another one is tried.
+    pub(super) async fn start(&self, port: Option<u16>) -> Result<Server, Error> {
+        let log_file = self.room.log_file();
+        let started = Instant::now();
+        loop {
+            let attempt = port.map_or_else(free_port, Ok)?;
+            let log_start = log::len(&log_file);
+            let mut server = self.spawn(attempt)?;
+            if self.ready(&mut server).await? {
+                return Ok(server);
+            }
+            let said = log::since(&log_file, log_start);
+            let port_taken = said.contains("could not create any TCP/IP sockets");
+            let memory_in_use = said.contains("is still in use");
+            if (port_taken || memory_in_use) && started.elapsed() < LINGERING {
+                tokio::time::sleep(POLL * 5).await;
+            } else if let (true, Some(port)) = (port_taken, port) {
+                return Err(Error::PortTaken { port });
+            } else {
+                let tail = said.lines().rev().take(5).collect::<Vec<_>>();
+                let tail = tail.into_iter().rev().collect::<Vec<_>>().join("; ");
+                return Err(Error::Start { log: log_file, tail });
+            }
+        }
+    }
+
+    fn spawn(&self, port: u16) -> Result<Server, Error> {
+        let data = self.room.data();
+        let program = self.binaries.dir().join("postgres");
+        let log = log::open(&self.room.log_file())?;
+        let failed = Error::file("write", &self.room.log_file());
+        let stdout = log.try_clone().map_err(failed)?;
+        let mut command = self.room.account.command(&program);
+        command.current_dir(&data).arg("-D").arg(&data).stdout(stdout).stderr(Stdio::from(log));
+        for (name, value) in self.settings(port) {
+            command.arg("-c").arg(format!("{name}={value}"));
+        }
+        let child = command.spawn().map_err(Error::file("run", &program))?;
+        Ok(Server { child, port, is_gone: false })
+    }
+
+    fn settings(&self, port: u16) -> Vec<(String, String)> {
+        let own = [
+            ("listen_addresses", "127.0.0.1".to_owned()),
+            ("port", port.to_string()),
+            ("unix_socket_directories", String::new()),
+            ("max_connections", self.options.max_connections.to_string()),
+            // What acknowledged messages rest on, whatever the cluster's own files say.
+            ("fsync", "on".to_owned()),
+            ("full_page_writes", "on".to_owned()),
+            ("timezone", "UTC".to_owned()),
+            ("log_timezone", "UTC".to_owned()),
+            // To the file we bound, without what statements and rows contain: those are people's messages.
+            ("logging_collector", "off".to_owned()),
+            ("log_destination", "stderr".to_owned()),
+            ("log_line_prefix", "%m [%p] ".to_owned()),
+            ("log_error_verbosity", "terse".to_owned()),
+            ("log_min_error_statement", "panic".to_owned()),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.options.settings.iter().cloned()).collect()
+    }
+
+    /// Waits until the server takes queries; `false`: it ended.
+    async fn ready(&self, server: &mut Server) -> Result<bool, Error> {
+        let address = Address { port: server.port, password: self.password.to_owned() };
+        let pid_file = self.room.data().join("postmaster.pid");
+        let started = Instant::now();
+        let mut last = "it is starting".to_owned();
+        while server.is_running() {
+            // Asked before it is ready, it would complain in its log about each question.
+            if says_ready(&pid_file, server.pid()) {
+                match connect::ping(&address).await {
+                    Ok(()) => return Ok(true),
+                    Err(error) => last = error.to_string(),
+                }
+            }
+            if started.elapsed() > self.options.start_timeout {
+                let seconds = self.options.start_timeout.as_secs();
+                return Err(Error::StartTimeout { seconds, last, log: self.room.log_file() });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(false)
+    }
+}
+
+/// The pid file's first line is the postmaster, its eighth the postmaster's state.
+fn says_ready(pid_file: &PathBuf, pid: u32) -> bool {
+    let text = std::fs::read_to_string(pid_file).unwrap_or_default();
+    let line = |number: usize| text.lines().nth(number).map(str::trim);
+    line(0) == Some(pid.to_string().as_str()) && line(7) == Some("ready")
+}
+
+fn free_port() -> Result<u16, Error> {
+    let failed = |source| Error::File { action: "listen on", path: PathBuf::from("127.0.0.1"), source };
+    let mut last = None;
+    for _ in 0..100 {
+        let port = fastrand::u16(PORTS);
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(_) => return Ok(port),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(failed(last.unwrap_or_else(|| std::io::Error::other("no port is free"))))
+}
+
+/// A server that was started by us. Dropping it stops it in immediate mode.
+pub(super) struct Server {
+    child: Child,
+    port: u16,
+    /// Its end was seen and its process reaped: the number may be another process's by now.
+    is_gone: bool,
+}
+
+impl Server {
+    /// Process id of the postmaster.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The port it listens on.
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whether the postmaster lives.
+    pub(super) fn is_running(&mut self) -> bool {
+        if !self.is_gone {
+            self.is_gone = !matches!(self.child.try_wait(), Ok(None));
+        }
+        !self.is_gone
+    }
+
+    /// Stops the server, by force when it does not obey in time.
+    pub(super) async fn stop(&mut self, mode: StopMode) {
+        let (signal, patience) = match mode {
+            StopMode::Fast => (Signal::SIGINT, FAST_STOP),
+            StopMode::Immediate => (Signal::SIGQUIT, IMMEDIATE_STOP),
+        };
+        self.send(signal);
+        let deadline = Instant::now() + patience;
+        while self.is_running() && Instant::now() < deadline {
+            tokio::time::sleep(POLL / 4).await;
+        }
+        self.kill().await;
+    }
+
+    /// Kills the server and all its processes, and waits until they are gone.
+    pub(super) async fn kill(&mut self) {
+        if self.is_running() {
+            let family = process::kill_family(self.pid());
+            while self.is_running() {
+                tokio::time::sleep(POLL / 4).await;
+            }
+            leftover::gone(&family, IMMEDIATE_STOP).await;
+        }
+    }
+
+    fn send(&mut self, signal: Signal) {
+        if self.is_running() {
+            // It can only fail when the process is gone, which the caller looks at next.
+            let _ = process::signal(self.pid(), signal);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.send(Signal::SIGQUIT);
+        let deadline = Instant::now() + IMMEDIATE_STOP / 2;
+        while self.is_running() {
+            if Instant::now() > deadline {
+                process::kill_family(self.pid());
+                let _ = self.child.wait();
+                self.is_gone = true;
+            }
+            std::thread::sleep(POLL / 4);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! One file per subcommand, and the signals they all obey.
+
+pub(crate) mod postgres;
+pub(crate) mod serve;
+mod signals;
+pub(crate) mod with_postgres;

@@ -1,0 +1,227 @@
+//! The settings of `parlance serve`: flags, or environment variables of the same names in capitals. They arrive as text;
+//! [`Arguments::resolve`] turns them into values and reports everything that is wrong with them at once.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use parlance_standalone::cluster::Options;
+use service_kit::config::{Problems, Secret, SharedArgs, SharedConfig};
+use sqlx::postgres::PgConnectOptions;
+
+/// Connections beyond the services' pools: migrations, doorbells, and an operator who wants to look inside.
+const SPARE_CONNECTIONS: u32 = 30;
+
+/// Run everything: a private PostgreSQL, user-service and message-service
+///
+/// One process for development and small installs. Ctrl-C or SIGTERM lets what is under way finish, then stops
+/// PostgreSQL; a second one does not wait. Nothing but the data folder is left.
+#[derive(clap::Args, Debug)]
+#[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
+pub(crate) struct Arguments {
+    /// The folder that keeps the private PostgreSQL; made when it is missing. Not touched when a database is given
+    #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "DIR")]
+    data_dir: PathBuf,
+
+    /// Where user-service listens; port 0 takes a free one
+    #[arg(long, env = "USER_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    user_listen: String,
+
+    /// Where message-service listens; port 0 takes a free one
+    #[arg(long, env = "MESSAGE_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
+    message_listen: String,
+
+    /// A PostgreSQL to use instead of a private one, for both services: postgres://USER:PASSWORD@HOST:PORT/DATABASE
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: Option<Secret>,
+
+    /// The same for user-service alone; then message-service needs one, too
+    #[arg(long, env = "USER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    user_database_url: Option<Secret>,
+
+    /// The same for message-service alone; then user-service needs one, too
+    #[arg(long, env = "MESSAGE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    message_database_url: Option<Secret>,
+
+    /// The folder of PostgreSQL's programs (initdb, postgres); searched for when not given [env: PG_BIN_DIR]
+    #[arg(long, value_name = "DIR")]
+    pg_bin_dir: Option<PathBuf>,
+
+    /// A setting of the private PostgreSQL, such as shared_buffers=512MB; repeat it for more
+    #[arg(long, env = "POSTGRES_SETTING", value_name = "NAME=VALUE")]
+    postgres_setting: Vec<String>,
+
+    #[command(flatten)]
+    tuning: message_service::TuningArgs,
+
+    #[command(flatten)]
+    shared: SharedArgs,
+}
+
+/// [`Arguments`] as values.
+#[derive(Debug)]
+pub(super) struct Config {
+    /// Where user-service listens.
+    pub(super) user_listen: SocketAddr,
+    /// Where message-service listens.
+    pub(super) message_listen: SocketAddr,
+    /// Which database.
+    pub(super) database: Database,
+    /// What is message-service's alone.
+    pub(super) tuning: message_service::Tuning,
+    /// What both services share.
+    pub(super) shared: SharedConfig,
+}
+
+/// Which database the services use. Its `Debug` shows no password.
+pub(super) enum Database {
+    /// A private one.
+    Private(Options),
+    /// Somebody else's.
+    Given {
+        /// user-service's.
+        user: PgConnectOptions,
+        /// message-service's.
+        message: PgConnectOptions,
+        /// Both, for people: host, port and name, no password.
+        shown: String,
+    },
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Private(options) => formatter.debug_tuple("Private").field(options).finish(),
+            Self::Given { shown, .. } => formatter.debug_tuple("Given").field(shown).finish(),
+        }
+    }
+}
+
+impl Arguments {
+    /// Checks everything. Errors: all problems, one line each.
+    pub(super) fn resolve(self) -> Result<Config, Problems> {
+        let mut problems = Problems::default();
+        let shared = self.shared.parse(&mut problems);
+        let user_listen = listen("--user-listen", &self.user_listen, &self.shared, &mut problems);
+        let message_listen = listen("--message-listen", &self.message_listen, &self.shared, &mut problems);
+        if let (Some(user), Some(message)) = (user_listen, message_listen)
+            && user == message
+            && user.port() != 0
+        {
+            problems.add(format!("--user-listen and --message-listen are both {user}: give each its own port"));
+        }
+        let tuning = self.tuning.parse(&mut problems);
+        let database = self.database(shared.as_ref(), &mut problems);
+        match (user_listen, message_listen, database, tuning, shared) {
+            (Some(user_listen), Some(message_listen), Some(database), Some(tuning), Some(shared)) => {
+                problems.into_result()?;
+                Ok(Config { user_listen, message_listen, database, tuning, shared })
+            }
+            // A value that is missing has left its problem behind.
+            _ => Err(problems),
+        }
+    }
+
+    fn database(self, shared: Option<&SharedConfig>, problems: &mut Problems) -> Option<Database> {
+        let settings = self.postgres_settings(problems);
+        let user = self.user_database_url.or_else(|| self.database_url.clone());
+        let message = self.message_database_url.or(self.database_url);
+        match (user, message) {
+            (Some(user), Some(message)) => {
+                let [user, message] = [("user", &user), ("message", &message)].map(|(service, url)| {
+                    problems.database_url(&format!("--{service}-database-url or --database-url"), Some(url))
+                });
+                let (user, message) = (user?, message?);
+                let mut shown = vec![show(&user), show(&message)];
+                shown.dedup();
+                Some(Database::Given { user, message, shown: shown.join(" and ") })
+            }
+            (None, None) => {
+                let pools = shared.map_or(0, |shared| shared.database_connections * 2);
+                let mut options = Options::new(self.data_dir).max_connections(200.max(pools + SPARE_CONNECTIONS));
+                options = self.pg_bin_dir.into_iter().fold(options, Options::bin_dir);
+                Some(Database::Private(
+                    settings?.into_iter().fold(options, |options, (name, value)| options.setting(name, value)),
+                ))
+            }
+            (user, _) => {
+                let (given, missing) = if user.is_some() { ("user", "message") } else { ("message", "user") };
+                problems.add(format!(
+                    "--{given}-database-url is given, so --{missing}-database-url is needed, too (or --database-url for both)"
+                ));
+                None
+            }
+        }
+    }
+
+    fn postgres_settings(&self, problems: &mut Problems) -> Option<Vec<(String, String)>> {
+        let pairs = self.postgres_setting.iter().map(|text| {
+            let pair = text.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+            if pair.is_none() {
+                problems.add(format!("--postgres-setting: {text:?} is not NAME=VALUE"));
+            }
+            pair
+        });
+        // Collected first, so that each of them is looked at.
+        pairs.collect::<Vec<_>>().into_iter().collect()
+    }
+}
+
+fn show(options: &PgConnectOptions) -> String {
+    format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
+}
+
+fn listen(name: &str, text: &str, shared: &SharedArgs, problems: &mut Problems) -> Option<SocketAddr> {
+    let address = problems.parse(name, text)?;
+    shared.check_listen(name, address, problems);
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn resolve(words: &[&str]) -> Result<Config, Problems> {
+        Cli::try_parse_from(["serve"].iter().chain(words)).expect("flags that exist").arguments.resolve()
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let words =
+            ["--user-listen", "nowhere", "--message-listen", "0.0.0.0:1", "--user-database-url", "postgres://h/d"];
+        let more = ["--postgres-setting", "fsync", "--drain-timeout", "soon"];
+        let said = resolve(&[words.as_slice(), &more].concat()).unwrap_err().to_string();
+        for flag in ["--user-listen", "--user-database-url", "--postgres-setting", "--drain-timeout"] {
+            assert!(said.contains(flag), "{flag} is missing in: {said}");
+        }
+    }
+
+    #[test]
+    fn a_given_database_takes_the_place_of_the_private_one() {
+        let config = resolve(&["--database-url", "postgres://u:hidden@h/d"]).unwrap();
+        let Database::Given { user, message, shown } = config.database else { panic!("a private database") };
+        assert_eq!(shown, "h:5432/d");
+        assert_eq!((show(&user), show(&message)), (shown.clone(), shown));
+    }
+
+    #[test]
+    fn a_password_is_never_printed() {
+        let config = resolve(&["--database-url", "postgres://u:hidden@h/d"]).unwrap();
+        assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
+    }
+
+    #[test]
+    fn the_same_address_twice_is_refused_unless_the_port_is_free_to_choose() {
+        let twice = ["--user-listen", "127.0.0.1:7000", "--message-listen", "127.0.0.1:7000"];
+        assert!(resolve(&twice).unwrap_err().to_string().contains("give each its own port"));
+        resolve(&["--user-listen", "127.0.0.1:0", "--message-listen", "127.0.0.1:0"]).unwrap();
+    }
+}

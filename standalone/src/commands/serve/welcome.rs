@@ -1,0 +1,50 @@
+//! What `parlance serve` says once everything runs: where, and what to paste next.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use service_kit::healthcheck::reachable;
+
+/// The text, for addresses as they were bound.
+pub(super) struct Welcome {
+    pub(super) user: SocketAddr,
+    pub(super) message: SocketAddr,
+    /// A sentence on where the data is.
+    pub(super) database: String,
+}
+
+impl fmt::Display for Welcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, message) = (reachable(self.user), reachable(self.message));
+        writeln!(f, "Parlance is ready.")?;
+        writeln!(f)?;
+        writeln!(f, "  user-service     {user}")?;
+        writeln!(f, "  message-service  {message}")?;
+        writeln!(f, "  database         {}", self.database)?;
+        writeln!(f)?;
+        writeln!(f, "Try, in another terminal:")?;
+        writeln!(f)?;
+        // With request ids, pasting them a second time is a retry, and harmless.
+        for (address, body, method) in [
+            (
+                user,
+                r#"{"user_id": "ada", "username": "ada", "request_id": "first-user"}"#,
+                "parlance.user.v1.UserService/CreateUser",
+            ),
+            (
+                message,
+                r#"{"conversation_id": "general", "kind": "CONVERSATION_KIND_CHANNEL", "title": "General", "creator_id": "ada", "request_id": "first-channel"}"#,
+                "parlance.message.v1.ConversationService/CreateConversation",
+            ),
+            (
+                message,
+                r#"{"conversation_id": "general", "sender_id": "ada", "text": "Hello!", "request_id": "first-message"}"#,
+                "parlance.message.v1.MessageService/SendMessage",
+            ),
+        ] {
+            writeln!(f, "  grpcurl -plaintext -d '{body}' {address} {method}")?;
+        }
+        writeln!(f)?;
+        write!(f, "Ctrl-C ends it.")
+    }
+}

@@ -1,0 +1,36 @@
+//! The `parlance` command: `serve`, `postgres`, `with-postgres`.
+
+mod commands;
+mod say;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// A self-hosted chat backend that speaks gRPC and needs nothing but PostgreSQL.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Serve(Box<commands::serve::Arguments>),
+    Postgres(commands::postgres::Arguments),
+    WithPostgres(commands::with_postgres::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Serve(arguments) => commands::serve::run(*arguments).await,
+        Command::Postgres(arguments) => commands::postgres::run(arguments).await,
+        Command::WithPostgres(arguments) => commands::with_postgres::run(arguments).await,
+    };
+    done.unwrap_or_else(|error| {
+        say::aside(format_args!("parlance: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

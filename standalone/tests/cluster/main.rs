@@ -1,0 +1,9 @@
+//! The private cluster against real PostgreSQL: lasting data, one owner at a time, and whatever killed runs leave behind.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
+
+mod commands;
+mod killed;
+mod lasting;
+mod support;
+mod users;

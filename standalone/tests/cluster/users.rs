@@ -1,0 +1,104 @@
+//! As whom PostgreSQL runs: as root, as another user; as an ordinary user, as that one.
+
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix::unistd::{User, geteuid};
+use parlance_standalone::cluster::{Cluster, Options};
+
+use crate::support::{data_dir, text};
+
+/// Says, past the test harness's capture of output, that something could not be tried here.
+fn not_run(what: &str) {
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN, it takes root: {what}\n");
+}
+
+#[tokio::test]
+async fn as_root_the_data_goes_where_its_user_can_enter() {
+    if !geteuid().is_root() {
+        return not_run("the server as another user, with its data moved out of a closed folder");
+    }
+    let closed = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(closed.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let asked = closed.path().join("data");
+    let cluster = Cluster::start(Options::new(&asked)).await.unwrap();
+    let elsewhere = cluster.folder().to_path_buf();
+    assert!(elsewhere.starts_with("/var/lib/parlance"), "{}", elsewhere.display());
+    assert!(cluster.remarks()[0].contains("who may not enter"), "{:?}", cluster.remarks());
+    let owner = std::fs::metadata(elsewhere.join("cluster/data")).unwrap().uid();
+    assert_ne!(owner, 0);
+    crate::support::execute(&cluster.url("postgres"), "CREATE TABLE kept AS SELECT 'here'::text AS word").await;
+    drop(cluster);
+
+    let cluster = Cluster::start(Options::new(&asked)).await.unwrap();
+    assert_eq!(cluster.folder(), elsewhere, "the next start follows the link");
+    assert_eq!(text(&cluster.url("postgres"), "SELECT word FROM kept").await, "here");
+    drop(cluster);
+    std::fs::remove_dir_all(&elsewhere).unwrap();
+    let refused = Cluster::start(Options::new(&asked)).await.unwrap_err();
+    assert!(refused.to_string().contains("which is gone"), "{refused}");
+}
+
+#[tokio::test]
+async fn root_runs_an_ordinary_users_data_as_that_user() {
+    if !geteuid().is_root() {
+        return not_run("root on the data of an ordinary user");
+    }
+    let folder = data_dir();
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(nobody.uid.as_raw()), None).unwrap();
+    let output = as_nobody(&folder, &["postgres", "--data-dir", data.to_str().unwrap()], Some("postgresql://"));
+    assert!(output.contains("postgresql://"), "{output}");
+    let cluster = Cluster::start(Options::new(&data)).await.unwrap();
+    assert_eq!(text(&cluster.url("postgres"), "SELECT 'open'").await, "open");
+    let uid = std::fs::metadata(format!("/proc/{}", cluster.pid().unwrap())).unwrap().uid();
+    assert_eq!(uid, nobody.uid.as_raw());
+    drop(cluster);
+
+    // The other way round: root's lock file and postgres' data are not for nobody.
+    let roots = data_dir();
+    drop(Cluster::start(Options::new(roots.path())).await.unwrap());
+    let said = as_nobody(&folder, &["postgres", "--data-dir", roots.path().to_str().unwrap()], None);
+    assert!(said.contains("Permission denied") && said.contains("lock"), "{said}");
+}
+
+#[test]
+fn an_ordinary_user_runs_it_as_itself() {
+    if !geteuid().is_root() {
+        // Then every other test is this one.
+        return;
+    }
+    let folder = data_dir();
+    let said = as_nobody(&folder, &["with-postgres", "--", "sh", "-c", "id -un"], None);
+    assert_eq!(said.lines().next(), Some("nobody"), "{said}");
+}
+
+/// Runs a copy of `parlance` as `nobody` in a folder open to that user (a checkout under `/root` is not), until it ends
+/// or has said the given words. Returns what it said.
+fn as_nobody(folder: &tempfile::TempDir, arguments: &[&str], until: Option<&str>) -> String {
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let copy = folder.path().join("parlance");
+    if !copy.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_parlance"), &copy).unwrap();
+    }
+    let output = folder.path().join("said");
+    let file = std::fs::File::create(&output).unwrap();
+    let mut command = Command::new(&copy);
+    command.args(arguments).current_dir("/").uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
+    command.stdout(file.try_clone().unwrap()).stderr(file);
+    let mut child = command.spawn().unwrap();
+    let said = |path: &Path| std::fs::read_to_string(path).unwrap();
+    crate::support::until("the command ends or says so", || {
+        child.try_wait().unwrap().is_some() || until.is_some_and(|words| said(&output).contains(words))
+    });
+    if child.try_wait().unwrap().is_none() {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM).unwrap();
+        child.wait().unwrap();
+    }
+    said(&output)
+}
