@@ -2,7 +2,12 @@
 //! set that both services hand to reflection. No logic, ever: what the fields mean is written in the protos.
 
 /// The contract that Parlance began with: `/UserService/GetUser`, without a package.
-#[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+#[allow(
+    missing_docs,
+    clippy::all, clippy::allow_attributes_without_reason,
+    clippy::pedantic,
+    reason = "generated; the documentation is in the proto"
+)]
 pub mod original {
     tonic::include_proto!("_");
 }
@@ -10,7 +15,12 @@ pub mod original {
 /// Accounts.
 pub mod user {
     /// Version 1.
-    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    #[allow(
+        missing_docs,
+        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::pedantic,
+        reason = "generated; the documentation is in the proto"
+    )]
     pub mod v1 {
         tonic::include_proto!("parlance.user.v1");
     }
@@ -19,7 +29,12 @@ pub mod user {
 /// Conversations, messages and their streams.
 pub mod message {
     /// Version 1.
-    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    #[allow(
+        missing_docs,
+        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::pedantic,
+        reason = "generated; the documentation is in the proto"
+    )]
     pub mod v1 {
         tonic::include_proto!("parlance.message.v1");
     }
@@ -28,7 +43,12 @@ pub mod message {
 /// The reasons of every failure.
 pub mod error {
     /// Version 1.
-    #[allow(missing_docs, clippy::pedantic, reason = "generated; the documentation is in the proto")]
+    #[allow(
+        missing_docs,
+        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::pedantic,
+        reason = "generated; the documentation is in the proto"
+    )]
     pub mod v1 {
         tonic::include_proto!("parlance.error.v1");
     }

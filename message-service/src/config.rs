@@ -12,6 +12,8 @@ use crate::directory::{self, Address};
 
 /// The longest that an answer of user-service may be gone by without asking again.
 const MAX_FRESH: Duration = Duration::from_secs(30);
+/// The longest that it may be gone by while user-service cannot be reached.
+const MAX_STALE: Duration = Duration::from_hours(24);
 
 /// Flags and environment variables, as text.
 #[derive(Debug, Clone, clap::Args)]
@@ -45,7 +47,7 @@ pub struct TuningArgs {
     #[arg(long, env = "DIRECTORY_FRESH", default_value = "2s", value_name = "DURATION")]
     pub directory_fresh: String,
 
-    /// For how long a user last known as active may go on while user-service cannot be reached.
+    /// For how long a user last known as active may go on while user-service cannot be reached; at most 24h.
     #[arg(long, env = "DIRECTORY_STALE", default_value = "5m", value_name = "DURATION")]
     pub directory_stale: String,
 
@@ -142,6 +144,9 @@ impl TuningArgs {
         let directory_stale = problems.duration("--directory-stale", &self.directory_stale);
         if directory_fresh.is_some_and(|fresh| fresh > MAX_FRESH) {
             problems.add(format!("--directory-fresh: {:?} is more than 30s", self.directory_fresh));
+        }
+        if directory_stale.is_some_and(|stale| stale > MAX_STALE) {
+            problems.add(format!("--directory-stale: {:?} is more than 24h", self.directory_stale));
         }
         let writers = problems.number("--writers", &self.writers, 1..=64);
         let live_log_bytes = problems.parse("--live-log-bytes", &self.live_log_bytes);

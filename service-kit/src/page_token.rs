@@ -44,7 +44,7 @@ impl PageTokens {
     /// Gives the last key of the page before; `None` for the empty token of a first page.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT `PAGE_TOKEN_INVALID` for a token that was not made here for these arguments.
+    /// `INVALID_ARGUMENT` `PAGE_TOKEN_INVALID` for a token that was not made here for these arguments.
     pub fn open(&self, arguments: &[&str], token: &str) -> Result<Option<Vec<u8>>, Failure> {
         if token.is_empty() {
             return Ok(None);

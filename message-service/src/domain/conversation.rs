@@ -50,6 +50,7 @@ impl Role {
 
 /// A conversation as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "an id has one name everywhere")]
 pub(crate) struct Conversation {
     pub(crate) conversation_id: Id,
     pub(crate) kind: Kind,

@@ -68,8 +68,7 @@ mod tests {
     #[test]
     fn stored_hashes_never_change() {
         let attributes = Attributes::from([("k".to_owned(), "v".to_owned())]);
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert_eq!(hex(&of_message("hi", &attributes, 7)), "62c4fc9765f07db3c1aa68d82cae5c87");
+        assert_eq!(u128::from_be_bytes(of_message("hi", &attributes, 7)), 0x62c4_fc97_65f0_7db3_c1aa_68d8_2cae_5c87);
         assert_eq!(direct_conversation_id("bob", "alice"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
         assert_eq!(direct_conversation_id("alice", "bob"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
     }

@@ -71,10 +71,19 @@ fn decode(request: &v1::CreateConversationRequest, fresh: Uuid) -> Result<(NewCo
     sorted.sort_unstable();
     let request_hash = hash::of_conversation(&request.conversation_id, kind, &request.title, &sorted);
     let is_repeatable = request_id.is_some() || kind == Kind::Direct || !request.conversation_id.is_empty();
-    let request_id = request_id.unwrap_or_else(|| fresh.to_string());
+    let request_id = request_id.unwrap_or_else(|| own_request_id(kind, &conversation_id, fresh));
     let title = request.title.clone();
     let new = NewConversation { conversation_id, kind, title, creator_id, member_ids, request_id, request_hash };
     Ok((new, is_repeatable))
+}
+
+/// The request id of a call that brings none. One for all calls about the same pair, so that looking a DIRECT
+/// conversation up by creating it again leaves nothing behind; begins as no id of a caller's can.
+fn own_request_id(kind: Kind, conversation_id: &Id, fresh: Uuid) -> String {
+    match kind {
+        Kind::Direct => format!("\u{7f}{conversation_id}"),
+        Kind::Group | Kind::Channel => fresh.to_string(),
+    }
 }
 
 /// A pair is all there is to say about a DIRECT conversation.
@@ -110,6 +119,7 @@ mod tests {
         assert_eq!(new.member_ids, ["bob".into()]);
         assert_eq!(&*new.conversation_id, hash::direct_conversation_id("bob", "ada"));
         assert!(is_repeatable);
+        assert!(bounds::request_id(&new.request_id).is_err());
         for members in [&[][..], &["ada"], &["bob", "eve"]] {
             assert!(decode(members).is_err(), "{members:?}");
         }

@@ -27,6 +27,9 @@ const OUTAGE_DELAY: Duration = Duration::from_secs(1);
 /// Those who were faster are done in less.
 const CONFLICT_DELAY: Duration = Duration::from_millis(100);
 
+/// Another replica, or this one's successor, answers at once.
+const DRAIN_DELAY: Duration = Duration::from_millis(100);
+
 /// The reason as it is sent: without the enum's prefix.
 pub(super) fn reason(reason: Reason) -> &'static str {
     let name = reason.as_str_name();
@@ -119,7 +122,7 @@ impl From<Refusal> for Failure {
             Refusal::QueueFull => no(Code::ResourceExhausted, Reason::Overloaded)
                 .quota("writes", "bytes of writes waiting at a time")
                 .retry_after(OVERLOAD_DELAY),
-            Refusal::Draining => no(Code::Unavailable, Reason::Draining).retry_after(CONFLICT_DELAY),
+            Refusal::Draining => no(Code::Unavailable, Reason::Draining).retry_after(DRAIN_DELAY),
         }
     }
 }

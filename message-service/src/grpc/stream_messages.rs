@@ -1,4 +1,4 @@
-//! StreamMessages: one conversation's log, from a position to for ever.
+//! `StreamMessages`: one conversation's log, from a position to for ever.
 
 use std::{time::Duration, vec::IntoIter};
 

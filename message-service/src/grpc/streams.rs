@@ -1,4 +1,4 @@
-//! Puts the streaming methods of MessageService in front of the generated server, whose codec would encode every entry for
+//! Puts the streaming methods of `MessageService` in front of the generated server, whose codec would encode every entry for
 //! every subscriber. All other methods go to the generated server.
 
 use std::{
@@ -25,7 +25,7 @@ pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send
 
 type Answering<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
 
-/// MessageService, streams included.
+/// `MessageService`, streams included.
 #[derive(Clone)]
 pub(crate) struct WithStreams<S> {
     unary: S,

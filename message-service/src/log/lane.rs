@@ -92,7 +92,7 @@ impl Lane {
                 tokio::time::sleep(RETRY).await;
             }
         };
-        killed.run_until_cancelled(work).await;
+        killed.run_until_cancelled(Box::pin(work)).await;
     }
 
     /// Tries what waits for one conversation; what is still locked goes back to the front.

@@ -30,7 +30,7 @@ const MAX_RING_BYTES: usize = 256 * 1024;
 const FRAME_OVERHEAD_BYTES: usize = 96;
 
 /// A ring that nothing was put into for this long is given up, and a log that nobody follows with it.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
 
 /// One entry, encoded once as an item of a stream.

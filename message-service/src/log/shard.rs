@@ -73,7 +73,7 @@ impl Shard {
                 }
             }
         };
-        killed.run_until_cancelled(work).await;
+        killed.run_until_cancelled(Box::pin(work)).await;
         self.lane.close();
     }
 

@@ -254,7 +254,7 @@ impl AppendedRow {
                 created_at: self.entry_time[at].unwrap_or(OffsetDateTime::UNIX_EPOCH),
             });
         }
-        let changed =
+        let outcomes =
             self.change_outcome.iter().map(|number| Outcome::from_number(*number)).collect::<Result<_, _>>()?;
         let mut heads = HashMap::with_capacity(all);
         let ids = sends.iter().map(|send| &send.conversation_id).chain(changes.iter().map(|c| &c.conversation_id));
@@ -263,7 +263,7 @@ impl AppendedRow {
                 heads.entry(id.clone()).or_insert(head);
             }
         }
-        Ok(Appended { sends: sent, changes: changed, heads })
+        Ok(Appended { sends: sent, changes: outcomes, heads })
     }
 }
 

@@ -62,9 +62,9 @@ impl WriterConnection {
         Ok(self.open.insert(connection))
     }
 
-    /// A connection whose call did not end with the database's own answer is not used again.
+    /// A connection that broke, or whose call did not end in time, is not used again.
     fn settle<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
-        if answer.as_ref().is_err_and(Error::outcome_is_unknown) {
+        if matches!(answer, Err(Error::Unavailable(_) | Error::Timeout { .. })) {
             self.open = None;
         }
         answer

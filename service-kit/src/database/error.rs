@@ -86,10 +86,9 @@ fn from_sqlstate(state: &str, constraint: Option<String>, source: sqlx::Error) -
         "40001" | "40P01" => Error::Serialization(source),
         "55P03" => Error::LockTimeout(source),
         // query_canceled by statement_timeout: rolled back, but the call ran out of its time.
-        "57014" => Error::Unavailable(source),
         // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout; too_many_connections and its class;
         // read_only_sql_transaction (a standby after a failover).
-        "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Error::Unavailable(source),
+        "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Error::Unavailable(source),
         _ if state.starts_with("08") || state.starts_with("53") || state.starts_with("58") => {
             Error::Unavailable(source)
         }

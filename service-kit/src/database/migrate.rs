@@ -13,7 +13,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{Error, Settings};
 
 /// How long one process waits for another that is migrating.
-const LOCK_WAIT: Duration = Duration::from_secs(120);
+const LOCK_WAIT: Duration = Duration::from_mins(2);
 
 /// One service's schema and its migrations, in order.
 #[derive(Debug, Clone)]

@@ -60,7 +60,7 @@ impl Database {
             .max_connections(settings.connections)
             .min_connections(settings.connections.min(2))
             .acquire_timeout(settings.timeout)
-            .max_lifetime(Duration::from_secs(30 * 60))
+            .max_lifetime(Duration::from_mins(30))
             .test_before_acquire(false)
             .before_acquire(|connection, about| {
                 Box::pin(async move {
@@ -90,7 +90,7 @@ impl Database {
     {
         let mut connection = self.acquire().await?;
         let outcome = bounded(self.settings.timeout, query.fetch_all(&mut *connection)).await;
-        self.settle(connection, outcome)
+        Self::settle(connection, outcome)
     }
 
     /// The first row, if there is one.
@@ -100,7 +100,7 @@ impl Database {
     {
         let mut connection = self.acquire().await?;
         let outcome = bounded(self.settings.timeout, query.fetch_optional(&mut *connection)).await;
-        self.settle(connection, outcome)
+        Self::settle(connection, outcome)
     }
 
     /// The one row of a statement that always gives one.
@@ -110,14 +110,14 @@ impl Database {
     {
         let mut connection = self.acquire().await?;
         let outcome = bounded(self.settings.timeout, query.fetch_one(&mut *connection)).await;
-        self.settle(connection, outcome)
+        Self::settle(connection, outcome)
     }
 
     /// Runs a statement; gives the number of rows it changed.
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let mut connection = self.acquire().await?;
         let outcome = bounded(self.settings.timeout, query.execute(&mut *connection)).await;
-        self.settle(connection, outcome).map(|done| done.rows_affected())
+        Self::settle(connection, outcome).map(|done| done.rows_affected())
     }
 
     /// Asks whether the database answers.
@@ -139,7 +139,7 @@ impl Database {
         Ok(self.pool.acquire().await?)
     }
 
-    fn settle<T>(&self, mut connection: PoolConnection<Postgres>, outcome: Result<T, Error>) -> Result<T, Error> {
+    fn settle<T>(mut connection: PoolConnection<Postgres>, outcome: Result<T, Error>) -> Result<T, Error> {
         if matches!(outcome, Err(Error::Timeout { .. })) {
             connection.close_on_drop();
         }

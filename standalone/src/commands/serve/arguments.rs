@@ -80,9 +80,9 @@ pub(super) enum Database {
     /// Somebody else's.
     Given {
         /// user-service's.
-        user: PgConnectOptions,
+        user: Box<PgConnectOptions>,
         /// message-service's.
-        message: PgConnectOptions,
+        message: Box<PgConnectOptions>,
         /// Both, for people: host, port and name, no password.
         shown: String,
     },
@@ -134,7 +134,7 @@ impl Arguments {
                 let (user, message) = (user?, message?);
                 let mut shown = vec![show(&user), show(&message)];
                 shown.dedup();
-                Some(Database::Given { user, message, shown: shown.join(" and ") })
+                Some(Database::Given { user: user.into(), message: message.into(), shown: shown.join(" and ") })
             }
             (None, None) => {
                 let pools = shared.map_or(0, |shared| shared.database_connections * 2);

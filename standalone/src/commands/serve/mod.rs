@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
 
     let (mut cluster, user_database, message_database, database) = match config.database {
-        Database::Given { user, message, shown } => (None, user, message, shown),
+        Database::Given { user, message, shown } => (None, *user, *message, shown),
         Database::Private(options) => {
             let cluster = tokio::select! {
                 cluster = start_private(options) => cluster?,
