@@ -17,6 +17,8 @@ const SPARE_CONNECTIONS: u32 = 30;
 /// One process for development and small installs. Ctrl-C or SIGTERM lets what is under way finish, then stops
 /// PostgreSQL; a second one does not wait. Nothing but the data folder is left.
 #[derive(clap::Args, Debug)]
+// No load balancer has to hear that this process ends.
+#[command(mut_arg("drain_accept", |argument| argument.default_value("0s")))]
 #[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
 pub(crate) struct Arguments {
     /// The folder that keeps the private PostgreSQL; made when it is missing. Not touched when a database is given
@@ -210,6 +212,12 @@ mod tests {
         let Database::Given { user, message, shown } = config.database else { panic!("a private database") };
         assert_eq!(shown, "h:5432/d");
         assert_eq!((show(&user), show(&message)), (shown.clone(), shown));
+    }
+
+    #[test]
+    fn ending_does_not_wait_for_load_balancers() {
+        assert!(resolve(&[]).unwrap().shared.drain_accept.is_zero());
+        assert_eq!(resolve(&["--drain-accept", "1s"]).unwrap().shared.drain_accept.as_secs(), 1);
     }
 
     #[test]
