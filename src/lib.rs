@@ -4,7 +4,8 @@
 /// The contract that Parlance began with: `/UserService/GetUser`, without a package.
 #[allow(
     missing_docs,
-    clippy::all, clippy::allow_attributes_without_reason,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     reason = "generated; the documentation is in the proto"
 )]
@@ -17,7 +18,8 @@ pub mod user {
     /// Version 1.
     #[allow(
         missing_docs,
-        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
         clippy::pedantic,
         reason = "generated; the documentation is in the proto"
     )]
@@ -31,7 +33,8 @@ pub mod message {
     /// Version 1.
     #[allow(
         missing_docs,
-        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
         clippy::pedantic,
         reason = "generated; the documentation is in the proto"
     )]
@@ -45,7 +48,8 @@ pub mod error {
     /// Version 1.
     #[allow(
         missing_docs,
-        clippy::all, clippy::allow_attributes_without_reason,
+        clippy::all,
+        clippy::allow_attributes_without_reason,
         clippy::pedantic,
         reason = "generated; the documentation is in the proto"
     )]

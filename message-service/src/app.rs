@@ -26,6 +26,7 @@ use crate::{
     grpc::{self, Context},
     log::{live::LiveLogs, pages::Pages, writer::Writers},
     storage::{Store, migrations},
+    tasks::trim_outbox,
 };
 
 /// How long to wait before a database that was not reachable at start is tried again.
@@ -126,9 +127,9 @@ fn context(config: &Config, database: &Database, lifecycle: &Lifecycle) -> Conte
     let live = LiveLogs::new(grpc::frames::event, config.live_log_bytes);
     lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
     let pages = Pages::new(store.clone(), live.clone());
-    let writers = Writers::start(config.writers, &config.database, &live, lifecycle);
+    let writers = Writers::start(config.writers, &config.database, &store, &live, lifecycle);
     let directory = Directory::start(config.directory.clone(), lifecycle);
-    Context::new(store, writers, directory, pages, lifecycle.clone())
+    Context::new(store, writers, directory, live, pages)
 }
 
 /// The one place where what this process answers is put together.
@@ -150,6 +151,8 @@ async fn start(
     };
     opened?;
     health.set_started();
+    let trim = trim_outbox::run(Store::new(database.clone()), lifecycle.clone());
+    lifecycle.spawn("trim outbox", trim);
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
         let database = database.clone();
         async move { database.ping().await }

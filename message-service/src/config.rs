@@ -131,9 +131,17 @@ impl Config {
             application_name: Self::APPLICATION_NAME,
             connections: shared.database_connections,
             timeout: shared.database_timeout,
+            plan_anew: true,
         };
         let directory = directory::Settings { address: user_service, fresh: directory_fresh, stale: directory_stale };
         Self { listen, database, directory, writers, live_log_bytes, shared }
+    }
+}
+
+impl Tuning {
+    /// How many writers there are, 1 to 64.
+    pub fn writers(&self) -> usize {
+        self.writers
     }
 }
 

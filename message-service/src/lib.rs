@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
 //! `log` (writers and live logs), `directory` (its question to user-service), `grpc` (the only one that knows wire types;
-//! a file per RPC), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
+//! a file per RPC), `tasks` (jobs in the background), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
 //! What user-service has in common with this is in `service-kit`.
 
 mod app;
@@ -14,6 +14,7 @@ mod domain;
 mod grpc;
 mod log;
 mod storage;
+mod tasks;
 
 pub use app::{App, BuildError, MigrateError, RunError, migrate};
 pub use command::Cli;

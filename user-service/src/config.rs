@@ -66,6 +66,7 @@ impl Config {
             application_name: Self::APPLICATION_NAME,
             connections: shared.database_connections,
             timeout: shared.database_timeout,
+            plan_anew: false,
         };
         Self { listen, database, shared }
     }

@@ -20,7 +20,7 @@ use futures_util::{
     FutureExt,
     future::{BoxFuture, Shared, try_join_all},
 };
-use moka::future::Cache;
+use moka::{future::Cache, ops::compute::Op};
 use service_kit::lifecycle::Lifecycle;
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
@@ -204,9 +204,13 @@ impl Directory {
         Ok(answers)
     }
 
-    /// The one place where answers are kept.
+    /// The one place where answers are kept. One that was asked for before the one that is there is late, and dropped.
     async fn remember(&self, user_id: Id, answer: Answer) {
-        self.shared.remembered.insert(user_id, answer).await;
+        let keep_newer = |entry: Option<moka::Entry<Id, Answer>>| {
+            let is_late = entry.is_some_and(|entry| entry.value().asked_at > answer.asked_at);
+            std::future::ready(if is_late { Op::Nop } else { Op::Put(answer) })
+        };
+        self.shared.remembered.entry(user_id).and_compute_with(keep_newer).await;
     }
 
     fn note(&self, silence: Option<&NoAnswer>) {

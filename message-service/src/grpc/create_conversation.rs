@@ -9,7 +9,7 @@ use tonic::Request;
 use uuid::Uuid;
 
 use super::{
-    authorise, convert, decode,
+    access, authorise, convert, decode,
     service::Context,
     status::{self, Subject},
 };
@@ -17,6 +17,7 @@ use crate::{
     domain::{
         conversation::{Id, Kind},
         hash,
+        refusal::Refusal,
     },
     storage::conversations::NewConversation,
 };
@@ -26,19 +27,43 @@ pub(super) async fn answer(
     request: Request<v1::CreateConversationRequest>,
 ) -> Result<v1::Conversation, Failure> {
     let (new, is_repeatable) = decode(request.get_ref(), Uuid::now_v7())?;
-    let users: Vec<Id> = std::iter::once(&new.creator_id).chain(&new.member_ids).cloned().collect();
-    let deadline = authorise::users(context, request.extensions(), &users).await?;
+    let creator_id = new.creator_id.clone();
+    let deadline = authorise::actor(context, request.extensions(), &creator_id).await?;
 
-    let (given_id, creator_id, request_id) =
-        (new.conversation_id.clone(), new.creator_id.clone(), new.request_id.clone());
+    // Who was named need not be active any more for what is there already.
+    if let Some(conversation_id) = find_made_before(context, &new).await? {
+        return show(context, &conversation_id, &creator_id).await;
+    }
+    context.directory.check_active(&new.member_ids, deadline).await?;
+
+    let (given_id, request_id) = (new.conversation_id.clone(), new.request_id.clone());
     let created = context.writers.create(new, deadline).await;
     let (outcome, conversation_id) = created.map_err(|error| status::of_write(error, &given_id, is_repeatable))?;
     Subject { request_id: &request_id, ..Subject::new(&given_id, &creator_id) }.check(outcome)?;
+    show(context, &conversation_id, &creator_id).await
+}
 
-    // Made by this call or before it: shown as it is now.
-    let view = context.store.view_conversation(&conversation_id, &creator_id).await?;
-    let gone = || Failure::internal(format!("conversation {conversation_id} is gone right after it was made"));
-    view.map(|(conversation, _)| convert::conversation_to_proto(&conversation)).ok_or_else(gone)
+/// As it is now, to whoever may still see it.
+async fn show(context: &Context, conversation_id: &Id, creator_id: &Id) -> Result<v1::Conversation, Failure> {
+    let (conversation, _) = access::reader(context, conversation_id, creator_id).await?;
+    Ok(convert::conversation_to_proto(&conversation))
+}
+
+/// What the same request made before, or the conversation that this pair has already. Whoever makes it at the same time is
+/// met again where it is stored.
+async fn find_made_before(context: &Context, new: &NewConversation) -> Result<Option<Id>, Failure> {
+    match context.store.find_creation(&new.creator_id, &new.request_id).await? {
+        Some((_, hash)) if hash != new.request_hash => {
+            Err(Refusal::RequestIdReused { request_id: new.request_id.clone() }.into())
+        }
+        Some((conversation_id, _)) => Ok(Some(conversation_id)),
+        // A request id of the caller's is yet to be noted with what it is for.
+        None if new.kind == Kind::Direct && bounds::request_id(&new.request_id).is_err() => {
+            let there = context.store.view_conversation(&new.conversation_id, &new.creator_id).await?;
+            Ok(there.map(|(conversation, _)| conversation.conversation_id))
+        }
+        None => Ok(None),
+    }
 }
 
 /// `fresh` becomes the id of what the caller brings no id for. Gives also whether the same call again makes nothing twice.

@@ -7,10 +7,10 @@ use futures_util::stream;
 use parlance::message::v1::StreamMessagesRequest;
 use service_kit::{
     failure::{Failure, Violations},
-    lifecycle::Lifecycle,
-    server::note_cause,
+    server::{Leaving, note_cause},
 };
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use super::{access, authorise, decode, frames, service::Context, streams::Frames};
@@ -63,7 +63,7 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
         taken: Vec::new().into_iter(),
         catch_up_to: Some(last_sequence),
         heartbeat_at: next_heartbeat(),
-        lifecycle: context.lifecycle.clone(),
+        leaving: Leaving::of(request.extensions()),
         end: End::NotYet,
     };
     Ok(subscriber.into_stream())
@@ -91,7 +91,8 @@ struct Subscriber {
     /// The head that makes it caught up; `None` once that is told.
     catch_up_to: Option<i64>,
     heartbeat_at: Instant,
-    lifecycle: Lifecycle,
+    /// The connection is being sent away.
+    leaving: CancellationToken,
     end: End,
 }
 
@@ -100,6 +101,13 @@ enum End {
     NotYet,
     With(Status),
     Past,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Waited {
+    Enough,
+    /// A heartbeat is due.
+    TooLong,
 }
 
 impl Subscriber {
@@ -120,29 +128,38 @@ impl Subscriber {
                 }
                 End::Past => return None,
             }
-            if self.lifecycle.closing().is_cancelled() {
+            if self.leaving.is_cancelled() {
                 return Some(Ok(self.drain()));
             }
             if let Some(item) = self.ready() {
                 self.heartbeat_at = next_heartbeat();
                 return Some(Ok(item));
             }
-            match self.cursor.take().await {
-                Ok(frames) if frames.is_empty() => {
-                    if let Some(item) = self.idle().await {
-                        return Some(Ok(item));
-                    }
+            let taken = tokio::select! {
+                biased;
+                () = self.leaving.cancelled() => continue,
+                taken = self.cursor.take() => taken,
+                // Reading may take long; nothing is lost by beginning anew.
+                () = sleep_until(self.heartbeat_at) => return Some(Ok(self.heartbeat())),
+            };
+            let waited = match taken {
+                Ok(frames) if frames.is_empty() => self.wait(self.cursor.moved()).await,
+                Ok(frames) => {
+                    self.taken = frames.into_iter();
+                    continue;
                 }
-                Ok(frames) => self.taken = frames.into_iter(),
                 Err(error @ (Error::Corrupt(_) | Error::Driver(_) | Error::Data(_) | Error::Conflict { .. })) => {
                     self.end = End::With(Failure::from(error).into());
+                    continue;
                 }
                 // The database comes back; the position is where it was.
                 Err(error) => {
                     tracing::debug!(cause = &error as &dyn std::error::Error, "a stream waits for the database");
-                    let pause = sleep(RETRY.mul_f64(1.0 + fastrand::f64()));
-                    self.lifecycle.closing().run_until_cancelled(pause).await;
+                    self.wait(sleep(RETRY.mul_f64(1.0 + fastrand::f64()))).await
                 }
+            };
+            if waited == Waited::TooLong {
+                return Some(Ok(self.heartbeat()));
             }
         }
     }
@@ -170,16 +187,18 @@ impl Subscriber {
         })
     }
 
-    /// Waits for something to do; a heartbeat if there was nothing for long.
-    async fn idle(&mut self) -> Option<Bytes> {
+    /// Waits for something to do.
+    async fn wait(&self, something: impl Future<Output = ()>) -> Waited {
         tokio::select! {
-            () = self.cursor.moved() => None,
-            () = self.lifecycle.closing().cancelled() => None,
-            () = sleep_until(self.heartbeat_at) => {
-                self.heartbeat_at = next_heartbeat();
-                Some(frames::heartbeat())
-            }
+            () = something => Waited::Enough,
+            () = self.leaving.cancelled() => Waited::Enough,
+            () = sleep_until(self.heartbeat_at) => Waited::TooLong,
         }
+    }
+
+    fn heartbeat(&mut self) -> Bytes {
+        self.heartbeat_at = next_heartbeat();
+        frames::heartbeat()
     }
 
     fn drain(&mut self) -> Bytes {

@@ -1,7 +1,7 @@
 //! What one transaction stores: sends and changes that were waiting, and who waits for each.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
@@ -43,8 +43,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes what fits from the front of what waits, up to the first creation of a conversation. Leaves behind a send whose
-    /// `request_id` the batch has already with other content, and all after it.
+    /// Takes what fits from the front of what waits. Leaves behind a send whose `request_id` the batch has already with other
+    /// content, and all after it.
     pub(super) fn gather(waiting: &mut VecDeque<Work>) -> Self {
         let mut batch = Self::default();
         let mut known: HashMap<(Id, Id, String), usize> = HashMap::new();
@@ -56,7 +56,7 @@ impl Batch {
                     match known.entry(key) {
                         Entry::Vacant(vacant) => {
                             vacant.insert(batch.sends.len());
-                            bytes += send.text.len();
+                            bytes += send.bytes();
                             batch.sends.push(WaitingSend { send, first: waiter, repeats: Vec::new() });
                         }
                         Entry::Occupied(same) if batch.sends[*same.get()].send.request_hash == send.request_hash => {
@@ -68,10 +68,9 @@ impl Batch {
                         }
                     }
                 }
-                Some(Work::Change(change, waiter)) => batch.changes.push(WaitingChange { change, waiter }),
-                Some(create @ Work::Create(..)) => {
-                    waiting.push_front(create);
-                    break;
+                Some(Work::Change(change, waiter)) => {
+                    bytes += change.bytes();
+                    batch.changes.push(WaitingChange { change, waiter });
                 }
                 None => break,
             }
@@ -104,32 +103,52 @@ impl Batch {
         (self, Self { sends, changes })
     }
 
-    /// Answers those whose time is over with `error`, and keeps the others.
-    pub(super) fn expire(&mut self, now: Instant, error: impl Fn() -> WriteError) {
+    /// The conversations of the batch, each once.
+    pub(super) fn conversation_ids(&self) -> Vec<Id> {
+        let sends = self.sends.iter().map(|waiting| &waiting.send.conversation_id);
+        let ids: HashSet<&Id> =
+            sends.chain(self.changes.iter().map(|waiting| &waiting.change.conversation_id)).collect();
+        ids.into_iter().cloned().collect()
+    }
+
+    /// Everything of this may be stored, for a try ended without an answer.
+    pub(super) fn doubt(&mut self, error: &Arc<Error>) {
+        for waiting in &mut self.sends {
+            for waiter in std::iter::once(&mut waiting.first).chain(&mut waiting.repeats) {
+                waiter.doubt = Some(error.clone());
+            }
+        }
+        for waiting in &mut self.changes {
+            waiting.waiter.doubt = Some(error.clone());
+        }
+    }
+
+    /// Answers those whose time is over, and keeps the others: `error`, unless they are in doubt.
+    pub(super) fn expire(&mut self, now: Instant, error: &WriteError) {
         for waiting in std::mem::take(&mut self.sends) {
             let live = |waiter: &Waiter<Sent>| waiter.deadline > now;
             if live(&waiting.first) || waiting.repeats.iter().any(live) {
                 self.sends.push(waiting);
             } else {
-                waiting.answer(&Err(error()));
+                waiting.answer(&Err(error.clone()));
             }
         }
         for waiting in std::mem::take(&mut self.changes) {
             if waiting.waiter.deadline > now {
                 self.changes.push(waiting);
             } else {
-                let _ = waiting.waiter.reply.send(Err(error()));
+                waiting.waiter.answer(Err(error.clone()));
             }
         }
     }
 
-    /// Answers everyone with the same failure.
+    /// Answers everyone with the same failure, unless they are in doubt.
     pub(super) fn fail(self, error: &WriteError) {
         for waiting in self.sends {
             waiting.answer(&Err(error.clone()));
         }
         for waiting in self.changes {
-            let _ = waiting.waiter.reply.send(Err(error.clone()));
+            waiting.waiter.answer(Err(error.clone()));
         }
     }
 
@@ -147,23 +166,54 @@ impl Batch {
             if *outcome == Outcome::Locked {
                 locked.push(Work::Change(waiting.change, waiting.waiter));
             } else {
-                let _ = waiting.waiter.reply.send(Ok(*outcome));
+                waiting.answer(*outcome);
             }
         }
         locked
     }
+
+    /// Gives everything back, in order.
+    pub(super) fn give_back(self) -> Vec<Work> {
+        let mut works = Vec::with_capacity(self.len());
+        self.sends.into_iter().for_each(|waiting| waiting.give_back(&mut works));
+        works.extend(self.changes.into_iter().map(|waiting| Work::Change(waiting.change, waiting.waiter)));
+        works
+    }
+}
+
+impl<R> Waiter<R> {
+    /// A failure of a write in doubt is an unknown outcome, whatever it was that failed last. A reply that nobody waits for
+    /// any more is nobody's loss.
+    fn answer(self, answer: Result<R, WriteError>) {
+        let answer = match (answer, self.doubt) {
+            (Err(_), Some(doubt)) => Err(WriteError::OutcomeUnknown(doubt)),
+            (answer, _) => answer,
+        };
+        let _ = self.reply.send(answer);
+    }
+}
+
+impl WaitingChange {
+    /// A refusal may come of the change's own earlier try.
+    fn answer(self, outcome: Outcome) {
+        let is_refusal = !matches!(outcome, Outcome::Done | Outcome::Unchanged);
+        let answer = match &self.waiter.doubt {
+            Some(_) if is_refusal && self.change.is_done_by(outcome) => Ok(Outcome::Done),
+            Some(doubt) if is_refusal => Err(WriteError::OutcomeUnknown(doubt.clone())),
+            _ => Ok(outcome),
+        };
+        self.waiter.answer(answer);
+    }
 }
 
 impl WaitingSend {
-    // A reply that nobody waits for any more is nobody's loss.
     fn answer(self, answer: &Result<Sent, WriteError>) {
-        let _ = self.first.reply.send(answer.clone());
+        self.first.answer(answer.clone());
         for repeat in self.repeats {
-            let answer = answer.clone().map(|sent| match sent.outcome {
+            repeat.answer(answer.clone().map(|sent| match sent.outcome {
                 Outcome::Done => Sent { outcome: Outcome::Unchanged, ..sent },
                 _ => sent,
-            });
-            let _ = repeat.reply.send(answer);
+            }));
         }
     }
 
@@ -175,17 +225,11 @@ impl WaitingSend {
     }
 }
 
-/// What a failed write is, given whether an earlier try may have stored it.
-pub(super) fn failure(error: &Arc<Error>, doubtful: bool) -> WriteError {
-    if doubtful { WriteError::OutcomeUnknown(error.clone()) } else { WriteError::NotStored(error.clone()) }
-}
-
 impl Work {
     pub(super) fn conversation_id(&self) -> &Id {
         match self {
             Self::Send(send, _) => &send.conversation_id,
             Self::Change(change, _) => &change.conversation_id,
-            Self::Create(new, _) => &new.conversation_id,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Lane {
             None => return,
         };
         let mut batch = Batch::gather(&mut taken);
-        batch.expire(Instant::now(), || WriteError::Busy);
+        batch.expire(Instant::now(), &WriteError::Busy);
         let mut back: VecDeque<Work> =
             if batch.is_empty() { VecDeque::new() } else { storer.store(batch, true).await.into() };
         back.extend(taken);

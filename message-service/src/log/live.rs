@@ -62,7 +62,7 @@ struct Shared {
     logs: Mutex<HashMap<Id, Arc<LiveLog>>>,
     encode: Encode,
     /// Bytes of all rings.
-    used_bytes: AtomicUsize,
+    used_bytes: Arc<AtomicUsize>,
     max_bytes: usize,
 }
 
@@ -70,6 +70,14 @@ struct Shared {
 #[derive(Debug)]
 pub(super) struct LiveLog {
     state: Mutex<State>,
+    used_bytes: Arc<AtomicUsize>,
+}
+
+impl Drop for LiveLog {
+    // A writer may have put something in after the log was given up.
+    fn drop(&mut self) {
+        self.used_bytes.fetch_sub(lock(&self.state).ring_bytes, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +101,8 @@ pub(super) struct Follower {
 /// A place among the followers of one conversation; dropping it gives the place up.
 #[derive(Debug)]
 pub(super) struct Following {
+    live: LiveLogs,
+    conversation_id: Id,
     log: Arc<LiveLog>,
     place: u64,
     pub(super) follower: Arc<Follower>,
@@ -112,7 +122,7 @@ pub(super) enum Ahead {
 impl LiveLogs {
     /// Makes no logs yet. All rings together keep to `max_bytes`.
     pub(crate) fn new(encode: Encode, max_bytes: usize) -> Self {
-        let used_bytes = AtomicUsize::new(0);
+        let used_bytes = Arc::default();
         Self { shared: Arc::new(Shared { logs: Mutex::default(), encode, used_bytes, max_bytes }) }
     }
 
@@ -158,16 +168,16 @@ impl LiveLogs {
     pub(super) fn follow(&self, conversation_id: &Id) -> Following {
         let follower = Arc::new(Follower::default());
         let mut logs = lock(&self.shared.logs);
-        let log = logs
-            .entry(conversation_id.clone())
-            .or_insert_with(|| Arc::new(LiveLog { state: Mutex::new(State::new()) }));
+        let used_bytes = &self.shared.used_bytes;
+        let new = || Arc::new(LiveLog { state: Mutex::new(State::new()), used_bytes: used_bytes.clone() });
+        let log = logs.entry(conversation_id.clone()).or_insert_with(new).clone();
         let mut state = lock(&log.state);
         let place = state.next_follower;
         state.next_follower += 1;
         state.followers.insert(place, follower.clone());
         state.used_at = Instant::now();
         drop(state);
-        Following { log: log.clone(), place, follower }
+        Following { live: self.clone(), conversation_id: conversation_id.clone(), log, place, follower }
     }
 
     /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
@@ -193,9 +203,21 @@ impl LiveLogs {
         state.wake();
     }
 
+    /// Takes note of a head read from storage, if anybody follows.
+    pub(super) fn reached(&self, conversation_id: &Id, head: i64) {
+        let log = lock(&self.shared.logs).get(conversation_id).cloned();
+        if let Some(log) = log {
+            self.observe_in(&log, head);
+        }
+    }
+
     /// Takes note of a head read from storage.
     pub(super) fn observe(&self, following: &Following, head: i64) {
-        let mut state = lock(&following.log.state);
+        self.observe_in(&following.log, head);
+    }
+
+    fn observe_in(&self, log: &LiveLog, head: i64) {
+        let mut state = lock(&log.state);
         if head > state.head {
             state.head = head;
             self.empty(&mut state);
@@ -282,7 +304,13 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        lock(&self.log.state).followers.remove(&self.place);
+        let mut logs = lock(&self.live.shared.logs);
+        let mut state = lock(&self.log.state);
+        state.followers.remove(&self.place);
+        // Nothing to come back to: a log for every id that was ever asked for would be one too many.
+        if state.followers.is_empty() && state.ring.is_empty() {
+            logs.remove(&self.conversation_id);
+        }
     }
 }
 

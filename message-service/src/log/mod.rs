@@ -4,9 +4,11 @@
 //! storage where it does not reach.
 
 mod batch;
+mod create;
 pub(crate) mod cursor;
 mod lane;
 pub(crate) mod live;
 pub(crate) mod pages;
+mod settle;
 mod shard;
 pub(crate) mod writer;

@@ -53,16 +53,15 @@ impl Pages {
     }
 
     /// Reads the entries after a position; `None` if the conversation is gone. The position must not lie before what is kept.
+    /// May be dropped at any time.
     pub(super) async fn read(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
         let key = (conversation_id.clone(), after);
         let read = self.lock().entry(key.clone()).or_default().clone();
+        let waiting = Waiting { pages: self, key, read };
         // Should the one who reads go away in the middle, the next one who waits reads.
-        let outcome = read.get_or_try_init(|| self.read_storage(conversation_id, after)).await.cloned();
-        let mut running = self.lock();
-        if running.get(&key).is_some_and(|current| Arc::ptr_eq(current, &read)) {
-            running.remove(&key);
-        }
-        outcome
+        let page = waiting.read.get_or_try_init(|| self.read_storage(conversation_id, after)).await?.clone();
+        waiting.end();
+        Ok(page)
     }
 
     async fn read_storage(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
@@ -78,5 +77,33 @@ impl Pages {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(Id, i64), Read>> {
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One of those who wait for a read. The last one to go takes it out.
+struct Waiting<'p> {
+    pages: &'p Pages,
+    key: (Id, i64),
+    read: Read,
+}
+
+impl Waiting<'_> {
+    /// The read is done: whoever comes later reads anew.
+    fn end(&self) {
+        let mut running = self.pages.lock();
+        if running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.read)) {
+            running.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        // This one's and the map's.
+        let mut running = self.pages.lock();
+        let is_current = running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.read));
+        if is_current && Arc::strong_count(&self.read) <= 2 {
+            running.remove(&self.key);
+        }
     }
 }

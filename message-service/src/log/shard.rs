@@ -14,18 +14,15 @@ use service_kit::{database::Settings, lifecycle::Lifecycle};
 use tokio::sync::mpsc;
 
 use super::{
-    batch::{Batch, failure},
+    batch::Batch,
     lane::Lane,
     live::LiveLogs,
-    writer::{Waiter, Work},
+    settle::Unsettled,
+    writer::{Work, WriteError},
 };
-use crate::{
-    domain::conversation::Id,
-    storage::{
-        Error, WriterConnection,
-        append::{Appended, Outcome},
-        conversations::NewConversation,
-    },
+use crate::storage::{
+    Error, WriterConnection,
+    append::{Appended, Outcome},
 };
 
 /// How many waiting writes are looked at together.
@@ -35,17 +32,28 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LAST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Starts one writer and its lane.
-pub(super) fn start(settings: Settings, live: LiveLogs, lifecycle: &Lifecycle) -> mpsc::UnboundedSender<Work> {
+pub(super) fn start(
+    settings: &Settings,
+    live: &LiveLogs,
+    unsettled: &Unsettled,
+    lifecycle: &Lifecycle,
+) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
+    let storer = || Storer {
+        connection: WriterConnection::new(settings.clone()),
+        timeout: settings.timeout,
+        live: live.clone(),
+        unsettled: unsettled.clone(),
+    };
     let lane = Lane::default();
-    let shard = Shard { storage: Storer::new(settings.clone(), live.clone()), lane: lane.clone() };
+    let shard = Shard { storer: storer(), lane: lane.clone() };
     lifecycle.spawn("writer", shard.run(receiver, lifecycle.clone()));
-    lifecycle.spawn("writer lane", lane.run(Storer::new(settings, live), lifecycle.clone()));
+    lifecycle.spawn("writer lane", lane.run(storer(), lifecycle.clone()));
     sender
 }
 
 struct Shard {
-    storage: Storer,
+    storer: Storer,
     lane: Lane,
 }
 
@@ -69,49 +77,36 @@ impl Shard {
                 }
                 let mut waiting: VecDeque<Work> = taken.drain(..).collect();
                 while !waiting.is_empty() {
-                    self.step(&mut waiting).await;
+                    self.lane.divert(&mut waiting);
+                    let batch = Batch::gather(&mut waiting);
+                    let locked = self.storer.store(batch, false).await;
+                    self.lane.take(locked);
                 }
             }
         };
         killed.run_until_cancelled(Box::pin(work)).await;
         self.lane.close();
     }
-
-    /// One transaction's worth.
-    async fn step(&mut self, waiting: &mut VecDeque<Work>) {
-        self.lane.divert(waiting);
-        if let Some(Work::Create(..)) = waiting.front() {
-            if let Some(Work::Create(new, waiter)) = waiting.pop_front() {
-                self.storage.create(new, waiter).await;
-            }
-            return;
-        }
-        let batch = Batch::gather(waiting);
-        let locked = self.storage.store(batch, false).await;
-        self.lane.take(locked);
-    }
 }
 
 /// Stores batches over a connection of its own and hands what was committed to the live logs.
 pub(super) struct Storer {
     connection: WriterConnection,
+    timeout: Duration,
     live: LiveLogs,
+    unsettled: Unsettled,
 }
 
 impl Storer {
-    fn new(settings: Settings, live: LiveLogs) -> Self {
-        Self { connection: WriterConnection::new(settings), live }
-    }
-
     /// Stores a batch and answers everyone in it, but for what somebody else holds locked: that is given back. With
-    /// `skip_locked` no lock is waited for; without, one that is not granted in time makes the batch run again with it.
+    /// `skip_locked` no conversation is waited for; without, one that is not free in time makes the batch run again with it.
     pub(super) async fn store(&mut self, batch: Batch, skip_locked: bool) -> Vec<Work> {
         let mut locked = Vec::new();
         let mut batches = vec![batch];
         while let Some(batch) = batches.pop() {
             match self.try_store(batch, skip_locked).await {
                 Stored::Answered(more) => locked.extend(more),
-                Stored::Refused(batch) => {
+                Stored::Halve(batch) => {
                     let (first, second) = batch.split();
                     batches.extend([second, first]);
                 }
@@ -121,38 +116,49 @@ impl Storer {
     }
 
     async fn try_store(&mut self, mut batch: Batch, mut skip_locked: bool) -> Stored {
-        let mut doubtful = false;
         let mut pause = Pause::default();
-        let mut last = None;
+        let mut last = Arc::new(Error::Timeout { limit: self.timeout });
         loop {
-            if let Some(error) = &last {
-                batch.expire(Instant::now(), || failure(error, doubtful));
-            }
+            batch.expire(Instant::now(), &WriteError::NotStored(last));
             if batch.is_empty() {
                 return Stored::Answered(Vec::new());
             }
-            match self.append(&batch, skip_locked).await {
+            let Attempt { error, sent } = match self.append(&batch, skip_locked).await {
                 Ok(appended) => {
                     self.publish(&batch, &appended);
                     return Stored::Answered(batch.answer(&appended));
                 }
-                Err(Attempt { error: Error::LockTimeout(_), .. }) if !skip_locked => {
+                Err(attempt) => attempt,
+            };
+            let error = Arc::new(error);
+            if sent && error.outcome_is_unknown() {
+                batch.doubt(&error);
+                self.unsettled.add(batch.conversation_ids());
+            }
+            match Verdict::of(&error, skip_locked) {
+                Verdict::Again => {
+                    tracing::warn!(
+                        cause = &error as &dyn std::error::Error,
+                        "a batch of writes failed and is tried again"
+                    );
+                }
+                Verdict::SkipLocked => {
                     skip_locked = true;
+                    last = error;
                     continue;
                 }
-                Err(Attempt { error, sent }) => {
-                    doubtful |= sent && error.outcome_is_unknown();
-                    match Verdict::of(&error) {
-                        Verdict::Again => last = Some(note(error)),
-                        Verdict::Split if batch.len() > 1 => return Stored::Refused(batch),
-                        Verdict::Split | Verdict::Fail => {
-                            batch.fail(&failure(&Arc::new(error), doubtful));
-                            return Stored::Answered(Vec::new());
-                        }
-                    }
+                Verdict::Halve if batch.len() > 1 => return Stored::Halve(batch),
+                Verdict::Halve if matches!(*error, Error::LockTimeout(_)) => {
+                    return Stored::Answered(batch.give_back());
+                }
+                Verdict::Halve if matches!(*error, Error::Timeout { .. }) => {}
+                Verdict::Halve | Verdict::Fail => {
+                    batch.fail(&WriteError::NotStored(error));
+                    return Stored::Answered(Vec::new());
                 }
             }
             pause.wait().await;
+            last = error;
         }
     }
 
@@ -176,39 +182,13 @@ impl Storer {
             self.live.committed(conversation_id, *head, stored);
         }
     }
-
-    async fn create(&mut self, new: NewConversation, waiter: Waiter<(Outcome, Id)>) {
-        let mut doubtful = false;
-        let mut pause = Pause::default();
-        let answer = loop {
-            let opened = self.connection.open().await;
-            let sent = opened.is_ok();
-            let outcome = match opened {
-                Ok(()) => self.connection.create_conversation(&new).await,
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(made) => break Ok(made),
-                Err(error) => {
-                    doubtful |= sent && error.outcome_is_unknown();
-                    let again = matches!(Verdict::of(&error), Verdict::Again);
-                    let error = note(error);
-                    if !again || waiter.deadline <= Instant::now() {
-                        break Err(failure(&error, doubtful));
-                    }
-                }
-            }
-            pause.wait().await;
-        };
-        let _ = waiter.reply.send(answer);
-    }
 }
 
 enum Stored {
     /// Everyone was answered but these, which are locked.
     Answered(Vec<Work>),
-    /// The database refuses the data of something in this batch.
-    Refused(Batch),
+    /// Something in this batch is refused, too slow or locked, and the rest must not suffer for it.
+    Halve(Batch),
 }
 
 struct Attempt {
@@ -220,33 +200,29 @@ struct Attempt {
 /// What an error of the whole batch calls for.
 enum Verdict {
     Again,
-    Split,
+    SkipLocked,
+    Halve,
     Fail,
 }
 
 impl Verdict {
-    fn of(error: &Error) -> Self {
+    fn of(error: &Error, skip_locked: bool) -> Self {
         match error {
-            Error::Unavailable(_) | Error::Timeout { .. } | Error::Serialization(_) | Error::LockTimeout(_) => {
-                Self::Again
-            }
-            Error::Data(_) | Error::Conflict { .. } => Self::Split,
+            Error::Unavailable(_) | Error::Serialization(_) => Self::Again,
+            Error::LockTimeout(_) if !skip_locked => Self::SkipLocked,
+            // A row other than a conversation's; or more work than there is time for; or data that cannot be stored.
+            Error::LockTimeout(_) | Error::Timeout { .. } | Error::Data(_) | Error::Conflict { .. } => Self::Halve,
             Error::Corrupt(_) | Error::Driver(_) => Self::Fail,
         }
     }
 }
 
-fn note(error: Error) -> Arc<Error> {
-    tracing::warn!(cause = &error as &dyn std::error::Error, "a batch of writes failed and is tried again");
-    Arc::new(error)
-}
-
 /// Grows with every failure in a row.
 #[derive(Default)]
-struct Pause(Duration);
+pub(super) struct Pause(Duration);
 
 impl Pause {
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
         tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }

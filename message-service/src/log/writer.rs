@@ -13,12 +13,12 @@ use std::{
 use service_kit::{database::Settings, lifecycle::Lifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{live::LiveLogs, shard};
+use super::{create, live::LiveLogs, settle::Unsettled, shard};
 use crate::{
     domain::conversation::Id,
     storage::{
-        Error,
-        append::{Change, ChangeKind, Outcome, Send, Sent},
+        Error, Store,
+        append::{Change, Outcome, Send, Sent},
         conversations::NewConversation,
     },
 };
@@ -53,6 +53,8 @@ pub(crate) enum WriteError {
 pub(super) struct Waiter<R> {
     pub(super) deadline: Instant,
     pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
+    /// Why an earlier try of this write ended in doubt, if one did: it may be stored.
+    pub(super) doubt: Option<Arc<Error>>,
     /// Its part of what may wait; given back when the write is answered.
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -62,7 +64,6 @@ pub(super) struct Waiter<R> {
 pub(super) enum Work {
     Send(Send, Waiter<Sent>),
     Change(Change, Waiter<Outcome>),
-    Create(NewConversation, Waiter<(Outcome, Id)>),
 }
 
 /// The writers of this process. Cheap to clone.
@@ -71,19 +72,31 @@ pub(crate) struct Writers {
     shards: Arc<[mpsc::UnboundedSender<Work>]>,
     hasher: RandomState,
     room: Arc<Semaphore>,
-    live: LiveLogs,
+    store: Store,
+    lifecycle: Lifecycle,
 }
 
 impl Writers {
-    /// Starts this many writers. They end on closing, once everything that waits is answered.
-    pub(crate) fn start(count: usize, settings: &Settings, live: &LiveLogs, lifecycle: &Lifecycle) -> Self {
+    /// Starts this many writers, each with connections of its own, made by `settings`. They end on closing, once everything
+    /// that waits is answered.
+    pub(crate) fn start(
+        count: usize,
+        settings: &Settings,
+        store: &Store,
+        live: &LiveLogs,
+        lifecycle: &Lifecycle,
+    ) -> Self {
         // Unbounded channels, since the room is what bounds them.
-        let shards = (0..count).map(|_| shard::start(settings.clone(), live.clone(), lifecycle)).collect();
+        let unsettled = Unsettled::default();
+        let settle = unsettled.clone().settle(store.clone(), live.clone(), settings.timeout, lifecycle.clone());
+        lifecycle.spawn("settle", settle);
+        let shard = |_| shard::start(settings, live, &unsettled, lifecycle);
         Self {
-            shards,
+            shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
             room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
-            live: live.clone(),
+            store: store.clone(),
+            lifecycle: lifecycle.clone(),
         }
     }
 
@@ -92,8 +105,7 @@ impl Writers {
     /// # Errors
     /// Anything but an outcome of the database.
     pub(crate) async fn send(&self, send: Send, deadline: Instant) -> Result<Sent, WriteError> {
-        let attributes: usize = send.attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-        let bytes = send.text.len() + attributes;
+        let bytes = send.bytes();
         let conversation_id = send.conversation_id.clone();
         self.wait(&conversation_id, bytes, deadline, |waiter| Work::Send(send, waiter)).await
     }
@@ -103,27 +115,35 @@ impl Writers {
     /// # Errors
     /// Anything but an outcome of the database.
     pub(crate) async fn change(&self, change: Change, deadline: Instant) -> Result<Outcome, WriteError> {
-        let bytes = match &change.kind {
-            ChangeKind::EditMessage { text, attributes, .. } => {
-                let attributes = attributes.iter().flatten().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-                text.as_ref().map_or(0, String::len) + attributes
-            }
-            ChangeKind::AddMembers { user_ids, .. } => user_ids.iter().map(|id| id.len() + 16).sum(),
-            ChangeKind::UpdateTitle { title, .. } => title.len(),
-            ChangeKind::DeleteMessage { .. } | ChangeKind::RemoveMember { .. } | ChangeKind::UpdateMember { .. } => 0,
-        };
+        let bytes = change.bytes();
         let conversation_id = change.conversation_id.clone();
         self.wait(&conversation_id, bytes, deadline, |waiter| Work::Change(change, waiter)).await
     }
 
-    /// Makes a conversation. Harmless to repeat with the same `request_id`.
+    /// Makes a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since nobody can write to or
+    /// follow what is not there yet; but it goes on when its caller hangs up.
     ///
     /// # Errors
     /// Anything but an outcome of the database.
     pub(crate) async fn create(&self, new: NewConversation, deadline: Instant) -> Result<(Outcome, Id), WriteError> {
+        if self.lifecycle.closing().is_cancelled() {
+            return Err(WriteError::Draining);
+        }
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
-        let conversation_id = new.conversation_id.clone();
-        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Create(new, waiter)).await
+        let room = self.take_room(bytes)?;
+        let deadline = deadline.min(Instant::now() + MAX_WAIT);
+        let store = self.store.clone();
+        let job = self.lifecycle.spawn_job("create conversation", async move {
+            let created = create::create(&store, &new, deadline).await;
+            drop(room);
+            created
+        });
+        job.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
+    }
+
+    fn take_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, WriteError> {
+        let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
+        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| WriteError::QueueFull)
     }
 
     async fn wait<R>(
@@ -133,19 +153,15 @@ impl Writers {
         deadline: Instant,
         work: impl FnOnce(Waiter<R>) -> Work,
     ) -> Result<R, WriteError> {
-        let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
-        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| WriteError::QueueFull)?;
+        let room = self.take_room(bytes)?;
         let (reply, answer) = oneshot::channel();
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
         let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
-        self.shards[shard].send(work(Waiter { deadline, reply, _room: room })).map_err(|_| WriteError::Draining)?;
+        self.shards[shard]
+            .send(work(Waiter { deadline, reply, doubt: None, _room: room }))
+            .map_err(|_| WriteError::Draining)?;
         // A writer that was killed answers nobody: it may have been in the middle of this write.
         answer.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
-    }
-
-    /// What subscribers of this process follow.
-    pub(crate) fn live(&self) -> &LiveLogs {
-        &self.live
     }
 }
 

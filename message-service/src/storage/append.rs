@@ -39,6 +39,11 @@ impl Send {
         }
     }
 
+    /// What it takes, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + attributes_bytes(&self.attributes)
+    }
+
     /// The message that a stored send is.
     pub(crate) fn to_message(&self, sent: &Sent) -> Message {
         Message {
@@ -64,6 +69,39 @@ pub(crate) struct Change {
     pub(crate) conversation_id: Id,
     pub(crate) actor_id: Id,
     pub(crate) kind: ChangeKind,
+}
+
+impl Change {
+    /// What it takes, in bytes; added users weigh what storing them takes.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.kind {
+            ChangeKind::EditMessage { text, attributes, .. } => {
+                text.as_ref().map_or(0, String::len) + attributes.as_ref().map_or(0, attributes_bytes)
+            }
+            ChangeKind::AddMembers { user_ids, .. } => user_ids.len() * ADDED_USER_BYTES,
+            ChangeKind::UpdateTitle { title, .. } => title.len(),
+            ChangeKind::DeleteMessage { .. } | ChangeKind::RemoveMember { .. } | ChangeKind::UpdateMember { .. } => 0,
+        }
+    }
+
+    /// What a refusal means when an earlier try may have stored this change: a removal finds nobody to remove then.
+    pub(crate) fn is_done_by(&self, refusal: Outcome) -> bool {
+        match &self.kind {
+            ChangeKind::RemoveMember { user_id } if *user_id == self.actor_id => {
+                matches!(refusal, Outcome::ConversationNotFound | Outcome::NotAMember)
+            }
+            ChangeKind::RemoveMember { .. } => refusal == Outcome::MemberNotFound,
+            ChangeKind::EditMessage { .. }
+            | ChangeKind::DeleteMessage { .. }
+            | ChangeKind::AddMembers { .. }
+            | ChangeKind::UpdateMember { .. }
+            | ChangeKind::UpdateTitle { .. } => false,
+        }
+    }
+}
+
+fn attributes_bytes(attributes: &Attributes) -> usize {
+    attributes.iter().map(|(key, value)| key.len() + value.len()).sum()
 }
 
 /// What is to be changed. `None` = stays as it is.
@@ -156,6 +194,9 @@ struct AppendedRow {
     entry_time: Vec<Option<OffsetDateTime>>,
 }
 
+/// A member, its entry and its place in the outbox row.
+const ADDED_USER_BYTES: usize = 256;
+
 const APPEND: &str = "
     SELECT send_outcome, send_sequence, send_ordinal, change_outcome, head, entry_time
     FROM parlance_message.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
@@ -198,10 +239,11 @@ impl<'b> Columns<'b> {
 impl WriterConnection {
     /// Stores a batch. Sends are numbered in their order, then changes in theirs. Each item has its own outcome; an error
     /// is of the whole batch, and then nothing of it is stored, unless [`Error::outcome_is_unknown`]. Running the same batch
-    /// again is harmless.
+    /// again stores nothing twice.
     ///
     /// # Errors
-    /// [`Error::LockTimeout`] when somebody holds a conversation of the batch and `skip_locked` is false.
+    /// [`Error::LockTimeout`] when somebody holds a row that the batch needs; with `skip_locked` only for rows other than the
+    /// conversations'.
     pub(crate) async fn append(
         &mut self,
         sends: &[&Send],

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use service_kit::database::bounded;
 use time::OffsetDateTime;
 
-use super::{Error, MAX_PAGE_BYTES, Page, Store, WriterConnection, append::Outcome, members::MemberRow, shared};
+use super::{Error, MAX_PAGE_BYTES, Page, Store, append::Outcome, members::MemberRow, shared};
 use crate::domain::{
     conversation::{Conversation, Id, Kind, Member},
     hash::RequestHash,
@@ -130,6 +129,16 @@ const CREATE: &str = "
     SELECT outcome, conversation_id
     FROM parlance_message.create_conversation_v1($1, $2, $3, $4, $5, $6, $7)";
 
+const FIND_CREATION: &str = "
+    SELECT conversation_id, request_hash
+    FROM parlance_message.conversation_requests
+    WHERE creator_id = $1 AND request_id = $2";
+
+const FIND_HEADS: &str = "
+    SELECT conversation_id, last_sequence
+    FROM parlance_message.conversations
+    WHERE conversation_id = ANY($1)";
+
 const VIEW: &str = "
     SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence, c.message_count,
         c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
@@ -147,7 +156,7 @@ const INBOX: &str = "
         SELECT page.*, count(*) OVER () AS available,
             sum(bytes) OVER (ORDER BY active_at DESC, conversation_id DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
         FROM (
-            SELECT inbox.*, coalesce(octet_length(e.text) + coalesce(pg_column_size(e.attributes), 0), 0) AS bytes
+            SELECT inbox.*, coalesce(octet_length(e.text) + coalesce(octet_length(e.attributes::text), 0), 0) AS bytes
             FROM (
                 SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence,
                     c.message_count, c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at,
@@ -174,10 +183,10 @@ const LAST_MESSAGES: &str = "
     FROM unnest($1::text[], $2::bigint[]) AS u (conversation_id, sequence)
     JOIN parlance_message.messages AS e ON e.conversation_id = u.conversation_id AND e.sequence = u.sequence";
 
-impl WriterConnection {
-    /// Makes a conversation, with its first members and their entries. Running it again is harmless. Gives the id of the
-    /// conversation made, or made before by the same request or for the same DIRECT pair.
-    pub(crate) async fn create_conversation(&mut self, new: &NewConversation) -> Result<(Outcome, Id), Error> {
+impl Store {
+    /// Makes a conversation, with its first members and their entries. Running it again makes nothing twice. Gives the id of
+    /// the conversation made, or made before by the same request or for the same DIRECT pair.
+    pub(crate) async fn create_conversation(&self, new: &NewConversation) -> Result<(Outcome, Id), Error> {
         let members: Vec<&str> = new.member_ids.iter().map(|id| &**id).collect();
         let query = sqlx::query_as(CREATE)
             .bind(&*new.conversation_id)
@@ -187,14 +196,34 @@ impl WriterConnection {
             .bind(members)
             .bind(&new.request_id)
             .bind(&new.request_hash[..]);
-        let limit = self.settings.timeout;
-        let answer = bounded(limit, query.fetch_one(self.connection().await?)).await;
-        let row: CreatedRow = self.settle(answer)?;
+        let row: CreatedRow = self.database.fetch_one(query).await?;
         Ok((Outcome::from_number(row.outcome)?, shared(row.conversation_id)))
     }
-}
 
-impl Store {
+    /// What a creator's request made, and the hash of its content.
+    pub(crate) async fn find_creation(
+        &self,
+        creator_id: &str,
+        request_id: &str,
+    ) -> Result<Option<(Id, RequestHash)>, Error> {
+        let query = sqlx::query_as(FIND_CREATION).bind(creator_id).bind(request_id);
+        let row: Option<(String, Vec<u8>)> = self.database.fetch_optional(query).await?;
+        row.map(|(conversation_id, hash)| {
+            let hash = hash.try_into();
+            let hash =
+                hash.map_err(|_| Error::Corrupt("conversation_requests.request_hash is not 16 bytes".to_owned()))?;
+            Ok((shared(conversation_id), hash))
+        })
+        .transpose()
+    }
+
+    /// The heads of those of the conversations that there are.
+    pub(crate) async fn find_heads(&self, conversation_ids: &[Id]) -> Result<Vec<(Id, i64)>, Error> {
+        let ids: Vec<&str> = conversation_ids.iter().map(|id| &**id).collect();
+        let rows: Vec<(String, i64)> = self.database.fetch_all(sqlx::query_as(FIND_HEADS).bind(ids)).await?;
+        Ok(rows.into_iter().map(|(conversation_id, head)| (shared(conversation_id), head)).collect())
+    }
+
     /// A conversation, and the user's part in it if the user is a member. Whether the user may see it is the caller's to
     /// decide.
     pub(crate) async fn view_conversation(

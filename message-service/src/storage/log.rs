@@ -64,9 +64,9 @@ const READ: &str = "
         WHERE c.conversation_id = $1 AND c.sequence > $2 AND c.sequence <= $2 + $3
     ), sized AS (
         SELECT entries.*, count(*) OVER () AS available,
-            sum(octet_length(coalesce(text, '')) + coalesce(pg_column_size(attributes), 0) + 256)
+            sum(octet_length(coalesce(text, '')) + coalesce(octet_length(attributes::text), 0) + 256)
                 OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
-                - octet_length(coalesce(text, '')) - coalesce(pg_column_size(attributes), 0) - 256 AS bytes_before
+                - octet_length(coalesce(text, '')) - coalesce(octet_length(attributes::text), 0) - 256 AS bytes_before
         FROM entries
     )
     SELECT head.last_sequence, coalesce(s.available, 0) AS available, s.sequence, s.kind, s.actor_id, s.created_at, s.user_id,

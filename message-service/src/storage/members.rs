@@ -112,7 +112,15 @@ impl Store {
         user_id: &str,
         sequence: i64,
     ) -> Result<Option<Member>, Error> {
-        let query = sqlx::query_as(MARK_READ).bind(conversation_id).bind(user_id).bind(sequence);
-        self.database.fetch_optional::<MemberRow>(query).await?.map(Member::try_from).transpose()
+        let mark = || {
+            let query = sqlx::query_as(MARK_READ).bind(conversation_id).bind(user_id).bind(sequence);
+            self.database.fetch_optional::<MemberRow>(query)
+        };
+        let mut row = mark().await?;
+        // At the head already; or another mark got there first, and this statement's snapshot does not show it yet.
+        if row.as_ref().is_some_and(|row| row.last_read_sequence < sequence) {
+            row = mark().await?;
+        }
+        row.map(Member::try_from).transpose()
     }
 }

@@ -68,8 +68,8 @@ const LIST_OLDEST_FIRST: &str = "
         message_created_at, edited_at, deleted_at, change_sequence, available
     FROM (
         SELECT page.*, count(*) OVER () AS available,
-            sum(octet_length(text) + coalesce(pg_column_size(attributes), 0)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
-                - octet_length(text) - coalesce(pg_column_size(attributes), 0) AS bytes_before
+            sum(octet_length(text) + coalesce(octet_length(attributes::text), 0)) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
+                - octet_length(text) - coalesce(octet_length(attributes::text), 0) AS bytes_before
         FROM (
             SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
                 created_at AS message_created_at, edited_at, deleted_at, change_sequence
@@ -87,9 +87,9 @@ const LIST_NEWEST_FIRST: &str = "
         message_created_at, edited_at, deleted_at, change_sequence, available
     FROM (
         SELECT page.*, count(*) OVER () AS available,
-            sum(octet_length(text) + coalesce(pg_column_size(attributes), 0))
+            sum(octet_length(text) + coalesce(octet_length(attributes::text), 0))
                 OVER (ORDER BY sequence DESC ROWS UNBOUNDED PRECEDING)
-                - octet_length(text) - coalesce(pg_column_size(attributes), 0) AS bytes_before
+                - octet_length(text) - coalesce(octet_length(attributes::text), 0) AS bytes_before
         FROM (
             SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
                 created_at AS message_created_at, edited_at, deleted_at, change_sequence

@@ -9,6 +9,7 @@ pub(crate) mod log;
 pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod migrations;
+pub(crate) mod outbox;
 
 use std::sync::Arc;
 

@@ -30,17 +30,20 @@ pub struct Settings {
     pub connections: u32,
     /// The longest one call may take, waiting for a connection included.
     pub timeout: Duration,
+    /// Plan every statement for its values and for what the tables hold by then. For tables that grow from empty: a plan kept
+    /// from their first minutes reads them whole.
+    pub plan_anew: bool,
 }
 
 impl std::fmt::Debug for Settings {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { connect, application_name, connections, timeout } = self;
+        let Self { connect, application_name, connections, timeout, plan_anew } = self;
         let database =
             format_args!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("?"))
                 .to_string();
         let mut shown = formatter.debug_struct("Settings");
         shown.field("database", &database).field("application_name", application_name);
-        shown.field("connections", connections).field("timeout", timeout).finish()
+        shown.field("connections", connections).field("timeout", timeout).field("plan_anew", plan_anew).finish()
     }
 }
 
@@ -88,9 +91,9 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut connection = self.acquire().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_all(&mut *connection)).await;
-        Self::settle(connection, outcome)
+        let mut lease = self.lease().await?;
+        let outcome = bounded(self.settings.timeout, query.fetch_all(&mut *lease.connection)).await;
+        lease.end(outcome)
     }
 
     /// The first row, if there is one.
@@ -98,9 +101,9 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut connection = self.acquire().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_optional(&mut *connection)).await;
-        Self::settle(connection, outcome)
+        let mut lease = self.lease().await?;
+        let outcome = bounded(self.settings.timeout, query.fetch_optional(&mut *lease.connection)).await;
+        lease.end(outcome)
     }
 
     /// The one row of a statement that always gives one.
@@ -108,16 +111,16 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut connection = self.acquire().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_one(&mut *connection)).await;
-        Self::settle(connection, outcome)
+        let mut lease = self.lease().await?;
+        let outcome = bounded(self.settings.timeout, query.fetch_one(&mut *lease.connection)).await;
+        lease.end(outcome)
     }
 
     /// Runs a statement; gives the number of rows it changed.
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let mut connection = self.acquire().await?;
-        let outcome = bounded(self.settings.timeout, query.execute(&mut *connection)).await;
-        Self::settle(connection, outcome).map(|done| done.rows_affected())
+        let mut lease = self.lease().await?;
+        let outcome = bounded(self.settings.timeout, query.execute(&mut *lease.connection)).await;
+        lease.end(outcome).map(|done| done.rows_affected())
     }
 
     /// Asks whether the database answers.
@@ -135,15 +138,30 @@ impl Database {
         self.pool.close().await;
     }
 
-    async fn acquire(&self) -> Result<PoolConnection<Postgres>, Error> {
-        Ok(self.pool.acquire().await?)
+    async fn lease(&self) -> Result<Lease, Error> {
+        Ok(Lease { connection: self.pool.acquire().await?, is_idle: false })
     }
+}
 
-    fn settle<T>(mut connection: PoolConnection<Postgres>, outcome: Result<T, Error>) -> Result<T, Error> {
-        if matches!(outcome, Err(Error::Timeout { .. })) {
-            connection.close_on_drop();
-        }
+/// A connection in use. One whose call was not seen to its end (it ran out of time, or its caller hung up) is closed rather
+/// than given back: the pool would wait for its answer, without a limit of its own, before anybody else could have it.
+struct Lease {
+    connection: PoolConnection<Postgres>,
+    is_idle: bool,
+}
+
+impl Lease {
+    fn end<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
+        self.is_idle = !matches!(outcome, Err(Error::Timeout { .. }));
         outcome
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.is_idle {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -169,12 +187,14 @@ impl Settings {
     /// A statement after connecting rather than start-up options, which connection poolers refuse.
     async fn apply(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let statement_timeout = self.timeout.as_millis();
+        let plan_cache_mode = if self.plan_anew { "force_custom_plan" } else { "auto" };
         let statement = format!(
             "SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on; \
              SET statement_timeout = {statement_timeout}; SET lock_timeout = 500; \
-             SET idle_in_transaction_session_timeout = 10000; SET timezone = 'UTC'"
+             SET idle_in_transaction_session_timeout = 10000; SET timezone = 'UTC'; \
+             SET plan_cache_mode = {plan_cache_mode}"
         );
-        // Numbers only: nothing here comes from a caller.
+        // Numbers and words of ours only: nothing here comes from a caller.
         connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
     }
 }

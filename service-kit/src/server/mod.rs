@@ -27,6 +27,7 @@ use self::{
     stack::Stack,
 };
 pub use self::{
+    connection::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
     stack::{Deadline, RequestId, note_cause},
 };

@@ -31,6 +31,7 @@ use tracing::Instrument;
 use self::{body::CallBody, limit::Limit, log::CallLog};
 pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
 use super::{
+    connection::Leaving,
     methods::{Kind, Method, Methods},
     settings::Settings,
     stall::Paced,
@@ -64,9 +65,14 @@ impl Stack {
     }
 
     /// The service of one connection.
-    pub(super) fn for_connection(&self, local: Option<SocketAddr>, peer: SocketAddr) -> ConnectionStack {
+    pub(super) fn for_connection(
+        &self,
+        local: Option<SocketAddr>,
+        peer: SocketAddr,
+        leaving: Leaving,
+    ) -> ConnectionStack {
         let addresses = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };
-        ConnectionStack { stack: self.clone(), addresses }
+        ConnectionStack { stack: self.clone(), addresses, leaving }
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -167,6 +173,7 @@ impl fmt::Debug for Stack {
 pub(super) struct ConnectionStack {
     stack: Stack,
     addresses: TcpConnectInfo,
+    leaving: Leaving,
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
@@ -178,6 +185,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.addresses.clone());
+        request.extensions_mut().insert(self.leaving.clone());
         let answer = self.stack.clone().answer(request);
         Box::pin(async move {
             let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {

@@ -7,7 +7,10 @@
 use http::{HeaderMap, Response};
 use tonic::{Code, Status};
 
-use crate::failure::{Failure, reason};
+use crate::{
+    failure::{Failure, reason},
+    server::MAX_REQUEST_BYTES,
+};
 
 /// The reason of an error for which the contract has no word: its zero value.
 const UNSPECIFIED: &str = "UNSPECIFIED";
@@ -85,6 +88,7 @@ fn replacement(status: &Status) -> Failure {
 
 fn too_large() -> Failure {
     Failure::new(Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, "the request is larger than the message limit")
+        .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
         .quota("request", "bytes of one message")
 }
 

@@ -113,7 +113,7 @@ impl Arguments {
             problems.add(format!("--user-listen and --message-listen are both {user}: give each its own port"));
         }
         let tuning = self.tuning.parse(&mut problems);
-        let database = self.database(shared.as_ref(), &mut problems);
+        let database = self.database(tuning.as_ref(), shared.as_ref(), &mut problems);
         match (user_listen, message_listen, database, tuning, shared) {
             (Some(user_listen), Some(message_listen), Some(database), Some(tuning), Some(shared)) => {
                 problems.into_result()?;
@@ -124,7 +124,12 @@ impl Arguments {
         }
     }
 
-    fn database(self, shared: Option<&SharedConfig>, problems: &mut Problems) -> Option<Database> {
+    fn database(
+        self,
+        tuning: Option<&message_service::Tuning>,
+        shared: Option<&SharedConfig>,
+        problems: &mut Problems,
+    ) -> Option<Database> {
         let settings = self.postgres_settings(problems);
         let user = self.user_database_url.or_else(|| self.database_url.clone());
         let message = self.message_database_url.or(self.database_url);
@@ -139,7 +144,9 @@ impl Arguments {
                 Some(Database::Given { user: user.into(), message: message.into(), shown: shown.join(" and ") })
             }
             (None, None) => {
-                let pools = shared.map_or(0, |shared| shared.database_connections * 2);
+                // A writer has a connection, and its lane another.
+                let writers = tuning.map_or(0, |tuning| tuning.writers() as u32 * 2);
+                let pools = shared.map_or(0, |shared| shared.database_connections * 2) + writers;
                 let mut options = Options::new(self.data_dir).max_connections(200.max(pools + SPARE_CONNECTIONS));
                 options = self.pg_bin_dir.into_iter().fold(options, Options::bin_dir);
                 Some(Database::Private(

@@ -1,0 +1,39 @@
+//! Making a conversation: tried until it is answered or its caller's time is over.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{shard::Pause, writer::WriteError};
+use crate::{
+    domain::conversation::Id,
+    storage::{Error, Store, append::Outcome, conversations::NewConversation},
+};
+
+pub(super) async fn create(
+    store: &Store,
+    new: &NewConversation,
+    deadline: Instant,
+) -> Result<(Outcome, Id), WriteError> {
+    let mut doubt = None;
+    let mut pause = Pause::default();
+    loop {
+        let error = match store.create_conversation(new).await {
+            Ok(made) => return Ok(made),
+            Err(error) => Arc::new(error),
+        };
+        if error.outcome_is_unknown() {
+            doubt = Some(error.clone());
+        }
+        let again = matches!(
+            *error,
+            Error::Unavailable(_) | Error::Timeout { .. } | Error::Serialization(_) | Error::LockTimeout(_)
+        );
+        if !again || deadline <= Instant::now() + Duration::from_millis(1) {
+            return Err(doubt.map_or(WriteError::NotStored(error), WriteError::OutcomeUnknown));
+        }
+        tracing::warn!(cause = &error as &dyn std::error::Error, "making a conversation failed and is tried again");
+        pause.wait().await;
+    }
+}
