@@ -1,0 +1,101 @@
+//! Browsers: gRPC-Web over HTTP/1.1, CORS, host names, requests that cannot be read.
+
+use parlance::message::v1::{
+    Conversation, GetConversationRequest, StreamMessagesRequest, StreamMessagesResponse, stream_messages_response::Item,
+};
+use tonic::Code;
+
+use crate::support::{WebCall, World, code_and_reason, group, metadata};
+
+const ORIGIN: &str = "https://chat.example";
+const GET: &str = "/parlance.message.v1.ConversationService/GetConversation";
+const STREAM: &str = "/parlance.message.v1.MessageService/StreamMessages";
+
+fn get(conversation_id: &str) -> GetConversationRequest {
+    GetConversationRequest { conversation_id: conversation_id.to_owned(), actor_id: "ann".to_owned() }
+}
+
+async fn world() -> World {
+    let world = World::with(&["--cors-allow-origin", ORIGIN]).await;
+    world.users(&["ann"]).await;
+    world.create(group("g", "ann", &[])).await;
+    world
+}
+
+#[tokio::test]
+async fn a_page_of_an_allowed_origin_calls_and_reads_errors() {
+    let world = world().await;
+    let address = world.message_service.address();
+    let answer = WebCall::begin(address, GET, &[("origin", ORIGIN)], &get("g")).await.answer().await;
+    assert_eq!((answer.http_status, answer.status().code()), (200, Code::Ok));
+    assert_eq!(answer.messages::<Conversation>(), [world.conversation("g", "ann").await.unwrap()]);
+    assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
+    let exposed = answer.headers["access-control-expose-headers"].to_lowercase();
+    for header in ["grpc-status", "grpc-message", "grpc-status-details-bin"] {
+        assert!(exposed.contains(header), "{exposed}");
+    }
+
+    let answer = WebCall::begin(address, GET, &[("origin", ORIGIN)], &get("none")).await.answer().await;
+    let status = answer.status();
+    assert_eq!(code_and_reason(&status), (Code::NotFound, "CONVERSATION_NOT_FOUND".to_owned()));
+    assert_eq!(metadata(&status, "conversation_id"), "none");
+    assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
+}
+
+#[tokio::test]
+async fn a_page_follows_a_conversation() {
+    let world = world().await;
+    world.send("g", "ann", "hello").await;
+    let request =
+        StreamMessagesRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), after_sequence: Some(0) };
+    let call = WebCall::begin(world.message_service.address(), STREAM, &[("origin", ORIGIN)], &request).await;
+    // Over HTTP/1.1 and open still: two entries, the mark, and one that is live.
+    let (answer, _) = tokio::join!(call.first_messages(4), world.send("g", "ann", "live"));
+    let items: Vec<Item> =
+        answer.messages::<StreamMessagesResponse>().into_iter().map(|response| response.item.unwrap()).collect();
+    let events = items.iter().filter(|item| matches!(item, Item::Event(_))).count();
+    assert_eq!((events, items.len()), (3, 4));
+    assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_for_allowed_origins_only() {
+    let world = world().await;
+    let ask = async |origin: &str| {
+        let headers = [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "content-type,x-grpc-web,grpc-timeout"),
+        ];
+        WebCall::request(world.message_service.address(), "OPTIONS", GET, &headers, &[]).await.answer().await
+    };
+    let allowed = ask(ORIGIN).await;
+    assert_eq!((allowed.http_status, &*allowed.headers["access-control-allow-origin"]), (200, ORIGIN));
+    assert!(allowed.headers["access-control-allow-headers"].to_lowercase().contains("x-grpc-web"), "{allowed:?}");
+    let other = ask("https://evil.example").await;
+    assert!(!other.headers.contains_key("access-control-allow-origin"), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_host_name_that_is_not_loopback_is_refused() {
+    let world = world().await;
+    let call = WebCall::begin(world.message_service.address(), GET, &[("host", "evil.example")], &get("g")).await;
+    let status = call.answer().await.status();
+    assert_eq!(code_and_reason(&status), (Code::PermissionDenied, "HOST_NOT_ALLOWED".to_owned()));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_request_are_malformed() {
+    let world = world().await;
+    // A frame of three bytes that are no message: field 1 as a length that is not there.
+    let body = [0, 0, 0, 0, 3, 0x0a, 0x7f, 0x00];
+    for path in [GET, STREAM, "/parlance.message.v1.MessageService/SendMessage"] {
+        let headers = [("content-type", "application/grpc-web+proto")];
+        let call = WebCall::request(world.message_service.address(), "POST", path, &headers, &body).await;
+        let status = call.answer().await.status();
+        assert_eq!(code_and_reason(&status), (Code::InvalidArgument, "MALFORMED_REQUEST".to_owned()), "{path}");
+    }
+    let unknown = "/parlance.message.v1.MessageService/Nothing";
+    let status = WebCall::begin(world.message_service.address(), unknown, &[], &get("g")).await.answer().await.status();
+    assert_eq!(code_and_reason(&status), (Code::Unimplemented, "UNIMPLEMENTED".to_owned()));
+}

@@ -1,0 +1,110 @@
+//! PostgreSQL itself goes away under load, in three ways, and comes back: everything that was acknowledged is there,
+//! exactly once; streams go on by themselves.
+
+use std::time::{Duration, Instant};
+
+use parlance::message::v1::GetMessageRequest;
+use parlance_standalone::cluster::{Cluster, Options, StopMode};
+use tokio::sync::watch;
+use tonic::Code;
+
+use super::load::{Load, check, read_logs};
+use crate::support::{
+    Reader, RunningMessageService, RunningUserService, channel_to, code_and_reason, group, message_service_config,
+    refused, retry_delay, send, send_as, user_service_config,
+};
+
+struct Ours {
+    cluster: Cluster,
+    message_service: RunningMessageService,
+    user_service: RunningUserService,
+}
+
+impl Ours {
+    /// A PostgreSQL of this story's own, with both services on it and a group `g` of Ann and Ben.
+    async fn new() -> Self {
+        let cluster = Cluster::start(Options::temporary().max_connections(50)).await.unwrap();
+        cluster.create_database("parlance").await.unwrap();
+        let url = cluster.url("parlance");
+        let timeout = ["--database-timeout", "2s"];
+        let user_service = RunningUserService::launch(user_service_config(&url, &timeout)).await;
+        user_service.wait_until_serving().await;
+        let address = user_service.address().to_string();
+        let message_service = RunningMessageService::start(message_service_config(&url, &address, &timeout)).await;
+        for name in ["ann", "ben"] {
+            user_service.create(name).await;
+        }
+        for id in ["g", "h"] {
+            message_service.conversations().create_conversation(group(id, "ann", &["ben"])).await.unwrap();
+        }
+        Self { cluster, message_service, user_service }
+    }
+
+    async fn stop(&mut self, how: How) {
+        match how {
+            How::Fast => self.cluster.stop(StopMode::Fast).await,
+            How::Immediate => self.cluster.stop(StopMode::Immediate).await,
+            How::Kill => self.cluster.kill().await,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    Fast,
+    Immediate,
+    Kill,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_and_started_three_times_under_load_loses_nothing() {
+    let mut ours = Ours::new().await;
+    let mut readers = Vec::new();
+    for id in ["g", "h"] {
+        readers.push(Reader::open(&ours.message_service.messages(), id, "ben", Some(0)).await.unwrap());
+    }
+    let (_moving, at) = watch::channel(channel_to(ours.message_service.address()));
+    let load = Load::begin("load", 16, &["g", "h"], &at);
+    for how in [How::Fast, How::Immediate, How::Kill] {
+        load.more(100).await;
+        ours.stop(how).await;
+        // Once is enough: it takes as long as a write may wait.
+        if matches!(how, How::Fast) {
+            while_it_is_away(&ours).await;
+        }
+        ours.cluster.start_again().await.unwrap();
+        load.more(100).await;
+    }
+    let account = load.end().await;
+    let logs = read_logs(&ours.message_service.messages(), &["g", "h"]).await;
+    check(&logs, &account, &["load"]);
+    // The streams that were open all the time have it all, without a new call.
+    for (reader, log) in readers.iter_mut().zip(&logs) {
+        assert_eq!(&reader.up_to(log.len() as i64).await, log);
+    }
+    drop(ours.user_service);
+}
+
+/// What callers hear while there is no database: an answer in time, never a success.
+async fn while_it_is_away(ours: &Ours) {
+    let messages = ours.message_service.messages();
+    let get = GetMessageRequest { conversation_id: "g".to_owned(), sequence: 3, actor_id: "ann".to_owned() };
+    let since = Instant::now();
+    let (mut one, mut other, mut third) = (messages.clone(), messages.clone(), messages);
+    let (with, without, read) = tokio::join!(
+        one.send_message(send_as("away", "g", "ann", "x")),
+        other.send_message(send("g", "ann", "x")),
+        third.get_message(get),
+    );
+    assert!(since.elapsed() < Duration::from_secs(15), "answered after {:?}", since.elapsed());
+    let status = refused(with, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    assert!(retry_delay(&status).is_some());
+    let told = code_and_reason(&without.unwrap_err());
+    assert!(
+        told == (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned())
+            || told == (Code::Unknown, "OUTCOME_UNKNOWN".to_owned()),
+        "{told:?}"
+    );
+    let status = refused(read, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    assert!(retry_delay(&status).is_some());
+}

@@ -1,0 +1,69 @@
+//! Several processes on one database: they race for the same requests, and they start at once.
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+
+use super::load::{Load, check, read_logs};
+use crate::support::{
+    Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as, user_service_config,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_retry_the_same_ids_at_two_processes_store_one_row_each() {
+    let world = World::new().await;
+    world.users(&["ann", "ben"]).await;
+    for id in ["g", "h"] {
+        world.create(group(id, "ann", &["ben"])).await;
+    }
+    let user_service = world.user_service.address().to_string();
+    let url = world.database.url();
+    let processes = [
+        Process::message_service(&url, &user_service, &[]).await,
+        Process::message_service(&url, &user_service, &[]).await,
+    ];
+    // The same names at both: the same requests, at the same time.
+    let loads: Vec<_> = processes
+        .iter()
+        .map(|process| {
+            let (moving, at) = watch::channel(channel_to(process.address()));
+            (Load::begin("load", 12, &["g", "h"], &at), moving)
+        })
+        .collect();
+    for (load, _) in &loads {
+        load.more(400).await;
+    }
+    let accounts = join_all(loads.into_iter().map(|(load, _)| load.end())).await;
+    let logs = read_logs(&world.messages(), &["g", "h"]).await;
+    for account in &accounts {
+        check(&logs, account, &["load"]);
+    }
+    let both = accounts[0].keys().filter(|id| accounts[1].contains_key(*id)).count();
+    assert!(both >= 400, "only {both} requests were made at both");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_processes_that_start_at_once_on_an_empty_database_migrate_once_and_serve() {
+    let database = TestDatabase::empty().await;
+    let user_service = RunningUserService::launch(user_service_config(&database.url(), &[])).await;
+    user_service.wait_until_serving().await;
+    user_service.create("ann").await;
+    let (url, address) = (database.url(), user_service.address().to_string());
+    // Each writer and each pool opens connections when it is used only.
+    let flags = ["--writers", "1"];
+    let processes = join_all((0..10).map(|_| Process::message_service(&url, &address, &flags))).await;
+    for (number, process) in processes.iter().enumerate() {
+        let id = format!("g{number}");
+        process.conversations().create_conversation(group(&id, "ann", &[])).await.unwrap();
+        let next = &processes[(number + 1) % 10];
+        next.messages().send_message(send_as("r", &id, "ann", "x")).await.unwrap();
+        assert_eq!(read_log(&mut process.messages(), &id, "ann", 10).await.len(), 2);
+    }
+    let history: Vec<(i32, i64)> = sqlx::query_as(
+        "SELECT version, count(*) FROM parlance_message.schema_history GROUP BY version ORDER BY version",
+    )
+    .fetch_all(&mut database.connect().await)
+    .await
+    .unwrap();
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/message")).unwrap().count();
+    assert_eq!(history, (1..=files as i32).map(|version| (version, 1)).collect::<Vec<_>>());
+}

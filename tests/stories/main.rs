@@ -1,0 +1,17 @@
+//! Stories over the whole product: real services on real sockets, a real PostgreSQL, a database for each test.
+//!
+//! `make test` starts the PostgreSQL and says where it is in `TEST_DATABASE_URL`. One binary; a folder for each part of
+//! the contract, a file for each RPC or subject.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::disallowed_methods, reason = "a test spawns what the services may not")]
+#![expect(unreachable_pub, reason = "a binary has no other crate to reach")]
+
+mod contract;
+mod conversations;
+mod faults;
+mod messages;
+mod model;
+mod streams;
+mod support;
+mod users;

@@ -1,0 +1,144 @@
+//! A database for each test, cloned from one template that is migrated once for each state of the migrations.
+
+use std::{
+    fs,
+    hash::{DefaultHasher, Hash, Hasher},
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+};
+
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+use tokio::sync::OnceCell;
+
+use super::{message_service_config, user_service_config};
+
+/// Any number, the same in every run: it is held while the template is looked for and made.
+const TEMPLATE_LOCK: i64 = 0x7061_726c;
+
+static TEMPLATE: OnceCell<String> = OnceCell::const_new();
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A database of one test; dropped with this value, whoever is still connected.
+pub struct TestDatabase {
+    name: String,
+}
+
+impl TestDatabase {
+    /// Clones the migrated template.
+    pub async fn migrated() -> Self {
+        let template = TEMPLATE.get_or_init(template).await;
+        Self::create(&format!("TEMPLATE {template}")).await
+    }
+
+    /// Makes one without any schema of ours.
+    pub async fn empty() -> Self {
+        Self::create("").await
+    }
+
+    async fn create(how: &str) -> Self {
+        let name = format!("parlance_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        run(&mut server().await, &format!("CREATE DATABASE {name} {how}")).await;
+        Self { name }
+    }
+
+    /// Where it is, for a service.
+    pub fn url(&self) -> String {
+        url_of(&self.name)
+    }
+
+    /// Where it is when reached through this port of loopback, such as a proxy's.
+    pub fn url_through(&self, port: u16) -> String {
+        options(&self.name).host("127.0.0.1").port(port).to_url_lossy().to_string()
+    }
+
+    /// Host and port of the server.
+    pub fn server_address() -> String {
+        let server = options("postgres");
+        format!("{}:{}", server.get_host(), server.get_port())
+    }
+
+    /// A connection of the test's own.
+    pub async fn connect(&self) -> PgConnection {
+        options(&self.name).connect().await.expect("connecting to the test's database")
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
+        // The test's runtime may be ending: a thread and a runtime of its own.
+        let dropping = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { run(&mut server().await, &statement).await });
+        });
+        let dropped = dropping.join().is_ok();
+        assert!(dropped || thread::panicking(), "the test's database could not be dropped");
+    }
+}
+
+/// Finds or makes the template, and gives its name: that of the migrations in this checkout, so that another checkout or
+/// an older run on the same server is never mistaken for it.
+async fn template() -> String {
+    let name = format!("parlance_template_{:016x}", hash_of_migrations());
+    let mut server = server().await;
+    run(&mut server, &format!("SELECT pg_advisory_lock({TEMPLATE_LOCK})")).await;
+    let (exists,): (bool,) = sqlx::query_as("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+        .bind(&name)
+        .fetch_one(&mut server)
+        .await
+        .unwrap();
+    if !exists {
+        // Renamed only when it is whole: a run that dies on the way leaves nothing that looks like a template.
+        let half_made = format!("{name}_half_made");
+        run(&mut server, &format!("DROP DATABASE IF EXISTS {half_made} WITH (FORCE)")).await;
+        run(&mut server, &format!("CREATE DATABASE {half_made}")).await;
+        migrate_all(&url_of(&half_made)).await;
+        run(&mut server, &format!("ALTER DATABASE {half_made} RENAME TO {name}")).await;
+    }
+    // Closing releases the lock.
+    server.close().await.unwrap();
+    name
+}
+
+/// Every schema that a test may want. A further service migrates here, too.
+async fn migrate_all(url: &str) {
+    user_service::migrate(&user_service_config(url, &[])).await.expect("migrating the template");
+    let message_service = message_service_config(url, "127.0.0.1:1", &[]);
+    message_service::migrate(&message_service).await.expect("migrating the template");
+}
+
+fn hash_of_migrations() -> u64 {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut hash = DefaultHasher::new();
+    root.hash(&mut hash);
+    for service in ["user", "message"] {
+        let folder = fs::read_dir(root.join("migrations").join(service)).unwrap();
+        let mut files: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        for file in files {
+            (file.file_name(), fs::read(&file).unwrap()).hash(&mut hash);
+        }
+    }
+    hash.finish()
+}
+
+fn options(database: &str) -> PgConnectOptions {
+    let url = std::env::var("TEST_DATABASE_URL")
+        .expect("TEST_DATABASE_URL does not say where PostgreSQL is; run `make test`, which starts one");
+    let options: PgConnectOptions = url.parse().expect("TEST_DATABASE_URL is not a PostgreSQL connection string");
+    options.database(database)
+}
+
+fn url_of(database: &str) -> String {
+    options(database).to_url_lossy().to_string()
+}
+
+async fn server() -> PgConnection {
+    options("postgres").connect().await.expect("PostgreSQL at TEST_DATABASE_URL cannot be reached; run `make test`")
+}
+
+async fn run(connection: &mut PgConnection, statement: &str) {
+    let query = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+    connection.execute(query).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+}

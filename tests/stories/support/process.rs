@@ -1,0 +1,150 @@
+//! The real binaries as child processes, for stories about being killed and about several of them. Always gone with
+//! their value.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    thread,
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use parlance::message::v1::{
+    conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
+};
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use super::{PATIENCE, channel_to, eventually};
+
+/// A running service of its own process.
+pub struct Process {
+    child: Child,
+    address: SocketAddr,
+    channel: Channel,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    /// Starts `user-service` and waits until it serves.
+    pub async fn user_service(database_url: &str) -> Self {
+        let process = Self::launch("user-service", &["--database-url", database_url]).await;
+        process.wait_until_serving().await;
+        process
+    }
+
+    /// Starts `message-service` and waits until it serves. `user_service` is host and port.
+    pub async fn message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
+        let process = Self::launch_message_service(database_url, user_service, more).await;
+        process.wait_until_serving().await;
+        process
+    }
+
+    /// Starts `message-service` without waiting for more than its port.
+    pub async fn launch_message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
+        let url = format!("http://{user_service}");
+        let flags = [&["--database-url", database_url, "--user-service-url", &url][..], more].concat();
+        Self::launch("message-service", &flags).await
+    }
+
+    /// Starts a binary on a port that the system picks, and learns it from the log.
+    async fn launch(name: &str, flags: &[&str]) -> Self {
+        let mut child = Command::new(binary(name))
+            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "info"])
+            .args(["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "10s"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (found, address) = mpsc::channel();
+        let kept = log.clone();
+        // A thread that ends with the process: a pipe that nobody reads would stop it.
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if said["message"] == "listening"
+                    && let Some(local) = said["local"].as_str()
+                {
+                    let _ = found.send(local.to_owned());
+                }
+                kept.lock().unwrap().push(line);
+            }
+        });
+        let told = tokio::task::spawn_blocking(move || address.recv_timeout(PATIENCE)).await.unwrap();
+        let Ok(address) = told else {
+            let _ = child.kill();
+            panic!("{name} does not listen: {:?}", log.lock().unwrap());
+        };
+        let address: SocketAddr = address.parse().unwrap();
+        Self { child, address, channel: channel_to(address), log }
+    }
+
+    /// Waits until health says that the process serves.
+    pub async fn wait_until_serving(&self) {
+        eventually(PATIENCE, || async {
+            let request = HealthCheckRequest::default();
+            match HealthClient::new(self.channel.clone()).check(request).await {
+                Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
+                other => Err(format!("{other:?}; {:?}", self.log.lock().unwrap())),
+            }
+        })
+        .await;
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client of conversations.
+    pub fn conversations(&self) -> ConversationServiceClient<Channel> {
+        ConversationServiceClient::new(self.channel.clone())
+    }
+
+    /// A client of messages.
+    pub fn messages(&self) -> MessageServiceClient<Channel> {
+        MessageServiceClient::new(self.channel.clone())
+    }
+
+    /// Kills it the hard way, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let child = Mutex::new(&mut self.child);
+        let ended = || async { child.lock().unwrap().try_wait().unwrap().ok_or("still running") };
+        eventually(PATIENCE, ended).await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Beside the test's own executable, which lies in `deps`.
+fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let path = own.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
+    assert!(path.exists(), "there is no {}; run make test, which builds it", path.display());
+    path
+}

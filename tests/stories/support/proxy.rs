@@ -1,0 +1,106 @@
+//! A TCP proxy before the database or a service, for the ugly stories: it can be closed, and it can lose answers.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{TcpListener, TcpStream},
+    select,
+    sync::watch,
+};
+
+use super::TestDatabase;
+
+/// What the proxy does with connections, those that are open included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Both ways are open.
+    Open,
+    /// Connections are closed.
+    Closed,
+    /// Questions get through; the connection ends in place of the next answer.
+    LosingAnswers,
+    /// Nothing gets through and nobody is told; a connection that was open meanwhile stays so for good.
+    Silent,
+}
+
+/// Stands between a service and what it needs. Gone with this value.
+pub struct Proxy {
+    address: SocketAddr,
+    mode: watch::Sender<Mode>,
+    server: watch::Sender<String>,
+}
+
+impl Proxy {
+    /// Before the test server, on a free port of loopback.
+    pub async fn start(mode: Mode) -> Self {
+        Self::before(TestDatabase::server_address(), mode).await
+    }
+
+    /// Before any host and port.
+    pub async fn before(server: String, mode: Mode) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (mode, modes) = watch::channel(mode);
+        let (server, servers) = watch::channel(server);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                if modes.has_changed().is_err() {
+                    return;
+                }
+                let server = servers.borrow().clone();
+                tokio::spawn(pass(client, server, modes.clone()));
+            }
+        });
+        Self { address, mode, server }
+    }
+
+    /// The port to reach it through.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Leads new connections elsewhere.
+    pub fn lead_to(&self, server: String) {
+        self.server.send_replace(server);
+    }
+
+    /// Changes what it does, from now on.
+    pub fn set(&self, mode: Mode) {
+        self.mode.send_replace(mode);
+    }
+}
+
+async fn pass(client: TcpStream, server: String, mut modes: watch::Receiver<Mode>) {
+    if *modes.borrow_and_update() == Mode::Closed {
+        return;
+    }
+    let Ok(server) = TcpStream::connect(server).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let answering = modes.clone();
+    let mut swallowing = modes.clone();
+    let questions = async { copy(&mut from_client, &mut to_server).await.map(drop) };
+    let answers = async {
+        let mut buffer = [0; 8192];
+        loop {
+            let length = from_server.read(&mut buffer).await?;
+            if length == 0 || *answering.borrow() == Mode::LosingAnswers {
+                return Ok::<_, std::io::Error>(());
+            }
+            to_client.write_all(&buffer[..length]).await?;
+        }
+    };
+    let fell_silent = select! {
+        _ = questions => false,
+        _ = answers => false,
+        _ = modes.wait_for(|mode| *mode == Mode::Closed) => false,
+        _ = swallowing.wait_for(|mode| *mode == Mode::Silent) => true,
+    };
+    if fell_silent {
+        // Not even the client's going is passed on.
+        let mut nothing = [0; 8192];
+        while from_client.read(&mut nothing).await.is_ok_and(|length| length > 0) {}
+        drop((to_client, from_server, to_server));
+    }
+}

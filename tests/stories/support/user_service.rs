@@ -1,0 +1,119 @@
+//! user-service in this process, on a free port.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use parlance::{
+    original,
+    user::v1::{CreateUserRequest, User, user_service_client::UserServiceClient},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use user_service::{App, Args, Config, RunError};
+
+use super::{PATIENCE, TestDatabase, eventually};
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: Args,
+}
+
+/// A configuration for tests, as the command line would give it: a free port, few connections, no waiting at the end.
+/// `more` are further flags, none of those given here.
+pub fn user_service_config(database_url: &str, more: &[&str]) -> Config {
+    let flags = ["user-service", "--listen", "127.0.0.1:0", "--database-url", database_url];
+    let ending = ["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "5s"];
+    let line = flags.iter().chain(&ending).chain(more);
+    Config::from_args(&Line::try_parse_from(line).unwrap().args).unwrap()
+}
+
+/// A running user-service. Told to end when this value is dropped; [`stop`](Self::stop) waits for it.
+pub struct RunningUserService {
+    address: SocketAddr,
+    channel: Channel,
+    shutdown: CancellationToken,
+    running: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl RunningUserService {
+    /// Starts it on this database and waits until it serves.
+    pub async fn start(database: &TestDatabase) -> Self {
+        let service = Self::launch(user_service_config(&database.url(), &[])).await;
+        service.wait_until_serving().await;
+        service
+    }
+
+    /// Starts it without waiting for more than its port.
+    pub async fn launch(config: Config) -> Self {
+        let app = App::build(config).await.unwrap();
+        let address = app.address();
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(app.run(shutdown.clone().cancelled_owned()));
+        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
+        Self { address, channel, shutdown, running: Some(running) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection to it, for any client.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A client of today's contract.
+    pub fn users(&self) -> UserServiceClient<Channel> {
+        UserServiceClient::new(self.channel())
+    }
+
+    /// A client of the contract that Parlance began with.
+    pub fn original(&self) -> original::user_service_client::UserServiceClient<Channel> {
+        original::user_service_client::UserServiceClient::new(self.channel())
+    }
+
+    /// Makes a user whose id and name are the same.
+    pub async fn create(&self, name: &str) -> User {
+        let request =
+            CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..CreateUserRequest::default() };
+        self.users().create_user(request).await.unwrap().into_inner()
+    }
+
+    /// What health says about a name.
+    pub async fn health(&self, name: &str) -> Result<ServingStatus, tonic::Status> {
+        let request = HealthCheckRequest { service: name.to_owned() };
+        Ok(HealthClient::new(self.channel()).check(request).await?.into_inner().status())
+    }
+
+    /// Waits until health says that the process serves.
+    pub async fn wait_until_serving(&self) {
+        eventually(PATIENCE, || async {
+            match self.health("").await {
+                Ok(ServingStatus::Serving) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Ends it and gives what `run` gave.
+    pub async fn stop(mut self) -> Result<(), RunError> {
+        self.shutdown.cancel();
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> Result<(), RunError> {
+        self.running.take().expect("ended only once").await.unwrap()
+    }
+}
+
+impl Drop for RunningUserService {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,101 @@
+//! Around the RPCs: what reflection lists, what health says, and that every reason given is in the contract.
+
+use parlance::error::v1::ErrorReason;
+use tokio_stream::StreamExt;
+use tonic::Code;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_reflection::pb::{v1, v1alpha};
+
+use super::World;
+use crate::support::refused;
+
+const LISTED: [&str; 5] = [
+    "UserService",
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "parlance.user.v1.UserService",
+];
+
+#[tokio::test]
+async fn reflection_lists_what_is_served_and_nothing_else() {
+    use v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let world = World::new().await;
+    let ask = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let mut client = ServerReflectionClient::new(world.service.channel());
+    let mut answers = client.server_reflection_info(tokio_stream::once(ask)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, LISTED);
+}
+
+#[tokio::test]
+async fn older_tools_see_the_same_and_find_the_reasons() {
+    use v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let world = World::new().await;
+    let ask = |message| ServerReflectionRequest { message_request: Some(message), ..Default::default() };
+    let asks = vec![
+        ask(MessageRequest::ListServices(String::new())),
+        ask(MessageRequest::FileContainingSymbol("UserInfo".to_owned())),
+        ask(MessageRequest::FileContainingSymbol("parlance.error.v1.ErrorReason".to_owned())),
+    ];
+    let mut client = ServerReflectionClient::new(world.service.channel());
+    let mut answers = client.server_reflection_info(tokio_stream::iter(asks)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else { panic!("{answer:?}") };
+    let mut names: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    assert_eq!(names, LISTED);
+    for _ in 0..2 {
+        let answer = answers.next().await.unwrap().unwrap();
+        assert!(matches!(answer.message_response, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn health_answers_under_every_name() {
+    let world = World::new().await;
+    for name in ["", "parlance.user.v1.UserService", "UserService", "startup", "readiness", "liveness"] {
+        assert_eq!(world.service.health(name).await.unwrap(), ServingStatus::Serving, "{name}");
+    }
+    let status = world.service.health("parlance.message.v1.MessageService").await.unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_here_is_unimplemented() {
+    let world = World::new().await;
+    let mut client = parlance::message::v1::message_service_client::MessageServiceClient::new(world.service.channel());
+    refused(
+        client.get_message(parlance::message::v1::GetMessageRequest::default()).await,
+        Code::Unimplemented,
+        "UNIMPLEMENTED",
+    );
+}
+
+#[test]
+fn every_reason_of_the_layers_is_in_the_contract() {
+    // The constants cannot be listed from outside, so their source is read: none can be forgotten.
+    let source = include_str!("../../../service-kit/src/failure.rs");
+    let reasons: Vec<&str> = source
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \""))
+        .map(|(_, value)| value.trim_end_matches("\";"))
+        .filter(|value| *value != service_kit::failure::DOMAIN)
+        .collect();
+    assert!(reasons.len() >= 10, "{reasons:?}");
+    for reason in reasons {
+        assert!(ErrorReason::from_str_name(&format!("ERROR_REASON_{reason}")).is_some(), "{reason}");
+    }
+}
