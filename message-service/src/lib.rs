@@ -17,6 +17,6 @@ mod storage;
 mod tasks;
 
 pub use app::{App, BuildError, MigrateError, RunError, migrate};
-pub use command::Cli;
+pub use command::Process;
 pub use config::{Args, Config, Tuning, TuningArgs};
 pub use directory::{Address, NotAnAddress, Settings as DirectorySettings};

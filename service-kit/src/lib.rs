@@ -5,6 +5,7 @@
 
 pub mod bounds;
 pub mod caller;
+pub mod command;
 pub mod config;
 pub mod database;
 pub mod failure;

@@ -12,5 +12,5 @@ mod grpc;
 mod storage;
 
 pub use app::{App, BuildError, MigrateError, RunError, migrate};
-pub use command::Cli;
+pub use command::Process;
 pub use config::{Args, Config};

@@ -1,17 +1,8 @@
-//! The process: parses the command line, runs it, and says on one line what kept it from doing so.
+//! The process: runs what its command line says.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
-
-use clap::Parser;
+use std::process::ExitCode;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    user_service::Cli::parse().run().await.unwrap_or_else(|error| {
-        // Without a backtrace: this is for operators. With nobody left to read it there is nobody to tell.
-        let _ = writeln!(io::stderr(), "user-service: {:#}", anyhow::Error::from_boxed(error));
-        ExitCode::FAILURE
-    })
+    service_kit::command::main::<user_service::Process>().await
 }
