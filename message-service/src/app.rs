@@ -3,7 +3,7 @@
 //! [`App::build`] binds, so that the address is known before anything runs; [`App::run`] does the rest. Used by the
 //! binary, by `parlance serve`, which runs both services in one process, and by tests on port 0.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr};
 
 use service_kit::{
     database::{self, Database},
@@ -28,9 +28,6 @@ use crate::{
     storage::{Store, migrations},
     tasks::trim_outbox,
 };
-
-/// How long to wait before a database that was not reachable at start is tried again.
-const START_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the service could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -162,18 +159,7 @@ async fn start(
 }
 
 async fn open(config: &Config, database: &Database, context: &Context) -> Result<(), StartError> {
-    let applied = loop {
-        match migrate(config).await {
-            // A database that starts beside us, or fails over: others may have begun already, so patience is safe.
-            Err(MigrateError::Database(
-                cause @ (database::Error::Unavailable(_) | database::Error::Timeout { .. }),
-            )) => {
-                tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
-                tokio::time::sleep(START_PAUSE).await;
-            }
-            outcome => break outcome?,
-        }
-    };
+    let applied = database::migrate_when_reachable(&config.database, &migrations::schema()).await?;
     tracing::info!(applied, "the database is up to date");
     context.open().await?;
     database::warn_of_unsafe_settings(database).await?;

@@ -3,7 +3,7 @@
 //! [`App::build`] binds, so that the address is known before anything runs; [`App::run`] does the rest. Used by the
 //! binary, by `parlance serve`, which runs both services in one process, and by tests on port 0.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{future::Future, io, net::SocketAddr};
 
 use service_kit::{
     database::{self, Database},
@@ -27,9 +27,6 @@ use crate::{
 
 /// Queries of merged lookups that may run at a time: one is in flight while the next one is being put together.
 const LOOKUP_WORKERS: usize = 2;
-/// How long to wait before a database that was not reachable at start is tried again.
-const START_PAUSE: Duration = Duration::from_secs(1);
-
 /// Why the service could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -162,18 +159,7 @@ async fn start(
 }
 
 async fn open(config: &Config, database: &Database, store: &Store) -> Result<(), StartError> {
-    let applied = loop {
-        match migrate(config).await {
-            // A database that starts beside us, or fails over: others may have begun already, so patience is safe.
-            Err(MigrateError::Database(
-                cause @ (database::Error::Unavailable(_) | database::Error::Timeout { .. }),
-            )) => {
-                tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
-                tokio::time::sleep(START_PAUSE).await;
-            }
-            outcome => break outcome?,
-        }
-    };
+    let applied = database::migrate_when_reachable(&config.database, &storage::schema()).await?;
     tracing::info!(applied, "the database is up to date");
     store.open().await?;
     database::warn_of_unsafe_settings(database).await?;

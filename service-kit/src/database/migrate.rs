@@ -15,6 +15,9 @@ use super::{Error, Settings};
 /// How long one process waits for another that is migrating.
 const LOCK_WAIT: Duration = Duration::from_mins(2);
 
+/// How long to wait before a database that could not be reached is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// One service's schema and its migrations, in order.
 #[derive(Debug, Clone)]
 pub struct Schema {
@@ -75,6 +78,23 @@ pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, Migr
     let applied = outcome?;
     closed.map_err(Error::from)?;
     Ok(applied)
+}
+
+/// The same, waiting for as long as it takes for a database that cannot be reached: one that starts beside us, or fails over.
+///
+/// # Errors
+/// Those of [`migrate`], but for a database that cannot be reached.
+pub async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
+    loop {
+        match migrate(settings, schema).await {
+            // Others may have begun already, and what was begun is harmless to repeat.
+            Err(MigrateError::Database(cause @ (Error::Unavailable(_) | Error::Timeout { .. }))) => {
+                tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {

@@ -7,7 +7,7 @@ mod migrate;
 use std::{future::Future, time::Duration};
 
 pub use error::Error;
-pub use migrate::{MigrateError, Schema, migrate};
+pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
