@@ -43,8 +43,9 @@ pub struct Args {
 /// Flags and environment variables that have nothing to do with where things are, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TuningArgs {
-    /// For how long an answer of user-service is gone by before it is asked again; at most 30s.
-    #[arg(long, env = "DIRECTORY_FRESH", default_value = "2s", value_name = "DURATION")]
+    /// For how long an answer of user-service is gone by before it is asked again, while changes of users are told of; at most
+    /// 30s. While they are not: 2s, or less if this is less.
+    #[arg(long, env = "DIRECTORY_FRESH", default_value = "30s", value_name = "DURATION")]
     pub directory_fresh: String,
 
     /// For how long a user last known as active may go on while user-service cannot be reached; at most 24h.
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(config.listen, "127.0.0.1:50052".parse().unwrap());
         assert_eq!(config.directory.address, "http://127.0.0.1:50051".parse().unwrap());
         assert_eq!((config.writers, config.live_log_bytes), (4, 256 * 1024 * 1024));
-        assert_eq!((config.directory.fresh.as_secs(), config.directory.stale.as_secs()), (2, 300));
+        assert_eq!((config.directory.fresh.as_secs(), config.directory.stale.as_secs()), (30, 300));
     }
 
     #[test]

@@ -21,8 +21,11 @@ use tonic::service::Routes;
 pub use service_kit::database::MigrateError;
 
 use crate::{
-    Config, grpc,
+    Config,
+    changes::Changes,
+    grpc,
     storage::{self, Lookups, Queue, Store},
+    tasks::trim_outbox,
 };
 
 /// Queries of merged lookups that may run at a time: one is in flight while the next one is being put together.
@@ -105,10 +108,13 @@ impl App {
         let store = Store::new(database.clone());
         let (lookups, queue) = Lookups::new(config.database.timeout);
         let health = Health::new(grpc::SERVICE_NAMES);
-        let routes = routes(&health, &grpc::Service::new(store.clone(), lookups)).map_err(RunError::Reflection)?;
+        let changes = Changes::new();
+        let service = grpc::Service::new(store.clone(), lookups, changes.clone());
+        let routes = routes(&health, &service).map_err(RunError::Reflection)?;
 
         health.follow(&lifecycle);
         work_off(&lifecycle, &queue, &store);
+        lifecycle.spawn("changes", changes.look(store.clone(), lifecycle.clone()));
         lifecycle.spawn("server", server::serve(listener, routes, server_settings(&config), lifecycle.clone()));
         lifecycle.spawn("start", start(config.clone(), database.clone(), store, health, lifecycle.clone()));
 
@@ -150,6 +156,7 @@ async fn start(
     };
     opened?;
     health.set_started();
+    lifecycle.spawn("trim outbox", trim_outbox::run(store, lifecycle.clone()));
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
         let database = database.clone();
         async move { database.ping().await }

@@ -1,15 +1,18 @@
 //! user-service: accounts, as `parlance.user.v1.UserService` and as the unpackaged `UserService` that Parlance began with.
 //!
 //! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
-//! `grpc` (the only one that knows wire types; a file per RPC), `app` (all wiring), `config` (the only one that reads the
-//! environment), `command` (the command line). What message-service has in common with this is in `service-kit`.
+//! `changes` (the feed of changes for those who watch), `grpc` (the only one that knows wire types; a file per RPC), `tasks`
+//! (jobs in the background), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command
+//! line). What message-service has in common with this is in `service-kit`.
 
 mod app;
+mod changes;
 mod command;
 mod config;
 mod domain;
 mod grpc;
 mod storage;
+mod tasks;
 
 pub use app::{App, BuildError, MigrateError, RunError, migrate};
 pub use command::Process;

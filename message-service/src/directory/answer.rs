@@ -2,17 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use super::Address;
+use super::{Address, feed::Generation};
 
-/// An unknown user may be made the next moment: that answer is never fresh for longer.
-const MAX_UNKNOWN_FRESH: Duration = Duration::from_secs(2);
+/// An unknown user may be made the next moment, and what nobody tells of may have changed: those answers are never fresh for
+/// longer.
+const MAX_UNWATCHED_FRESH: Duration = Duration::from_secs(2);
 
 /// Where user-service is and for how long its answers hold.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where it is.
     pub address: Address,
-    /// For how long an answer is gone by without asking again; at most 30 s.
+    /// For how long an answer is gone by without asking again while changes are told of; at most 30 s.
     pub fresh: Duration,
     /// For how long the last answer "active" is gone by while user-service gives none.
     pub stale: Duration,
@@ -34,14 +35,16 @@ pub(super) struct Answer {
     pub(super) standing: Standing,
     /// Before the question was sent: what changed since may not be in the answer.
     pub(super) asked_at: Instant,
+    /// The generation in which the question was put, see [`super::feed::Feed`].
+    pub(super) asked_in: Generation,
 }
 
 impl Answer {
-    /// Good without asking again.
-    pub(super) fn is_fresh(&self, now: Instant, settings: &Settings) -> bool {
+    /// Good without asking again. `is_watched` says that changes are told of.
+    pub(super) fn is_fresh(&self, now: Instant, is_watched: bool, settings: &Settings) -> bool {
         let most = match self.standing {
-            Standing::Active | Standing::Deactivated | Standing::Deleted => settings.fresh,
-            Standing::Unknown => settings.fresh.min(MAX_UNKNOWN_FRESH),
+            Standing::Active | Standing::Deactivated | Standing::Deleted if is_watched => settings.fresh,
+            _ => settings.fresh.min(MAX_UNWATCHED_FRESH),
         };
         now.saturating_duration_since(self.asked_at) < most
     }
@@ -70,10 +73,11 @@ mod tests {
             (Standing::Deleted, 20, 0),
             (Standing::Unknown, 2, 0),
         ] {
-            let answer = Answer { standing, asked_at };
+            let answer = Answer { standing, asked_at, asked_in: Generation::default() };
             for age in [0, 1, 2, 19, 20, 299, 300, 301] {
                 let now = asked_at + Duration::from_secs(age);
-                assert_eq!(answer.is_fresh(now, &settings), age < fresh_secs, "{standing:?} after {age} s");
+                assert_eq!(answer.is_fresh(now, true, &settings), age < fresh_secs, "{standing:?} after {age} s");
+                assert_eq!(answer.is_fresh(now, false, &settings), age < 2, "{standing:?} after {age} s, unwatched");
                 assert_eq!(answer.holds(now, &settings), age < holds_secs, "{standing:?} after {age} s");
             }
         }

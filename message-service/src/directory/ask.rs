@@ -15,7 +15,8 @@ use tonic::{Code, Request, Response, Status};
 
 use super::{
     answer::{Answer, Standing},
-    peers::Peers,
+    feed::Generation,
+    peers::{Peer, Peers},
 };
 use crate::domain::conversation::Id;
 
@@ -74,8 +75,8 @@ impl Asker {
         Self { peers, turns: Arc::new(Semaphore::new(MAX_CALLS)) }
     }
 
-    /// Asks about one user, within 4 s and at most three calls.
-    pub(super) async fn get_user(&self, user_id: &Id) -> Result<Answer, NoAnswer> {
+    /// Asks about one user, within 4 s and at most three calls. `asked_in` goes into the answer.
+    pub(super) async fn get_user(&self, user_id: &Id, asked_in: Generation) -> Result<Answer, NoAnswer> {
         let end = Instant::now() + QUESTION_LIMIT;
         let mut calls = 1;
         loop {
@@ -87,9 +88,9 @@ impl Asker {
                     .await
             });
             let silence = match outcome.await {
-                Ok(user) => return Ok(Answer { standing: standing(&user)?, asked_at }),
+                Ok(user) => return Ok(Answer { standing: standing(&user)?, asked_at, asked_in }),
                 Err(NoAnswer::Failed(status)) if status.code() == Code::NotFound => {
-                    return Ok(Answer { standing: Standing::Unknown, asked_at });
+                    return Ok(Answer { standing: Standing::Unknown, asked_at, asked_in });
                 }
                 Err(silence) => silence,
             };
@@ -107,6 +108,7 @@ impl Asker {
     pub(super) async fn batch_get_users(
         &self,
         user_ids: &[Id],
+        asked_in: Generation,
         limit: Duration,
     ) -> Result<Vec<(Id, Answer)>, NoAnswer> {
         let asked_at = Instant::now();
@@ -117,7 +119,15 @@ impl Asker {
         let response = self.call(limit, call).await?;
         let unknown = response.missing_user_ids.into_iter().map(|id| Ok((id.into(), Standing::Unknown)));
         let known = response.users.into_iter().map(|user| Ok((user.user_id.as_str().into(), standing(&user)?)));
-        unknown.chain(known).map(|one| one.map(|(id, standing)| (id, Answer { standing, asked_at }))).collect()
+        unknown
+            .chain(known)
+            .map(|one| one.map(|(id, standing)| (id, Answer { standing, asked_at, asked_in })))
+            .collect()
+    }
+
+    /// A replica for a call that lives on, which takes no turn.
+    pub(super) fn peer(&self) -> Option<Arc<Peer>> {
+        self.peers.pick()
     }
 
     /// One call, with a turn and a replica of user-service.

@@ -2,12 +2,17 @@
 //! on behalf of a user before user-service has said that the user is active.
 //!
 //! Answers are remembered for a moment ([`answer`]), concurrent questions about one user are one call, and while
-//! user-service gives no answer the last "active" holds for a while. Nothing else is ever assumed. Every answer carries
-//! the moment it was asked at and is stored in one place ([`Directory::remember`]): whatever learns of changes one day has
-//! that one place to turn answers away that were asked for before a change.
+//! user-service gives no answer the last "active" holds for a while. Nothing else is ever assumed.
+//!
+//! User-service tells of changes ([`follow`]). While it does, answers are gone by for longer: a change makes the directory
+//! forget its user, and each beginning of being told makes every answer stale. Every answer carries the moment and the
+//! generation ([`feed`]) it was asked in and is stored in one place ([`Directory::remember`]), which turns away what was
+//! asked for before a change; nor can a question put before a change be joined after it.
 
 mod answer;
 mod ask;
+mod feed;
+mod follow;
 mod peers;
 
 use std::{
@@ -32,6 +37,7 @@ pub use self::{
 use self::{
     answer::{Answer, Standing},
     ask::Asker,
+    feed::{Feed, Generation},
     peers::Peers,
 };
 use crate::domain::{conversation::Id, refusal::Refusal};
@@ -69,8 +75,10 @@ struct State {
     settings: Settings,
     asker: Asker,
     remembered: Cache<Id, Answer>,
-    /// Questions about single users that are under way.
-    flights: Mutex<HashMap<Id, Flight>>,
+    /// Questions about single users that are under way and may be joined.
+    flights: Mutex<HashMap<Id, (Generation, Flight)>>,
+    /// What was told of changes. Never locked together with the flights but inside of them.
+    feed: Mutex<Feed>,
     /// When user-service last gave no answer, unless it has given one since.
     silent_since: Mutex<Option<Instant>>,
     lifecycle: Lifecycle,
@@ -91,10 +99,13 @@ impl Directory {
             asker,
             remembered,
             flights: Mutex::default(),
+            feed: Mutex::default(),
             silent_since: Mutex::default(),
             lifecycle: lifecycle.clone(),
         };
-        Self { shared: Arc::new(state) }
+        let directory = Self { shared: Arc::new(state) };
+        lifecycle.spawn("user changes", follow::run(directory.clone(), lifecycle.clone()));
+        directory
     }
 
     /// Makes sure that all of these users are active: who acts, and who is named. Waits no longer than `deadline`.
@@ -116,7 +127,7 @@ impl Directory {
         let state = &self.shared;
         let now = Instant::now();
         let last = state.remembered.get(user_id).await;
-        if let Some(last) = last.filter(|last| last.is_fresh(now, &state.settings)) {
+        if let Some(last) = last.filter(|last| self.is_fresh(last, now)) {
             return Ok(last);
         }
         let fallback = last.filter(|last| last.holds(now, &state.settings));
@@ -132,33 +143,51 @@ impl Directory {
         outcome.or_else(|silence| fallback.ok_or(DirectoryError::Unavailable(silence)))
     }
 
-    /// The flight that asks about this user, begun if there is none.
+    fn is_fresh(&self, answer: &Answer, now: Instant) -> bool {
+        let feed = lock(&self.shared.feed);
+        !feed.is_uncertain(answer.asked_in) && answer.is_fresh(now, feed.is_up(now), &self.shared.settings)
+    }
+
+    /// The flight that asks about this user, begun if there is none that knows of all changes told so far.
     fn flight(&self, user_id: &Id) -> Flight {
         let mut flights = lock(&self.shared.flights);
-        if let Some(flight) = flights.get(user_id) {
+        let (asked_in, joinable) = {
+            let feed = lock(&self.shared.feed);
+            let joinable = flights.get(user_id).filter(|(asked_in, _)| !feed.is_outdated(user_id, *asked_in));
+            (feed.generation(), joinable)
+        };
+        if let Some((_, flight)) = joinable {
             return flight.clone();
         }
         let (directory, id) = (self.clone(), user_id.clone());
         let job = self.shared.lifecycle.spawn_job("ask user-service", async move {
-            let outcome = directory.shared.asker.get_user(&id).await;
+            let outcome = directory.shared.asker.get_user(&id, asked_in).await;
             directory.note(outcome.as_ref().err());
             if let Ok(answer) = &outcome {
                 directory.remember(id.clone(), *answer).await;
             }
             // Remembered first: who finds no flight any more finds the answer.
-            lock(&directory.shared.flights).remove(&id);
+            directory.landed(&id, asked_in);
             outcome
         });
         let (directory, id) = (self.clone(), user_id.clone());
         let flight = async move {
             job.await.unwrap_or_else(|_| {
-                lock(&directory.shared.flights).remove(&id);
+                directory.landed(&id, asked_in);
                 Err(NoAnswer::Lost)
             })
         };
         let flight = flight.boxed().shared();
-        flights.insert(user_id.clone(), flight.clone());
+        flights.insert(user_id.clone(), (asked_in, flight.clone()));
         flight
+    }
+
+    /// Ends a flight; one that took its place meanwhile goes on.
+    fn landed(&self, user_id: &Id, asked_in: Generation) {
+        let mut flights = lock(&self.shared.flights);
+        if flights.get(user_id).is_some_and(|(generation, _)| *generation == asked_in) {
+            flights.remove(user_id);
+        }
     }
 
     /// Several users, by `BatchGetUsers` for those of whom there is no fresh answer. One alone goes the way of single users.
@@ -169,7 +198,7 @@ impl Directory {
         for id in user_ids {
             let last = state.remembered.get(id).await;
             match last {
-                Some(last) if last.is_fresh(now, &state.settings) => drop(answers.insert(id.clone(), last)),
+                Some(last) if self.is_fresh(&last, now) => drop(answers.insert(id.clone(), last)),
                 last => {
                     missing.push(id.clone());
                     let last = last.filter(|last| last.holds(now, &state.settings));
@@ -193,7 +222,9 @@ impl Directory {
     }
 
     async fn ask_all(&self, user_ids: &[Id], limit: Duration) -> Result<Vec<(Id, Answer)>, NoAnswer> {
-        let questions = user_ids.chunks(MAX_BATCH).map(|chunk| self.shared.asker.batch_get_users(chunk, limit));
+        let asked_in = lock(&self.shared.feed).generation();
+        let questions =
+            user_ids.chunks(MAX_BATCH).map(|chunk| self.shared.asker.batch_get_users(chunk, asked_in, limit));
         let outcome = timeout(limit, try_join_all(questions)).await.unwrap_or(Err(NoAnswer::Silent { limit }));
         // A silence may be the fault of a caller in a hurry, and says nothing about user-service.
         let answers: Vec<(Id, Answer)> = outcome?.into_iter().flatten().collect();
@@ -204,13 +235,39 @@ impl Directory {
         Ok(answers)
     }
 
-    /// The one place where answers are kept. One that was asked for before the one that is there is late, and dropped.
+    /// The one place where answers are kept. One that was asked for before the one that is there is late, and dropped; so is
+    /// one that was asked for before a change that was told of since.
     async fn remember(&self, user_id: Id, answer: Answer) {
+        let id = user_id.clone();
+        // Looked at inside: a change forgets the user after it has raised the generation, and the two take turns.
         let keep_newer = |entry: Option<moka::Entry<Id, Answer>>| {
-            let is_late = entry.is_some_and(|entry| entry.value().asked_at > answer.asked_at);
+            let is_late = entry.is_some_and(|entry| entry.value().asked_at > answer.asked_at)
+                || lock(&self.shared.feed).is_outdated(&id, answer.asked_in);
             std::future::ready(if is_late { Op::Nop } else { Op::Put(answer) })
         };
         self.shared.remembered.entry(user_id).and_compute_with(keep_newer).await;
+    }
+
+    /// Changes are told of from here on; what is remembered is stale, and still the last that was heard.
+    fn ready(&self, now: Instant) {
+        lock(&self.shared.feed).ready(now);
+    }
+
+    /// A user has changed: what is remembered of it is wrong.
+    async fn changed(&self, user_id: Id, now: Instant) {
+        lock(&self.shared.feed).changed(user_id.clone(), now);
+        let forget = |_| std::future::ready(Op::Remove);
+        self.shared.remembered.entry(user_id).and_compute_with(forget).await;
+    }
+
+    /// Changes are still told of.
+    fn heard(&self, now: Instant) {
+        lock(&self.shared.feed).heard(now);
+    }
+
+    /// Changes are not told of any more.
+    fn lost(&self) {
+        lock(&self.shared.feed).lost();
     }
 
     fn note(&self, silence: Option<&NoAnswer>) {

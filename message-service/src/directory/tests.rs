@@ -6,27 +6,46 @@ use std::{
 };
 
 use parlance::user::v1::{
-    BatchGetUsersRequest, BatchGetUsersResponse, GetUserRequest, User, UserState,
+    BatchGetUsersRequest, BatchGetUsersResponse, GetUserRequest, Ready, User, UserState, WatchUsersRequest,
+    WatchUsersResponse,
     user_service_server::{UserService, UserServiceServer},
+    watch_users_response::Item,
 };
+use tokio::sync::broadcast;
 use tonic::{
     Request, Response, Status, async_trait,
+    codegen::BoxStream,
     transport::{Server, server::TcpIncoming},
 };
 
 use super::*;
 
-/// Users are active unless their id begins with another word. It refuses calls while it is away.
-#[derive(Debug, Clone, Default)]
+/// Users are active unless their id begins with another word. It refuses calls while it is away, and tells watchers what a
+/// test has it tell.
+#[derive(Debug, Clone)]
 struct Users(Arc<Counts>);
 
-#[derive(Debug, Default)]
+impl Default for Users {
+    fn default() -> Self {
+        Self(Arc::new(Counts {
+            gets: AtomicU32::default(),
+            batches: AtomicU32::default(),
+            refusals_left: AtomicU32::default(),
+            is_away: AtomicBool::default(),
+            is_slow: AtomicBool::default(),
+            told: broadcast::Sender::new(16),
+        }))
+    }
+}
+
+#[derive(Debug)]
 struct Counts {
     gets: AtomicU32,
     batches: AtomicU32,
     refusals_left: AtomicU32,
     is_away: AtomicBool,
     is_slow: AtomicBool,
+    told: broadcast::Sender<Item>,
 }
 
 impl Users {
@@ -71,6 +90,18 @@ impl UserService for Users {
         let missing_user_ids = user_ids.into_iter().filter(|id| Self::find(id).is_none()).collect();
         Ok(Response::new(BatchGetUsersResponse { users, missing_user_ids }))
     }
+
+    async fn watch_users(
+        &self,
+        _: Request<WatchUsersRequest>,
+    ) -> Result<Response<BoxStream<WatchUsersResponse>>, Status> {
+        let told = self.0.told.subscribe();
+        let items = futures_util::stream::unfold(told, |mut told| async move {
+            let item = Some(told.recv().await.ok()?);
+            Some((Ok(WatchUsersResponse { item }), told))
+        });
+        Ok(Response::new(Box::pin(items)))
+    }
 }
 
 struct Stage {
@@ -93,6 +124,31 @@ impl Stage {
     async fn check(&self, user_ids: &[&str]) -> Result<(), DirectoryError> {
         let user_ids: Vec<Id> = user_ids.iter().map(|id| Id::from(*id)).collect();
         self.directory.check_active(&user_ids, Instant::now() + Duration::from_secs(10)).await
+    }
+}
+
+impl Stage {
+    /// Tells everybody who watches, as soon as somebody does, and waits until the directory has heard of it.
+    async fn tell(&self, item: Item) {
+        while self.users.0.told.receiver_count() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let heard = || lock(&self.directory.shared.feed).generation();
+        let before = heard();
+        self.users.0.told.send(item).unwrap();
+        while heard() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The change raises the generation first and forgets then.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    async fn tell_changed(&self, user_id: &str) {
+        self.tell(Item::ChangedUser(User { user_id: user_id.to_owned(), ..User::default() })).await;
+    }
+
+    fn is_up(&self) -> bool {
+        lock(&self.directory.shared.feed).is_up(Instant::now())
     }
 }
 
@@ -211,4 +267,78 @@ async fn a_host_name_is_resolved() {
     let lifecycle = Lifecycle::new();
     let directory = Directory::start(Settings { address, fresh: LONG, stale: LONG }, &lifecycle);
     directory.check_active(&["ada".into()], Instant::now() + Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_asked_about_at_once_and_nothing_else_is() {
+    let stage = stage(LONG, LONG);
+    stage.tell(Item::Ready(Ready {})).await;
+    for user_id in ["ada", "bob"] {
+        stage.check(&[user_id]).await.unwrap();
+    }
+    assert!(stage.check(&["nobody"]).await.is_err());
+    assert_eq!(stage.users.gets(), 3);
+    stage.tell_changed("ada").await;
+    stage.check(&["ada"]).await.unwrap();
+    stage.check(&["bob"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 4);
+    // Who was made a moment ago is not unknown any more.
+    stage.tell_changed("nobody").await;
+    assert!(stage.check(&["nobody"]).await.is_err());
+    assert_eq!(stage.users.gets(), 5);
+}
+
+#[tokio::test]
+async fn a_question_put_before_a_change_is_neither_remembered_nor_joined_after_it() {
+    let stage = stage(LONG, LONG);
+    stage.tell(Item::Ready(Ready {})).await;
+    stage.users.0.is_slow.store(true, Ordering::SeqCst);
+    let (_, ()) = tokio::join!(stage.check(&["ada"]), async {
+        while stage.users.gets() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stage.tell_changed("ada").await;
+        stage.users.0.is_slow.store(false, Ordering::SeqCst);
+        // The first question is still under way; this one is another, and its answer is kept.
+        stage.check(&["ada"]).await.unwrap();
+        assert_eq!(stage.users.gets(), 2);
+        stage.tell_changed("ada").await;
+    });
+    // The first question has been answered, after both changes.
+    assert!(stage.directory.shared.remembered.get(&Id::from("ada")).await.is_none());
+    stage.check(&["ada"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 3);
+}
+
+#[tokio::test]
+async fn ready_makes_everything_stale_and_drops_nothing() {
+    let stage = stage(LONG, LONG);
+    stage.tell(Item::Ready(Ready {})).await;
+    stage.check(&["ada"]).await.unwrap();
+    stage.tell(Item::Ready(Ready {})).await;
+    stage.check(&["ada"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 2);
+
+    stage.tell(Item::Ready(Ready {})).await;
+    stage.users.0.is_away.store(true, Ordering::SeqCst);
+    // Asked about, in vain: the last answer holds.
+    stage.check(&["ada"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 5);
+    // Not the one of who has changed since.
+    stage.tell_changed("ada").await;
+    assert!(matches!(stage.check(&["ada"]).await, Err(DirectoryError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn answers_are_fresh_for_long_only_while_changes_are_told_of() {
+    let stage = stage(LONG, LONG);
+    stage.tell(Item::Ready(Ready {})).await;
+    assert!(stage.is_up());
+    stage.check(&["ada"]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    stage.check(&["ada"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 1);
+    stage.directory.lost();
+    stage.check(&["ada"]).await.unwrap();
+    assert_eq!(stage.users.gets(), 2);
 }

@@ -10,3 +10,4 @@ mod lost_answers;
 mod many_processes;
 mod overload;
 mod user_service_away;
+mod watch_away;

@@ -19,8 +19,14 @@ async fn world(flags: &[&str]) -> (World, Proxy) {
     let message_service = RunningMessageService::start(config).await;
     let world = World { message_service, user_service, database };
     world.users(&["ann", "ben", "cat"]).await;
+    settle().await;
     world.create(crate::support::channel("news", "ann", &["ben"])).await;
     (world, proxy)
+}
+
+/// Lets the news of users just made arrive: it makes message-service forget what it had heard of them.
+async fn settle() {
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 #[tokio::test]
@@ -118,6 +124,7 @@ async fn the_real_user_service_is_killed_and_comes_back() {
         message_service_config(&database.url(), &format!("127.0.0.1:{}", proxy.port()), &["--directory-fresh", "1ms"]);
     let message_service = RunningMessageService::start(config).await;
     let world = World { message_service, user_service: keeper, database };
+    settle().await;
     world.create(crate::support::group("g", "ann", &[])).await;
     first.kill();
     world.send("g", "ann", "still here").await;

@@ -11,6 +11,7 @@ mod original;
 mod outage;
 mod start_up;
 mod update_user;
+mod watch_users;
 
 use parlance::user::v1::{GetUserRequest, User};
 

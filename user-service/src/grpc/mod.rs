@@ -14,6 +14,7 @@ mod reactivate_user;
 mod service;
 mod status;
 mod update_user;
+mod watch_users;
 
 use parlance::{original as unpackaged, user::v1};
 use service_kit::server::MAX_REQUEST_BYTES;

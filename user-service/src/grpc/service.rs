@@ -3,25 +3,30 @@
 use parlance::user::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, DeactivateUserRequest, DeleteUserRequest,
     GetUserRequest, ListUsersRequest, ListUsersResponse, ReactivateUserRequest, UpdateUserRequest, User,
-    user_service_server::UserService,
+    WatchUsersRequest, user_service_server::UserService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     batch_get_users, create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
+    watch_users::{self, Items},
 };
-use crate::storage::{Lookups, Store};
+use crate::{
+    changes::Changes,
+    storage::{Lookups, Store},
+};
 
 /// What every RPC works with. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(super) store: Store,
     pub(super) lookups: Lookups,
+    pub(super) changes: Changes,
 }
 
 impl Service {
-    pub(crate) fn new(store: Store, lookups: Lookups) -> Self {
-        Self { store, lookups }
+    pub(crate) fn new(store: Store, lookups: Lookups, changes: Changes) -> Self {
+        Self { store, lookups, changes }
     }
 }
 
@@ -60,5 +65,8 @@ impl UserService for Service {
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<User>, Status> {
         Ok(delete_user::answer(self, request).await.map(Response::new)?)
+    }
+    async fn watch_users(&self, request: Request<WatchUsersRequest>) -> Result<Response<Items>, Status> {
+        Ok(watch_users::answer(self, &request).map(Response::new)?)
     }
 }

@@ -18,6 +18,8 @@ const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
 const OUTAGE_DELAY: Duration = Duration::from_secs(1);
 /// Those who were faster are done in less.
 const CONFLICT_DELAY: Duration = Duration::from_millis(100);
+/// A client sent away comes back after a jittered time up to this.
+const COME_BACK: Duration = Duration::from_secs(1);
 
 /// The reason as it is sent: without the enum's prefix.
 pub(super) fn reason(reason: ErrorReason) -> &'static str {
@@ -104,6 +106,12 @@ fn of_database(cause: Arc<database::Error>) -> Failure {
         | database::Error::Driver(_) => Failure::new(Code::Internal, reason(ErrorReason::Internal), "internal error"),
     }
     .caused_by(cause)
+}
+
+/// Says to a stream that it ends because its connection is sent away. Jittered, so that a fleet does not come back at once.
+pub(super) fn draining() -> Failure {
+    Failure::new(Code::Unavailable, reason(ErrorReason::Draining), "the service is shutting down")
+        .retry_after(COME_BACK.mul_f64(fastrand::f64()))
 }
 
 fn unavailable(message: &str) -> Failure {

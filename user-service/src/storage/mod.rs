@@ -7,6 +7,7 @@
 mod error;
 mod lookups;
 mod migrations;
+mod outbox;
 mod rows;
 mod settings;
 mod users;
@@ -24,6 +25,7 @@ pub(crate) use self::{
     error::Error,
     lookups::{Lookups, Queue},
     migrations::schema,
+    outbox::{Horizon, Snapshot},
     users::KeyRange,
 };
 
@@ -52,6 +54,11 @@ impl Store {
     /// The page tokens of this database.
     pub(crate) fn page_tokens(&self) -> Result<&PageTokens, Error> {
         self.opened.get().ok_or(Error::NotReady)
+    }
+
+    /// Fails until [`open`](Self::open) has been called.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.page_tokens().map(drop)
     }
 
     fn database(&self) -> Result<&Database, Error> {

@@ -1,0 +1,3 @@
+//! Jobs in the background that no call waits for.
+
+pub(crate) mod trim_outbox;
