@@ -24,9 +24,9 @@ use crate::{
     Config,
     directory::Directory,
     grpc::{self, Context},
-    log::{live::LiveLogs, pages::Pages, writer::Writers},
+    log::{doorbell::Doorbell, live::LiveLogs, pages::Pages, replicas, writer::Writers},
     storage::{Store, migrations},
-    tasks::trim_outbox,
+    tasks::{doorbell, trim_outbox},
 };
 
 /// Why the service could not be made.
@@ -60,6 +60,13 @@ enum StartError {
     Migrate(#[from] MigrateError),
     #[error("the database is migrated but cannot be used")]
     Open(#[from] database::Error),
+}
+
+/// Where what this replica commits meets what the others do.
+#[derive(Debug, Clone)]
+struct Meeting {
+    live: LiveLogs,
+    doorbell: Doorbell,
 }
 
 /// The service, bound to its address and not running yet.
@@ -105,12 +112,15 @@ impl App {
         let lifecycle = Lifecycle::new();
         let database = Database::new(config.database.clone());
         let health = Health::new(grpc::SERVICE_NAMES);
-        let context = context(&config, &database, &lifecycle);
+        let live = LiveLogs::new(grpc::frames::event, config.live_log_bytes);
+        let meeting = Meeting { live, doorbell: Doorbell::default() };
+        let context = context(&config, &database, &meeting, &lifecycle);
         let routes = routes(&health, &context).map_err(RunError::Reflection)?;
 
         health.follow(&lifecycle);
         lifecycle.spawn("server", server::serve(listener, routes, server_settings(&config), lifecycle.clone()));
-        lifecycle.spawn("start", start(config.clone(), database.clone(), context, health, lifecycle.clone()));
+        let start = start(config.clone(), database.clone(), context, meeting, health, lifecycle.clone());
+        lifecycle.spawn("start", start);
 
         let ended = lifecycle.run(shutdown, grace(&config)).await;
         database.close().await;
@@ -119,14 +129,14 @@ impl App {
 }
 
 /// Makes what the RPCs work with, and starts its tasks.
-fn context(config: &Config, database: &Database, lifecycle: &Lifecycle) -> Context {
+fn context(config: &Config, database: &Database, meeting: &Meeting, lifecycle: &Lifecycle) -> Context {
+    let Meeting { live, doorbell } = meeting;
     let store = Store::new(database.clone());
-    let live = LiveLogs::new(grpc::frames::event, config.live_log_bytes);
     lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
     let pages = Pages::new(store.clone(), live.clone());
-    let writers = Writers::start(config.writers, &config.database, &store, &live, lifecycle);
+    let writers = Writers::start(config.writers, &config.database, &store, live, doorbell, lifecycle);
     let directory = Directory::start(config.directory.clone(), lifecycle);
-    Context::new(store, writers, directory, live, pages)
+    Context::new(store, writers, directory, live.clone(), pages)
 }
 
 /// The one place where what this process answers is put together.
@@ -140,6 +150,7 @@ async fn start(
     config: Config,
     database: Database,
     context: Context,
+    meeting: Meeting,
     health: Health,
     lifecycle: Lifecycle,
 ) -> Result<(), StartError> {
@@ -148,8 +159,11 @@ async fn start(
     };
     opened?;
     health.set_started();
-    let trim = trim_outbox::run(Store::new(database.clone()), lifecycle.clone());
-    lifecycle.spawn("trim outbox", trim);
+    let store = Store::new(database.clone());
+    lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), lifecycle.clone()));
+    let Meeting { live, doorbell } = meeting;
+    doorbell::start(&config.database, &doorbell, &lifecycle);
+    lifecycle.spawn("replicas", replicas::follow(store, live, doorbell, lifecycle.clone()));
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
         let database = database.clone();
         async move { database.ping().await }

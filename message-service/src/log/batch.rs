@@ -1,7 +1,7 @@
 //! What one transaction stores: sends and changes that were waiting, and who waits for each.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
@@ -101,14 +101,6 @@ impl Batch {
         let at = if sends.is_empty() && self.sends.is_empty() { self.changes.len().div_ceil(2) } else { 0 };
         let changes = self.changes.split_off(at);
         (self, Self { sends, changes })
-    }
-
-    /// The conversations of the batch, each once.
-    pub(super) fn conversation_ids(&self) -> Vec<Id> {
-        let sends = self.sends.iter().map(|waiting| &waiting.send.conversation_id);
-        let ids: HashSet<&Id> =
-            sends.chain(self.changes.iter().map(|waiting| &waiting.change.conversation_id)).collect();
-        ids.into_iter().cloned().collect()
     }
 
     /// Everything of this may be stored, for a try ended without an answer.

@@ -64,6 +64,10 @@ struct Shared {
     /// Bytes of all rings.
     used_bytes: Arc<AtomicUsize>,
     max_bytes: usize,
+    /// How many follow any of them.
+    followers: AtomicUsize,
+    /// Somebody follows where nobody did.
+    first_came: Notify,
 }
 
 /// One conversation's live log.
@@ -122,8 +126,16 @@ pub(super) enum Ahead {
 impl LiveLogs {
     /// Makes no logs yet. All rings together keep to `max_bytes`.
     pub(crate) fn new(encode: Encode, max_bytes: usize) -> Self {
-        let used_bytes = Arc::default();
-        Self { shared: Arc::new(Shared { logs: Mutex::default(), encode, used_bytes, max_bytes }) }
+        Self {
+            shared: Arc::new(Shared {
+                logs: Mutex::default(),
+                encode,
+                used_bytes: Arc::default(),
+                max_bytes,
+                followers: AtomicUsize::new(0),
+                first_came: Notify::new(),
+            }),
+        }
     }
 
     /// Gives up what is idle, until the lifecycle is closing.
@@ -177,7 +189,27 @@ impl LiveLogs {
         state.followers.insert(place, follower.clone());
         state.used_at = Instant::now();
         drop(state);
+        if self.shared.followers.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.shared.first_came.notify_one();
+        }
         Following { live: self.clone(), conversation_id: conversation_id.clone(), log, place, follower }
+    }
+
+    /// True when anybody follows anything.
+    pub(super) fn is_followed(&self) -> bool {
+        self.shared.followers.load(Ordering::Acquire) > 0
+    }
+
+    /// Waits until anybody follows anything. For one who waits at a time.
+    pub(super) async fn followed(&self) {
+        while !self.is_followed() {
+            self.shared.first_came.notified().await;
+        }
+    }
+
+    /// Every conversation that somebody follows, and some that somebody did a moment ago.
+    pub(super) fn conversation_ids(&self) -> Vec<Id> {
+        lock(&self.shared.logs).keys().cloned().collect()
     }
 
     /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
@@ -304,6 +336,7 @@ impl Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
+        self.live.shared.followers.fetch_sub(1, Ordering::AcqRel);
         let mut logs = lock(&self.live.shared.logs);
         let mut state = lock(&self.log.state);
         state.followers.remove(&self.place);

@@ -15,9 +15,9 @@ use tokio::sync::mpsc;
 
 use super::{
     batch::Batch,
+    doorbell::Doorbell,
     lane::Lane,
     live::LiveLogs,
-    settle::Unsettled,
     writer::{Work, WriteError},
 };
 use crate::storage::{
@@ -35,7 +35,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) fn start(
     settings: &Settings,
     live: &LiveLogs,
-    unsettled: &Unsettled,
+    doorbell: &Doorbell,
     lifecycle: &Lifecycle,
 ) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -43,7 +43,7 @@ pub(super) fn start(
         connection: WriterConnection::new(settings.clone()),
         timeout: settings.timeout,
         live: live.clone(),
-        unsettled: unsettled.clone(),
+        doorbell: doorbell.clone(),
     };
     let lane = Lane::default();
     let shard = Shard { storer: storer(), lane: lane.clone() };
@@ -89,12 +89,13 @@ impl Shard {
     }
 }
 
-/// Stores batches over a connection of its own and hands what was committed to the live logs.
+/// Stores batches over a connection of its own and hands what was committed to the live logs, and rings for
+/// other replicas.
 pub(super) struct Storer {
     connection: WriterConnection,
     timeout: Duration,
     live: LiveLogs,
-    unsettled: Unsettled,
+    doorbell: Doorbell,
 }
 
 impl Storer {
@@ -133,7 +134,6 @@ impl Storer {
             let error = Arc::new(error);
             if sent && error.outcome_is_unknown() {
                 batch.doubt(&error);
-                self.unsettled.add(batch.conversation_ids());
             }
             match Verdict::of(&error, skip_locked) {
                 Verdict::Again => {
@@ -181,6 +181,7 @@ impl Storer {
             };
             self.live.committed(conversation_id, *head, stored);
         }
+        self.doorbell.ring();
     }
 }
 

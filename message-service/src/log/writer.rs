@@ -13,7 +13,7 @@ use std::{
 use service_kit::{database::Settings, lifecycle::Lifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{create, live::LiveLogs, settle::Unsettled, shard};
+use super::{create, doorbell::Doorbell, live::LiveLogs, shard};
 use crate::{
     domain::conversation::Id,
     storage::{
@@ -84,13 +84,11 @@ impl Writers {
         settings: &Settings,
         store: &Store,
         live: &LiveLogs,
+        doorbell: &Doorbell,
         lifecycle: &Lifecycle,
     ) -> Self {
         // Unbounded channels, since the room is what bounds them.
-        let unsettled = Unsettled::default();
-        let settle = unsettled.clone().settle(store.clone(), live.clone(), settings.timeout, lifecycle.clone());
-        lifecycle.spawn("settle", settle);
-        let shard = |_| shard::start(settings, live, &unsettled, lifecycle);
+        let shard = |_| shard::start(settings, live, doorbell, lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),

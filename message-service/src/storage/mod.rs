@@ -5,6 +5,7 @@
 
 pub(crate) mod append;
 pub(crate) mod conversations;
+pub(crate) mod doorbell;
 pub(crate) mod log;
 pub(crate) mod members;
 pub(crate) mod messages;

@@ -1,6 +1,10 @@
-//! The outbox: one row for each transaction that took a sequence. Written by the write path, trimmed here.
+//! The outbox: one row for each transaction that took a sequence. Written by the write path, read and trimmed here.
 
-use super::{Error, Store};
+use super::{Error, Store, shared};
+use crate::domain::conversation::Id;
+
+/// The most heads read at a time, counting a conversation once for each transaction.
+const READ: i64 = 20_000;
 
 /// The most rows deleted at a time.
 const TRIM: i64 = 10_000;
@@ -8,6 +12,62 @@ const TRIM: i64 = 10_000;
 /// A point in the history of transactions: everything below it had ended when it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Horizon(String);
+
+/// What a reader of the outbox has seen: every transaction visible in this snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// When the server was started: another time is another server, or one with another history.
+    server: String,
+    snapshot: String,
+    /// The first transaction that had not begun.
+    next: i64,
+}
+
+impl Seen {
+    /// True when the history that was seen before is part of what is seen now.
+    pub(crate) fn continues(&self, before: &Self) -> bool {
+        self.server == before.server && self.next >= before.next
+    }
+}
+
+/// What was committed since the outbox was read before.
+#[derive(Debug)]
+pub(crate) struct News {
+    pub(crate) seen: Seen,
+    /// The heads of conversations with new entries.
+    pub(crate) heads: Vec<(Id, i64)>,
+    /// There was not more than is read at a time.
+    pub(crate) is_whole: bool,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct NewsRow {
+    server: String,
+    snapshot: String,
+    next: i64,
+    read: i64,
+    conversation_ids: Vec<String>,
+    last_sequences: Vec<i64>,
+}
+
+// The new snapshot is that of the statement: what it does not show is what the next one asks for. A transaction is asked for
+// by what the old snapshot could see and not by its number, since it may commit long after later ones.
+const READ_NEWS: &str = "
+    SELECT pg_postmaster_start_time()::text AS server, pg_current_snapshot()::text AS snapshot,
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, coalesce(sum(rows), 0)::bigint AS read,
+        coalesce(array_agg(conversation_id), '{}') AS conversation_ids,
+        coalesce(array_agg(last_sequence), '{}') AS last_sequences
+    FROM (
+        SELECT conversation_id, max(last_sequence) AS last_sequence, count(*) AS rows
+        FROM (
+            SELECT u.conversation_id, u.last_sequence
+            FROM parlance_message.outbox AS o,
+                unnest(o.conversation_ids, o.last_sequences) AS u (conversation_id, last_sequence)
+            WHERE o.xact_id >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xact_id, $1::pg_snapshot)
+            LIMIT $2 + 1
+        ) AS new
+        GROUP BY conversation_id
+    ) AS heads";
 
 const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
 
@@ -23,6 +83,18 @@ const TRIM_BELOW: &str = "
     )";
 
 impl Store {
+    /// Reads what was committed since `last`: nothing is left out however late its transaction committed, and nothing comes
+    /// twice, as long as `last` is younger than what [`trim_outbox`](Self::trim_outbox) keeps. Without `last` it only begins.
+    pub(crate) async fn read_outbox(&self, last: Option<&Seen>) -> Result<News, Error> {
+        let query = sqlx::query_as(READ_NEWS).bind(last.map(|last| &last.snapshot)).bind(READ);
+        let row: NewsRow = self.database.fetch_one(query).await?;
+        Ok(News {
+            seen: Seen { server: row.server, snapshot: row.snapshot, next: row.next },
+            heads: row.conversation_ids.into_iter().map(shared).zip(row.last_sequences).collect(),
+            is_whole: row.read <= READ,
+        })
+    }
+
     /// The horizon as it is now.
     pub(crate) async fn horizon(&self) -> Result<Horizon, Error> {
         let (xmin,): (String,) = self.database.fetch_one(sqlx::query_as(HORIZON)).await?;
@@ -46,7 +118,10 @@ mod tests {
     use std::time::Duration;
 
     use service_kit::database::{self, Database, Settings};
-    use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
+    use sqlx::{
+        AssertSqlSafe, Connection, Executor, PgConnection,
+        postgres::{PgArguments, PgConnectOptions},
+    };
 
     use super::*;
     use crate::storage::migrations;
@@ -55,25 +130,45 @@ mod tests {
         INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
         VALUES ('{}', '{}', '{}', now())";
 
+    /// A database of one test.
+    struct Fresh {
+        name: String,
+        admin: PgConnection,
+        settings: Settings,
+        store: Store,
+    }
+
+    impl Fresh {
+        async fn new(of: &str) -> Self {
+            let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
+            let server: PgConnectOptions = url.parse().unwrap();
+            let name = format!("outbox_{of}_{}", std::process::id());
+            let mut admin = PgConnection::connect_with(&server).await.unwrap();
+            admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
+            let settings = Settings {
+                connect: server.clone().database(&name),
+                application_name: "test",
+                connections: 2,
+                timeout: Duration::from_secs(5),
+                plan_anew: true,
+            };
+            database::migrate(&settings, &migrations::schema()).await.unwrap();
+            let store = Store::new(Database::new(settings.clone()));
+            Self { name, admin, settings, store }
+        }
+
+        async fn drop(mut self) {
+            self.store.database.close().await;
+            let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+            self.admin.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await.unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn what_had_not_ended_at_the_horizon_stays() {
-        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
-        let server: PgConnectOptions = url.parse().unwrap();
-        let name = format!("trim_outbox_{}", std::process::id());
-        let mut admin = PgConnection::connect_with(&server).await.unwrap();
-        admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
-
-        let settings = Settings {
-            connect: server.clone().database(&name),
-            application_name: "test",
-            connections: 2,
-            timeout: Duration::from_secs(5),
-            plan_anew: true,
-        };
-        database::migrate(&settings, &migrations::schema()).await.unwrap();
-        let store = Store::new(Database::new(settings.clone()));
-
-        let mut late = settings.open().await.unwrap();
+        let fresh = Fresh::new("trim").await;
+        let store = &fresh.store;
+        let mut late = fresh.settings.open().await.unwrap();
         late.execute("BEGIN").await.unwrap();
         late.execute(ROW).await.unwrap();
         let before_the_others = store.horizon().await.unwrap();
@@ -89,7 +184,83 @@ mod tests {
         assert_eq!(store.trim_outbox(&after_all).await.unwrap(), 4);
 
         late.close().await.unwrap();
-        store.database.close().await;
-        admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))).await.unwrap();
+        fresh.drop().await;
+    }
+
+    fn row(conversation_id: &str, last_sequence: i64) -> sqlx::query::Query<'_, sqlx::Postgres, PgArguments> {
+        sqlx::query(
+            "INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+             VALUES (ARRAY[$1], ARRAY[$2::bigint], '{}', now())",
+        )
+        .bind(conversation_id)
+        .bind(last_sequence)
+    }
+
+    #[tokio::test]
+    async fn each_transaction_is_read_once_after_its_commit_however_late_that_is() {
+        let fresh = Fresh::new("read").await;
+        let store = &fresh.store;
+        store.database.execute(row("before", 1)).await.unwrap();
+        let mut open = Vec::new();
+        for (number, id) in ["a", "b", "undone"].into_iter().enumerate() {
+            let mut connection = fresh.settings.open().await.unwrap();
+            connection.execute("BEGIN").await.unwrap();
+            row(id, number as i64).execute(&mut connection).await.unwrap();
+            open.push(connection);
+        }
+        let begun = store.read_outbox(None).await.unwrap();
+        assert!(begun.heads.is_empty() && begun.is_whole);
+
+        let mut last = begun.seen;
+        let mut read = async || {
+            let news = store.read_outbox(Some(&last)).await.unwrap();
+            assert!(news.is_whole && news.seen.continues(&last));
+            last = news.seen;
+            let mut heads: Vec<_> = news.heads.into_iter().map(|(id, head)| (id.to_string(), head)).collect();
+            heads.sort();
+            heads
+        };
+        assert_eq!(read().await, []);
+        for sequence in 5..8 {
+            store.database.execute(row("c", sequence)).await.unwrap();
+        }
+        store.database.execute(row("d", 2)).await.unwrap();
+        assert_eq!(read().await, [("c".to_owned(), 7), ("d".to_owned(), 2)]);
+        assert_eq!(read().await, []);
+        open[1].execute("COMMIT").await.unwrap();
+        assert_eq!(read().await, [("b".to_owned(), 1)]);
+        open[2].execute("ROLLBACK").await.unwrap();
+        store.database.execute(row("c", 8)).await.unwrap();
+        assert_eq!(read().await, [("c".to_owned(), 8)]);
+        open[0].execute("COMMIT").await.unwrap();
+        assert_eq!(read().await, [("a".to_owned(), 0)]);
+        assert_eq!(read().await, []);
+        fresh.drop().await;
+    }
+
+    #[tokio::test]
+    async fn more_than_is_read_at_a_time_is_said() {
+        let fresh = Fresh::new("much").await;
+        let store = &fresh.store;
+        let begun = store.read_outbox(None).await.unwrap();
+        let fill = "
+            INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+            SELECT array_agg('c' || n), array_agg(n), '{}', now() FROM generate_series(1, $1) AS n GROUP BY n % 50";
+        store.database.execute(sqlx::query(fill).bind(READ)).await.unwrap();
+        let all = store.read_outbox(Some(&begun.seen)).await.unwrap();
+        assert_eq!((all.heads.len() as i64, all.is_whole), (READ, true));
+        store.database.execute(row("c", 1)).await.unwrap();
+        assert!(!store.read_outbox(Some(&begun.seen)).await.unwrap().is_whole);
+        assert!(store.read_outbox(Some(&all.seen)).await.unwrap().is_whole);
+        fresh.drop().await;
+    }
+
+    #[test]
+    fn another_server_or_a_step_back_does_not_continue() {
+        let seen = |server: &str, next| Seen { server: server.into(), snapshot: String::new(), next };
+        assert!(seen("a", 7).continues(&seen("a", 7)));
+        assert!(seen("a", 8).continues(&seen("a", 7)));
+        assert!(!seen("a", 6).continues(&seen("a", 7)));
+        assert!(!seen("b", 9).continues(&seen("a", 7)));
     }
 }

@@ -2,11 +2,13 @@
 //! always end. SQL itself is the services' (`storage/`).
 
 mod error;
+mod listener;
 mod migrate;
 
 use std::{future::Future, time::Duration};
 
 pub use error::Error;
+pub use listener::Listener;
 pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{

@@ -10,8 +10,8 @@ use tonic::Code;
 
 use super::load::{Load, check, read_logs};
 use crate::support::{
-    Reader, RunningMessageService, RunningUserService, channel_to, code_and_reason, group, message_service_config,
-    refused, retry_delay, send, send_as, user_service_config,
+    PATIENCE, Reader, RunningMessageService, RunningUserService, channel_to, code_and_reason, eventually, group,
+    message_service_config, refused, retry_delay, send, send_as, user_service_config,
 };
 
 struct Ours {
@@ -83,6 +83,42 @@ async fn stopped_and_started_three_times_under_load_loses_nothing() {
         assert_eq!(&reader.up_to(log.len() as i64).await, log);
     }
     drop(ours.user_service);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_of_two_replicas_go_on_after_it_was_away() {
+    let mut ours = Ours::new().await;
+    let (url, address) = (ours.cluster.url("parlance"), ours.user_service.address().to_string());
+    let config = message_service_config(&url, &address, &["--database-timeout", "2s"]);
+    let replica = RunningMessageService::start(config).await;
+    let clients = [ours.message_service.messages(), replica.messages()];
+    let mut readers = Vec::new();
+    for client in &clients {
+        readers.push(Reader::open(client, "g", "ben", Some(2)).await.unwrap());
+    }
+    let mut head = 2;
+    for (round, how) in [How::Fast, How::Kill].into_iter().enumerate() {
+        for (n, client) in clients.iter().enumerate() {
+            let id = format!("{round} {n}");
+            let sent =
+                eventually(PATIENCE, || async { client.clone().send_message(send_as(&id, "g", "ann", "x")).await });
+            head = sent.await.into_inner().message.unwrap().sequence;
+        }
+        for reader in &mut readers {
+            reader.up_to(head).await;
+        }
+        ours.stop(how).await;
+        ours.cluster.start_again().await.unwrap();
+    }
+    // At either of them what is written at the other.
+    for (n, client) in clients.iter().enumerate() {
+        let id = format!("last {n}");
+        eventually(PATIENCE, || async { client.clone().send_message(send_as(&id, "g", "ann", "x")).await }).await;
+        head += 1;
+        for reader in &mut readers {
+            assert_eq!(reader.event().await.sequence, head);
+        }
+    }
 }
 
 /// What callers hear while there is no database: an answer in time, never a success.

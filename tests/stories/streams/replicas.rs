@@ -1,7 +1,23 @@
-//! A reader at another process than the writer: what is in the log is there for it, wherever it was written.
+//! A reader at another process than the writer: what is in the log is there for it, wherever it was written, and comes to
+//! it as it is committed.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use parlance::message::v1::{
+    DeleteMessageRequest, EditMessageRequest, Event, SendMessageRequest, event::Kind,
+    message_service_client::MessageServiceClient,
+};
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, transport::Channel};
 
 use super::follow;
-use crate::support::{Reader, World};
+use crate::support::{Reader, World, group, refused, send};
+
+async fn send_at(client: &MessageServiceClient<Channel>, request: SendMessageRequest) -> i64 {
+    client.clone().send_message(request).await.unwrap().into_inner().message.unwrap().sequence
+}
 
 #[tokio::test]
 async fn a_second_replica_gives_everything_that_was_committed_before_the_stream_began() {
@@ -28,8 +44,190 @@ async fn a_reader_goes_on_at_another_replica_with_the_sequence_it_has() {
     world.send("g", "ann", "two").await;
     let mut there = Reader::open(&replica.messages(), "g", "ben", Some(3)).await.unwrap();
     assert_eq!(there.catch_up().await.0.len(), 1);
-    // What is written there is live there; what is written here comes with it at the latest.
     world.send("g", "ann", "three").await;
-    replica.messages().send_message(crate::support::send("g", "ann", "four")).await.unwrap();
-    assert_eq!(there.up_to(6).await.len(), 2);
+    assert_eq!(there.event().await.sequence, 5);
+    send_at(&replica.messages(), send("g", "ann", "four")).await;
+    assert_eq!(there.event().await.sequence, 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_give_everything_written_at_any_of_them() {
+    const EACH: i64 = 40;
+    let world = World::with_group().await;
+    let (second, third) = (world.replica().await, world.replica().await);
+    let clients = [world.messages(), second.messages(), third.messages()];
+    let mut readers = Vec::new();
+    for client in &clients {
+        readers.push(Reader::open(client, "g", "ben", Some(0)).await.unwrap());
+    }
+    let writing = join_all(clients.iter().map(async |client| {
+        for n in 0..EACH {
+            send_at(client, send("g", "ann", &format!("{n}"))).await;
+        }
+    }));
+    let reading = join_all(readers.iter_mut().map(|reader| reader.up_to(2 + 3 * EACH)));
+    let (_, read) = tokio::join!(writing, reading);
+    let log = world.log("g", "ben").await;
+    for events in read {
+        assert_eq!(events, log);
+    }
+}
+
+#[tokio::test]
+async fn edits_and_deletions_come_to_other_replicas() {
+    let world = World::with_group().await;
+    let replica = world.replica().await;
+    let mut there = Reader::open(&replica.messages(), "g", "ben", Some(2)).await.unwrap();
+    world.send("g", "ann", "one").await;
+    world.send("g", "ann", "two").await;
+    assert_eq!(there.up_to(4).await.len(), 2);
+    let edit = EditMessageRequest {
+        conversation_id: "g".to_owned(),
+        sequence: 3,
+        actor_id: "ann".to_owned(),
+        text: "better".to_owned(),
+        ..Default::default()
+    };
+    world.messages().edit_message(edit).await.unwrap();
+    let event = there.event().await;
+    assert!(matches!(&event.kind, Some(Kind::MessageEdited(message)) if message.text == "better"), "{event:?}");
+    let delete = DeleteMessageRequest { conversation_id: "g".to_owned(), sequence: 4, actor_id: "ann".to_owned() };
+    world.messages().delete_message(delete).await.unwrap();
+    let event = there.event().await;
+    assert!(matches!(&event.kind, Some(Kind::MessageDeleted(message)) if message.sequence == 4), "{event:?}");
+    // What it has in memory of the time before is not shown to who comes later.
+    let mut later = Reader::open(&replica.messages(), "g", "ben", Some(2)).await.unwrap();
+    let event = later.event().await;
+    assert!(matches!(&event.kind, Some(Kind::MessageSent(message)) if message.text == "better"), "{event:?}");
+}
+
+#[tokio::test]
+async fn who_is_removed_at_another_replica_sees_that_and_nothing_after_it() {
+    let world = World::with_group().await;
+    let replica = world.replica().await;
+    let mut removed = Reader::open(&replica.messages(), "g", "ben", None).await.unwrap();
+    removed.catch_up().await;
+    world.remove("g", "ann", "ben").await.unwrap();
+    world.send("g", "ann", "behind your back").await;
+    let (events, status) = removed.end().await;
+    let is_own = |event: &Event| matches!(&event.kind, Some(Kind::MemberLeft(change)) if change.user_id == "ben");
+    assert!(events.len() == 1 && is_own(&events[0]), "{events:?}");
+    refused::<()>(Err(status), Code::PermissionDenied, "NOT_A_MEMBER");
+}
+
+#[tokio::test]
+async fn followers_who_come_after_a_time_without_any_miss_nothing() {
+    let world = World::with_group().await;
+    let replica = world.replica().await;
+    for round in 0..5 {
+        let mut there = Reader::open(&replica.messages(), "g", "ben", None).await.unwrap();
+        world.send("g", "ann", "just after").await;
+        let mark = there.catch_up().await.1;
+        there.up_to(3 + 2 * round).await;
+        assert!(mark >= 2 + 2 * round, "{mark}");
+        drop(there);
+        // Nobody follows now; this may be within the wait for the next poll, or after it.
+        tokio::time::sleep(Duration::from_millis(100 * round.unsigned_abs())).await;
+        world.send("g", "ann", "unseen").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_that_commits_long_after_later_ones_is_not_missed() {
+    let world = World::with_group().await;
+    world.create(group("h", "ann", &["ben"])).await;
+    let replica = world.replica().await;
+    let clients = [world.messages(), replica.messages()];
+    let (mut busy, mut late) = (Vec::new(), Vec::new());
+    for client in &clients {
+        busy.push(Reader::open(client, "g", "ben", Some(2)).await.unwrap());
+        late.push(Reader::open(client, "h", "ben", Some(2)).await.unwrap());
+    }
+    let mut outside = world.database.connect().await;
+    // What a third replica's transaction does that is slow to commit.
+    let title = "
+        BEGIN;
+        UPDATE parlance_message.conversations SET last_sequence = 3, title = 'late', version = 2
+        WHERE conversation_id = 'h' AND last_sequence = 2;
+        INSERT INTO parlance_message.changes (conversation_id, sequence, kind, actor_id, title, version, created_at)
+        VALUES ('h', 3, 6, 'ann', 'late', 2, now());
+        INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+        VALUES ('{h}', '{3}', '{}', now())";
+    sqlx::raw_sql(title).execute(&mut outside).await.unwrap();
+    let began = Instant::now();
+    let mut head = 2;
+    while began.elapsed() < Duration::from_secs(3) {
+        head = send_at(&clients[head as usize % 2], send("g", "ann", "x")).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for reader in &mut busy {
+        reader.up_to(head).await;
+    }
+    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
+    let committed = Instant::now();
+    // Nothing rings for it, and nothing else is written.
+    for reader in &mut late {
+        let event = reader.event().await;
+        assert!(matches!(event.kind, Some(Kind::ConversationUpdated(_))), "{event:?}");
+    }
+    assert!(committed.elapsed() < Duration::from_secs(5), "{:?}", committed.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doorbell_makes_it_quick() {
+    let world = World::with_group().await;
+    let replica = world.replica().await;
+    let mut there = Reader::open(&replica.messages(), "g", "ben", None).await.unwrap();
+    there.catch_up().await;
+    let mut took = Vec::new();
+    // Each is sent right after a poll: without the doorbell it would wait for about the whole time to the next one.
+    for _ in 0..21 {
+        let sequence = world.send("g", "ann", "x").await.sequence;
+        let sent = Instant::now();
+        there.up_to(sequence).await;
+        took.push(sent.elapsed());
+    }
+    took.sort();
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_doorbell_everything_comes_all_the_same() {
+    let world = World::with_group().await;
+    let replica = world.replica().await;
+    let clients = [world.messages(), replica.messages()];
+    let mut readers = Vec::new();
+    for client in &clients {
+        readers.push(Reader::open(client, "g", "ben", Some(2)).await.unwrap());
+    }
+    let stop = CancellationToken::new();
+    let silencing = silence(world.database.connect().await, stop.clone());
+    let reading = async {
+        let mut head = 2;
+        for n in 0..40 {
+            head = send_at(&clients[n % 2], send("g", "ann", "x")).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for reader in &mut readers {
+            reader.up_to(head).await;
+        }
+        stop.cancel();
+    };
+    let (silenced, ()) = tokio::join!(silencing, reading);
+    assert!(silenced >= 4, "{silenced}");
+}
+
+/// Ends every session of a doorbell as soon as it is there; gives their number.
+async fn silence(mut outside: PgConnection, stop: CancellationToken) -> i64 {
+    const END: &str = "
+        SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+        WHERE datname = current_database()
+            AND application_name IN ('parlance message-service bell', 'parlance message-service listener')";
+    let mut ended = 0;
+    while !stop.is_cancelled() {
+        let (more,): (i64,) = sqlx::query_as(END).fetch_one(&mut outside).await.unwrap();
+        ended += more;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    ended
 }

@@ -4,8 +4,12 @@ use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
+    time::Duration,
 };
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
@@ -15,6 +19,9 @@ use super::{message_service_config, user_service_config};
 
 /// Any number, the same in every run: it is held while the template is looked for and made.
 const TEMPLATE_LOCK: i64 = 0x7061_726c;
+
+/// How long the end of a test waits for its database to be dropped.
+const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -68,12 +75,20 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // The test's runtime may be ending: a thread and a runtime of its own.
-        let dropping = thread::spawn(move || {
+        let (done, dropped) = mpsc::channel();
+        thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { run(&mut server().await, &statement).await });
+            // Nobody may wait for it any more.
+            let _ = done.send(());
         });
-        let dropped = dropping.join().is_ok();
-        assert!(dropped || thread::panicking(), "the test's database could not be dropped");
+        // PostgreSQL waits for sessions that are just beginning, and those of the test's runtime stand still while this
+        // waits. They end with the runtime, and the database after them.
+        let dropped = dropped.recv_timeout(DROP_PATIENCE);
+        assert!(
+            dropped != Err(RecvTimeoutError::Disconnected) || thread::panicking(),
+            "the test's database could not be dropped"
+        );
     }
 }
 

@@ -1,0 +1,121 @@
+//! What other replicas commit, and what was committed here without an answer: read from the outbox while anybody follows,
+//! at once when the doorbell rings and every 250 ms anyway.
+//!
+//! A poll asks for what the snapshot of the poll before could not see, so it misses nothing, however late a transaction
+//! commits. Where no poll before can be built upon, the heads of all that is followed are read instead.
+
+use std::time::{Duration, Instant};
+
+use service_kit::lifecycle::Lifecycle;
+
+use super::{doorbell::Doorbell, live::LiveLogs};
+use crate::{
+    domain::conversation::Id,
+    storage::{Error, Store, outbox::Seen},
+};
+
+const POLL_EVERY: Duration = Duration::from_millis(250);
+
+/// The least time between polls, however often the doorbell rings.
+const LEAST_PAUSE: Duration = Duration::from_millis(5);
+
+/// A poll that is older is not built upon. Less than rows of the outbox are kept for.
+const MAX_AGE: Duration = Duration::from_mins(2);
+
+/// All heads are read again this often, whatever the polls say.
+const REREAD_EVERY: Duration = Duration::from_mins(1);
+
+/// The most heads read at a time.
+const MAX_READ: usize = 1000;
+
+/// Moves the heads of live logs until the lifecycle is closing.
+pub(crate) async fn follow(store: Store, live: LiveLogs, doorbell: Doorbell, lifecycle: Lifecycle) {
+    let mut poller = Poller { store, live, last: None, to_reread: Vec::new(), reread_at: Instant::now() };
+    let work = async {
+        let mut is_failing = false;
+        loop {
+            poller.wait_for_followers().await;
+            let began = Instant::now();
+            if let Err(error) = poller.poll().await {
+                if !is_failing {
+                    tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");
+                }
+                is_failing = true;
+                tokio::time::sleep(POLL_EVERY.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+                continue;
+            }
+            is_failing = false;
+            // At most half of the time is spent on reading.
+            let pause = began.elapsed().clamp(LEAST_PAUSE, POLL_EVERY);
+            tokio::time::sleep(pause).await;
+            // Whether it rang or not makes no difference to what comes next.
+            let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), doorbell.rung()).await;
+        }
+    };
+    lifecycle.closing().run_until_cancelled(work).await;
+}
+
+struct Poller {
+    store: Store,
+    live: LiveLogs,
+    /// What the last good poll saw, and when it was sent.
+    last: Option<(Instant, Seen)>,
+    /// Conversations whose heads are still to be read again.
+    to_reread: Vec<Id>,
+    /// When all heads are to be read again.
+    reread_at: Instant,
+}
+
+impl Poller {
+    /// While nobody follows there is nothing to read, and no poll to build upon afterwards.
+    async fn wait_for_followers(&mut self) {
+        if !self.live.is_followed() {
+            self.last = None;
+            self.live.followed().await;
+        }
+    }
+
+    async fn poll(&mut self) -> Result<(), Error> {
+        let now = Instant::now();
+        let last = self.last.as_ref().filter(|(sent, _)| now.duration_since(*sent) < MAX_AGE).map(|(_, seen)| seen);
+        let news = self.store.read_outbox(last).await?;
+        for (id, head) in &news.heads {
+            self.live.reached(id, *head);
+        }
+        if news.is_whole && last.is_some_and(|last| news.seen.continues(last)) {
+            self.reread(now).await?;
+        } else {
+            // Read after the new snapshot was taken, so that what is committed later is found by the next poll. Whoever begins
+            // to follow later reads the head itself.
+            for ids in self.live.conversation_ids().chunks(MAX_READ) {
+                self.read_heads(ids).await?;
+            }
+            self.to_reread.clear();
+            self.reread_at = now + REREAD_EVERY;
+        }
+        self.last = Some((now, news.seen));
+        Ok(())
+    }
+
+    /// Reads one slice of the heads, if it is time to.
+    async fn reread(&mut self, now: Instant) -> Result<(), Error> {
+        if now >= self.reread_at {
+            self.reread_at = now + REREAD_EVERY;
+            self.to_reread = self.live.conversation_ids();
+        }
+        let rest = self.to_reread.len().saturating_sub(MAX_READ);
+        self.read_heads(&self.to_reread[rest..]).await?;
+        self.to_reread.truncate(rest);
+        Ok(())
+    }
+
+    async fn read_heads(&self, ids: &[Id]) -> Result<(), Error> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        for (id, head) in &self.store.find_heads(ids).await? {
+            self.live.reached(id, *head);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Notifications of PostgreSQL, heard on a connection of their own. They may be lost: whoever listens must not rely on them.
+
+use std::{io, time::Duration};
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+
+use super::{Error, Settings, bounded};
+
+/// A connection that was silent for longer is asked whether it still lives.
+const SILENCE_BEFORE_PING: Duration = Duration::from_secs(30);
+
+/// Hears what is notified on one channel. After an error it is of no more use: make a new one.
+#[derive(Debug)]
+pub struct Listener {
+    listener: PgListener,
+    timeout: Duration,
+}
+
+impl Settings {
+    /// Listens on a channel.
+    ///
+    /// # Errors
+    /// The database cannot be reached or refuses.
+    pub async fn listen(&self, channel: &str) -> Result<Listener, Error> {
+        let session = self.clone();
+        // The only way to a listener. It is never asked for a second connection.
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .acquire_timeout(self.timeout)
+            .after_connect(move |connection, _| {
+                let session = session.clone();
+                Box::pin(async move { session.apply(connection).await })
+            })
+            .connect_lazy_with(self.connect_options());
+        let listener = bounded(self.timeout, async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.eager_reconnect(false);
+            listener.listen(channel).await?;
+            Ok(listener)
+        });
+        Ok(Listener { listener: listener.await?, timeout: self.timeout })
+    }
+}
+
+impl Listener {
+    /// Waits for the next notification; gives the process id of the session that sent it.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn next(&mut self) -> Result<u32, Error> {
+        loop {
+            match tokio::time::timeout(SILENCE_BEFORE_PING, self.listener.try_recv()).await {
+                Ok(Ok(Some(notification))) => return Ok(notification.process_id()),
+                Ok(Ok(None)) => return Err(sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into()).into()),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => self.ping().await?,
+            }
+        }
+    }
+
+    async fn ping(&mut self) -> Result<(), Error> {
+        bounded(self.timeout, sqlx::query("SELECT 1").execute(&mut self.listener)).await.map(drop)
+    }
+}
