@@ -99,13 +99,14 @@ pub(super) struct Storer {
 }
 
 impl Storer {
-    /// Stores a batch and answers everyone in it, but for what somebody else holds locked: that is given back. With
-    /// `skip_locked` no conversation is waited for; without, one that is not free in time makes the batch run again with it.
-    pub(super) async fn store(&mut self, batch: Batch, skip_locked: bool) -> Vec<Work> {
+    /// Stores a batch and answers everyone in it, but for what somebody else holds locked: that is given back, in order. In
+    /// the lane no conversation is waited for; elsewhere one that is not free in time makes the batch run again without
+    /// waiting, and a lock on another row gives all of it to the lane.
+    pub(super) async fn store(&mut self, batch: Batch, in_lane: bool) -> Vec<Work> {
         let mut locked = Vec::new();
         let mut batches = vec![batch];
         while let Some(batch) = batches.pop() {
-            match self.try_store(batch, skip_locked).await {
+            match self.try_store(batch, in_lane).await {
                 Stored::Answered(more) => locked.extend(more),
                 Stored::Halve(batch) => {
                     let (first, second) = batch.split();
@@ -116,7 +117,8 @@ impl Storer {
         locked
     }
 
-    async fn try_store(&mut self, mut batch: Batch, mut skip_locked: bool) -> Stored {
+    async fn try_store(&mut self, mut batch: Batch, in_lane: bool) -> Stored {
+        let mut skip_locked = in_lane;
         let mut pause = Pause::default();
         let mut last = Arc::new(Error::Timeout { limit: self.timeout });
         loop {
@@ -147,10 +149,11 @@ impl Storer {
                     last = error;
                     continue;
                 }
-                Verdict::Halve if batch.len() > 1 => return Stored::Halve(batch),
-                Verdict::Halve if matches!(*error, Error::LockTimeout(_)) => {
+                // The lane takes one conversation at a time, and halves there: here each step would cost a wait for a lock.
+                Verdict::Halve if matches!(*error, Error::LockTimeout(_)) && (!in_lane || batch.len() == 1) => {
                     return Stored::Answered(batch.give_back());
                 }
+                Verdict::Halve if batch.len() > 1 => return Stored::Halve(batch),
                 Verdict::Halve if matches!(*error, Error::Timeout { .. }) => {}
                 Verdict::Halve | Verdict::Fail => {
                     batch.fail(&WriteError::NotStored(error));

@@ -99,6 +99,30 @@ async fn changes_wait_like_messages() {
 }
 
 #[tokio::test]
+async fn a_locked_member_holds_up_no_large_batch_either() {
+    let world = world().await;
+    let mut outside = world.database.connect().await;
+    let lock = "BEGIN; SELECT FROM parlance_message.members WHERE conversation_id = 'g' AND user_id = 'ann' FOR UPDATE";
+    sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
+    let held = world.try_send(send_as("r", "g", "ann", "x"));
+    let neighbours =
+        join_all(
+            (0..96).map(|n| {
+                let (world, id) = (&world, if n % 2 == 0 { "h" } else { "i" });
+                async move {
+                    world.try_send(send_as(&format!("r{n}"), id, if n % 3 == 0 { "ann" } else { "ben" }, "x")).await
+                }
+            }),
+        );
+    let (held, neighbours) = tokio::join!(held, neighbours);
+    refused(held, Code::Unavailable, "CONVERSATION_BUSY");
+    for stored in neighbours {
+        stored.unwrap();
+    }
+    sqlx::raw_sql("ROLLBACK").execute(&mut outside).await.unwrap();
+}
+
+#[tokio::test]
 async fn whoever_asks_for_the_locked_conversations_id_holds_nobody_up() {
     let world = world().await;
     let mut outside = hold(&world).await;
