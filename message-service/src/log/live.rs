@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::domain::{
     conversation::Id,
+    ephemeral::Ephemeral,
     event::{Event, EventKind},
 };
 
@@ -219,6 +220,11 @@ impl LiveLogs {
             return;
         };
         let frames: Vec<Frame> = stored().iter().map(|event| self.frame(event)).collect();
+        self.extend(&log, head, frames);
+    }
+
+    /// Moves a head, with the newest entries as far as they are known.
+    fn extend(&self, log: &LiveLog, head: i64, frames: Vec<Frame>) {
         let mut state = lock(&log.state);
         if head <= state.head {
             return;
@@ -233,6 +239,30 @@ impl LiveLogs {
             self.empty(&mut state);
         }
         state.wake();
+    }
+
+    /// Takes over entries that another replica has committed and encoded, in order and without a hole. A hint: what does not
+    /// continue the head only moves it.
+    #[expect(dead_code, reason = "no bus says so yet")]
+    pub(crate) fn told(&self, conversation_id: &Id, frames: Vec<Frame>) {
+        let Some(head) = frames.last().map(|last| last.sequence) else { return };
+        let log = lock(&self.shared.logs).get(conversation_id).cloned();
+        if let Some(log) = log {
+            self.extend(&log, head, frames);
+        }
+    }
+
+    /// Tells those who follow the conversation here, each at most once and perhaps never.
+    #[expect(dead_code, reason = "no bus says so yet")]
+    pub(crate) fn pass_on(&self, ephemeral: &Ephemeral) {
+        let _ = (&self.shared.logs, ephemeral);
+    }
+
+    /// Somebody was added to one or more of these conversations: those who subscribe to all of the user's look there. A hint,
+    /// which may name conversations that the user is not in.
+    #[expect(dead_code, reason = "no bus says so yet")]
+    pub(crate) fn joined(&self, user_id: &Id, conversation_ids: &[Id]) {
+        let _ = (&self.shared.logs, user_id, conversation_ids);
     }
 
     /// Takes note of a head read from storage, if anybody follows.
