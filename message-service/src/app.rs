@@ -112,7 +112,7 @@ impl App {
         let lifecycle = Lifecycle::new();
         let database = Database::new(config.database.clone());
         let health = Health::new(grpc::SERVICE_NAMES);
-        let live = LiveLogs::new(grpc::frames::event, config.live_log_bytes);
+        let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes);
         let meeting = Meeting { live, doorbell: Doorbell::default() };
         let context = context(&config, &database, &meeting, &lifecycle);
         let routes = routes(&health, &context).map_err(RunError::Reflection)?;

@@ -1,7 +1,5 @@
 //! What is told live and kept nowhere: it takes no sequence, moves no cursor, and may be lost.
 
-#![expect(dead_code, reason = "nobody sends such things yet")]
-
 use super::conversation::Id;
 
 /// Conversations of more members tell such things to nobody but the member itself, or a busy one would flood itself.

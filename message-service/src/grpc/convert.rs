@@ -1,11 +1,14 @@
 //! From the domain to the wire. Names are each side's own: `created_at` here, `create_time` there.
 
 use parlance::message::v1::{self, event::Kind as ProtoKind};
+use prost::Message as _;
 use prost_types::Timestamp;
 use time::OffsetDateTime;
+use tonic::Status;
 
 use crate::domain::{
     conversation::{Conversation, Kind, Member, Role, etag},
+    ephemeral::{Ephemeral, EphemeralKind},
     event::{Event, EventKind, MemberChange},
     message::Message,
 };
@@ -78,6 +81,34 @@ pub(super) fn event_to_proto(event: &Event) -> v1::Event {
         actor_id: event.actor_id.to_string(),
         kind: Some(kind),
     }
+}
+
+/// What is live only has no sequence.
+pub(super) fn ephemeral_to_proto(ephemeral: &Ephemeral) -> v1::Event {
+    let user_id = ephemeral.user_id.to_string();
+    let kind = match ephemeral.kind {
+        EphemeralKind::ReadMarker { last_read_sequence } => {
+            ProtoKind::ReadMarker(v1::ReadMarker { user_id, last_read_sequence })
+        }
+        EphemeralKind::Typing => ProtoKind::Typing(v1::Typing { user_id }),
+    };
+    v1::Event {
+        conversation_id: ephemeral.conversation_id.to_string(),
+        actor_id: ephemeral.user_id.to_string(),
+        kind: Some(kind),
+        ..v1::Event::default()
+    }
+}
+
+/// A status as an item of a stream carries it: what would have been in the trailers.
+pub(super) fn status_to_proto(status: &Status) -> tonic_types::pb::Status {
+    // A status of ours carries this message in its details; one of a layer need not.
+    let told = tonic_types::pb::Status::decode(status.details()).ok().filter(|_| !status.details().is_empty());
+    told.unwrap_or_else(|| tonic_types::pb::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
 }
 
 fn change_to_proto(change: &MemberChange) -> v1::MemberChange {

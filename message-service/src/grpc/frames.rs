@@ -1,13 +1,13 @@
 //! Items of streams as bytes: entries of a log are encoded once and shared by everyone who follows, so a stream's codec
 //! passes bytes through instead of encoding a message for each subscriber.
 //!
-//! `event` is field 1 of every stream's response, so one encoding serves them all.
+//! The items that all streams have are the same fields of every stream's response, so one encoding serves them all.
 
 use std::{marker::PhantomData, time::Duration};
 
 use bytes::{BufMut, Bytes};
 use parlance::message::v1::{
-    CaughtUp, Draining, Heartbeat, StreamMessagesResponse, Truncated, stream_messages_response::Item,
+    CaughtUp, Closed, Draining, Heartbeat, StreamMessagesResponse, Truncated, stream_messages_response::Item,
 };
 use prost::Message;
 use tonic::{
@@ -16,8 +16,8 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use super::convert::event_to_proto;
-use crate::domain::event::Event;
+use super::convert::{ephemeral_to_proto, event_to_proto, status_to_proto};
+use crate::domain::{ephemeral::Ephemeral, event::Event};
 
 /// Each stream's own buffer at first; it grows when there is much to say.
 const BUFFER_BYTES: usize = 512;
@@ -26,8 +26,13 @@ const BUFFER_BYTES: usize = 512;
 const YIELD_BYTES: usize = 16 * 1024;
 
 /// An entry of the log.
-pub(crate) fn event(event: &Event) -> Bytes {
+pub(super) fn event(event: &Event) -> Bytes {
     encode(Item::Event(event_to_proto(event)))
+}
+
+/// Something that is live only.
+pub(super) fn ephemeral(ephemeral: &Ephemeral) -> Bytes {
+    encode(Item::Event(ephemeral_to_proto(ephemeral)))
 }
 
 pub(super) fn caught_up(conversation_id: &str, sequence: i64) -> Bytes {
@@ -45,6 +50,10 @@ pub(super) fn draining(retry_delay: Duration) -> Bytes {
 
 pub(super) fn truncated(conversation_id: &str, oldest_sequence: i64) -> Bytes {
     encode(Item::Truncated(Truncated { conversation_id: conversation_id.to_owned(), oldest_sequence }))
+}
+
+pub(super) fn closed(conversation_id: &str, status: &Status) -> Bytes {
+    encode(Item::Closed(Closed { conversation_id: conversation_id.to_owned(), status: Some(status_to_proto(status)) }))
 }
 
 fn encode(item: Item) -> Bytes {

@@ -10,7 +10,7 @@ mod create_conversation;
 mod decode;
 mod delete_message;
 mod edit_message;
-pub(crate) mod frames;
+mod frames;
 mod get_conversation;
 mod get_message;
 mod list_conversations;
@@ -18,12 +18,14 @@ mod list_events;
 mod list_members;
 mod list_messages;
 mod mark_read;
+mod outgoing;
 mod remove_member;
 mod send_message;
 mod service;
 mod status;
 mod stream_messages;
 mod streams;
+mod subscribe;
 mod update_conversation;
 mod update_member;
 
@@ -35,6 +37,10 @@ use tonic::{server::NamedService, service::Routes};
 
 pub(crate) use self::service::Context;
 use self::streams::WithStreams;
+use crate::log::live::Encode;
+
+/// What the live logs are told in.
+pub(crate) const ENCODE: Encode = Encode { entry: frames::event, ephemeral: frames::ephemeral };
 
 /// The full names of the services of this room, for health and reflection.
 pub(crate) const SERVICE_NAMES: [&str; 2] =

@@ -10,15 +10,16 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::Stream;
-use parlance::message::v1::StreamMessagesRequest;
-use service_kit::server::MAX_REQUEST_BYTES;
+use parlance::message::v1::{StreamMessagesRequest, SubscribeRequest};
+use prost::Message;
+use service_kit::{failure::Failure, server::MAX_REQUEST_BYTES};
 use tonic::{
     Request, Response, Status,
     codegen::{Body, Service, http},
     server::{Grpc, NamedService, ServerStreamingService},
 };
 
-use super::{frames::FrameCodec, service::Context as Rooms, stream_messages};
+use super::{frames::FrameCodec, outgoing::Outgoing, service::Context as Rooms, stream_messages, subscribe};
 
 /// Items of one stream, encoded.
 pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -60,27 +61,42 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         match request.uri().path() {
             "/parlance.message.v1.MessageService/StreamMessages" => {
-                let method = StreamMessages(self.rooms.clone());
-                Box::pin(async move {
-                    let mut grpc = Grpc::new(FrameCodec::<StreamMessagesRequest>::default())
-                        .apply_max_message_size_config(Some(MAX_REQUEST_BYTES), None);
-                    Ok(grpc.server_streaming(method, request).await)
-                })
+                let answer = |rooms: Rooms, request| async move { stream_messages::answer(&rooms, request).await };
+                let method = ToClient { rooms: self.rooms.clone(), answer };
+                Box::pin(async move { Ok(grpc::<StreamMessagesRequest>().server_streaming(method, request).await) })
+            }
+            "/parlance.message.v1.MessageService/Subscribe" => {
+                let answer = |rooms: Rooms, request| async move { subscribe::answer(&rooms, request).await };
+                let method = ToClient { rooms: self.rooms.clone(), answer };
+                Box::pin(async move { Ok(grpc::<SubscribeRequest>().server_streaming(method, request).await) })
             }
             _ => Box::pin(self.unary.call(request)),
         }
     }
 }
 
-struct StreamMessages(Rooms);
+fn grpc<R: Message + Default + Send + 'static>() -> Grpc<FrameCodec<R>> {
+    Grpc::new(FrameCodec::default()).apply_max_message_size_config(Some(MAX_REQUEST_BYTES), None)
+}
 
-impl ServerStreamingService<StreamMessagesRequest> for StreamMessages {
+/// One of the methods that stream to the client and take one request.
+struct ToClient<A> {
+    rooms: Rooms,
+    answer: A,
+}
+
+impl<R, A, F> ServerStreamingService<R> for ToClient<A>
+where
+    R: Send + 'static,
+    A: Fn(Rooms, Request<R>) -> F,
+    F: Future<Output = Result<Outgoing, Failure>> + Send + 'static,
+{
     type Response = Bytes;
     type ResponseStream = Frames;
     type Future = Answering<Response<Frames>, Status>;
 
-    fn call(&mut self, request: Request<StreamMessagesRequest>) -> Self::Future {
-        let rooms = self.0.clone();
-        Box::pin(async move { Ok(stream_messages::answer(&rooms, request).await.map(Response::new)?) })
+    fn call(&mut self, request: Request<R>) -> Self::Future {
+        let answer = (self.answer)(self.rooms.clone(), request);
+        Box::pin(async move { Ok(answer.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
     }
 }

@@ -9,7 +9,7 @@ use std::{
     collections::{HashMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,9 +18,10 @@ use bytes::Bytes;
 use service_kit::lifecycle::Lifecycle;
 use tokio::sync::Notify;
 
+use super::signal::Signal;
 use crate::domain::{
     conversation::Id,
-    ephemeral::Ephemeral,
+    ephemeral::{Ephemeral, EphemeralKind},
     event::{Event, EventKind},
 };
 
@@ -49,8 +50,12 @@ impl Frame {
     }
 }
 
-/// Encodes an entry as an item of a stream. Given from outside, since the log knows no wire format.
-pub(crate) type Encode = fn(&Event) -> Bytes;
+/// Encodes what is told as items of streams. Given from outside, since the log knows no wire format.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encode {
+    pub(crate) entry: fn(&Event) -> Bytes,
+    pub(crate) ephemeral: fn(&Ephemeral) -> Bytes,
+}
 
 /// The live logs of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -61,11 +66,12 @@ pub(crate) struct LiveLogs {
 #[derive(Debug)]
 struct Shared {
     logs: Mutex<HashMap<Id, Arc<LiveLog>>>,
+    inboxes: Mutex<Inboxes>,
     encode: Encode,
     /// Bytes of all rings.
     used_bytes: Arc<AtomicUsize>,
     max_bytes: usize,
-    /// How many follow any of them.
+    /// How many places and inboxes there are.
     followers: AtomicUsize,
     /// Somebody follows where nobody did.
     first_came: Notify,
@@ -74,6 +80,7 @@ struct Shared {
 /// One conversation's live log.
 #[derive(Debug)]
 pub(super) struct LiveLog {
+    conversation_id: Id,
     state: Mutex<State>,
     used_bytes: Arc<AtomicUsize>,
 }
@@ -97,20 +104,36 @@ struct State {
     used_at: Instant,
 }
 
-/// How a subscription hears that a head has moved.
-#[derive(Debug, Default)]
-pub(super) struct Follower {
-    pub(super) moved: Notify,
+/// One who follows one conversation.
+#[derive(Debug)]
+struct Follower {
+    signal: Arc<Signal>,
+    /// The signal says already that this conversation has moved.
+    is_told: AtomicBool,
 }
 
 /// A place among the followers of one conversation; dropping it gives the place up.
 #[derive(Debug)]
 pub(super) struct Following {
     live: LiveLogs,
-    conversation_id: Id,
     log: Arc<LiveLog>,
     place: u64,
-    pub(super) follower: Arc<Follower>,
+    follower: Arc<Follower>,
+}
+
+/// Those who subscribe to everything of a user, by user.
+#[derive(Debug, Default)]
+struct Inboxes {
+    of_users: HashMap<Id, HashMap<u64, Arc<Signal>>>,
+    next: u64,
+}
+
+/// A place among those who hear of what a user joins; dropping it gives the place up.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    live: LiveLogs,
+    user_id: Id,
+    place: u64,
 }
 
 /// What a live log has after a position.
@@ -130,6 +153,7 @@ impl LiveLogs {
         Self {
             shared: Arc::new(Shared {
                 logs: Mutex::default(),
+                inboxes: Mutex::default(),
                 encode,
                 used_bytes: Arc::default(),
                 max_bytes,
@@ -173,16 +197,19 @@ impl LiveLogs {
             | EventKind::MemberUpdated(_)
             | EventKind::ConversationUpdated { .. } => None,
         };
-        Frame { sequence: event.sequence, bytes: (self.shared.encode)(event), left }
+        Frame { sequence: event.sequence, bytes: (self.shared.encode.entry)(event), left }
     }
 
     /// Begins to follow a conversation. Whoever reads the head of storage after this misses nothing: what is committed later
     /// moves the head here.
-    pub(super) fn follow(&self, conversation_id: &Id) -> Following {
-        let follower = Arc::new(Follower::default());
+    pub(super) fn follow(&self, conversation_id: &Id, signal: &Arc<Signal>) -> Following {
+        let follower = Arc::new(Follower { signal: signal.clone(), is_told: AtomicBool::new(false) });
         let mut logs = lock(&self.shared.logs);
         let used_bytes = &self.shared.used_bytes;
-        let new = || Arc::new(LiveLog { state: Mutex::new(State::new()), used_bytes: used_bytes.clone() });
+        let new = || {
+            let conversation_id = conversation_id.clone();
+            Arc::new(LiveLog { conversation_id, state: Mutex::new(State::new()), used_bytes: used_bytes.clone() })
+        };
         let log = logs.entry(conversation_id.clone()).or_insert_with(new).clone();
         let mut state = lock(&log.state);
         let place = state.next_follower;
@@ -190,10 +217,26 @@ impl LiveLogs {
         state.followers.insert(place, follower.clone());
         state.used_at = Instant::now();
         drop(state);
+        self.came();
+        Following { live: self.clone(), log, place, follower }
+    }
+
+    /// Begins to hear of what a user joins. Whoever lists the user's conversations after this misses none.
+    pub(super) fn open_inbox(&self, signal: &Arc<Signal>) -> Inbox {
+        let user_id = signal.user_id().clone();
+        let mut inboxes = lock(&self.shared.inboxes);
+        let place = inboxes.next;
+        inboxes.next += 1;
+        inboxes.of_users.entry(user_id.clone()).or_default().insert(place, signal.clone());
+        drop(inboxes);
+        self.came();
+        Inbox { live: self.clone(), user_id, place }
+    }
+
+    fn came(&self) {
         if self.shared.followers.fetch_add(1, Ordering::AcqRel) == 0 {
             self.shared.first_came.notify_one();
         }
-        Following { live: self.clone(), conversation_id: conversation_id.clone(), log, place, follower }
     }
 
     /// True when anybody follows anything.
@@ -211,6 +254,11 @@ impl LiveLogs {
     /// Every conversation that somebody follows, and some that somebody did a moment ago.
     pub(super) fn conversation_ids(&self) -> Vec<Id> {
         lock(&self.shared.logs).keys().cloned().collect()
+    }
+
+    /// Every user whose inbox is open.
+    pub(super) fn user_ids(&self) -> Vec<Id> {
+        lock(&self.shared.inboxes).of_users.keys().cloned().collect()
     }
 
     /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
@@ -238,7 +286,7 @@ impl LiveLogs {
         } else {
             self.empty(&mut state);
         }
-        state.wake();
+        state.wake(&log.conversation_id);
     }
 
     /// Takes over entries that another replica has committed and encoded, in order and without a hole. A hint: what does not
@@ -253,16 +301,31 @@ impl LiveLogs {
     }
 
     /// Tells those who follow the conversation here, each at most once and perhaps never.
-    #[expect(dead_code, reason = "no bus says so yet")]
+    #[expect(dead_code, reason = "nobody tells such things yet")]
     pub(crate) fn pass_on(&self, ephemeral: &Ephemeral) {
-        let _ = (&self.shared.logs, ephemeral);
+        let log = lock(&self.shared.logs).get(&ephemeral.conversation_id).cloned();
+        let Some(log) = log else { return };
+        let bytes = (self.shared.encode.ephemeral)(ephemeral);
+        for follower in lock(&log.state).followers.values() {
+            let is_own = *follower.signal.user_id() == ephemeral.user_id;
+            let is_told = match ephemeral.kind {
+                EphemeralKind::ReadMarker { .. } => is_own || ephemeral.to_others,
+                EphemeralKind::Typing => !is_own && ephemeral.to_others,
+            };
+            if is_told {
+                follower.signal.pass_on(ephemeral, &bytes);
+            }
+        }
     }
 
     /// Somebody was added to one or more of these conversations: those who subscribe to all of the user's look there. A hint,
     /// which may name conversations that the user is not in.
-    #[expect(dead_code, reason = "no bus says so yet")]
     pub(crate) fn joined(&self, user_id: &Id, conversation_ids: &[Id]) {
-        let _ = (&self.shared.logs, user_id, conversation_ids);
+        if let Some(signals) = lock(&self.shared.inboxes).of_users.get(user_id) {
+            for signal in signals.values() {
+                signal.joined(conversation_ids);
+            }
+        }
     }
 
     /// Takes note of a head read from storage, if anybody follows.
@@ -283,7 +346,7 @@ impl LiveLogs {
         if head > state.head {
             state.head = head;
             self.empty(&mut state);
-            state.wake();
+            state.wake(&log.conversation_id);
         }
     }
 
@@ -336,16 +399,25 @@ impl State {
         }
     }
 
-    fn wake(&self) {
+    fn wake(&self, conversation_id: &Id) {
         for follower in self.followers.values() {
-            follower.moved.notify_one();
+            if !follower.is_told.swap(true, Ordering::AcqRel) {
+                follower.signal.moved(conversation_id);
+            }
         }
     }
 }
 
 impl Following {
-    /// What comes after a position: frames of at most about `max_bytes`, but always one if there is one.
+    /// The conversation.
+    pub(super) fn conversation_id(&self) -> &Id {
+        &self.log.conversation_id
+    }
+
+    /// What comes after a position: frames of at most about `max_bytes`, but always one if there is one. What moves the head
+    /// after this is said by the signal again.
     pub(super) fn after(&self, position: i64, max_bytes: usize) -> Ahead {
+        self.follower.is_told.store(false, Ordering::Release);
         let state = lock(&self.log.state);
         if position >= state.head {
             return Ahead::Nothing;
@@ -372,7 +444,20 @@ impl Drop for Following {
         state.followers.remove(&self.place);
         // Nothing to come back to: a log for every id that was ever asked for would be one too many.
         if state.followers.is_empty() && state.ring.is_empty() {
-            logs.remove(&self.conversation_id);
+            logs.remove(&self.log.conversation_id);
+        }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.live.shared.followers.fetch_sub(1, Ordering::AcqRel);
+        let mut inboxes = lock(&self.live.shared.inboxes);
+        if let Some(signals) = inboxes.of_users.get_mut(&self.user_id) {
+            signals.remove(&self.place);
+            if signals.is_empty() {
+                inboxes.of_users.remove(&self.user_id);
+            }
         }
     }
 }
@@ -403,9 +488,8 @@ mod tests {
         }
     }
 
-    fn encode(event: &Event) -> Bytes {
-        Bytes::from(event.sequence.to_string().repeat(50))
-    }
+    const ENCODE: Encode =
+        Encode { entry: |event| Bytes::from(event.sequence.to_string().repeat(50)), ephemeral: |_| Bytes::new() };
 
     /// What happens to a live log, in any order: batches that continue the head, batches after a gap (another replica wrote),
     /// repeats, heads read from storage, changes, pages put back, and a reader that takes some.
@@ -436,9 +520,9 @@ mod tests {
         /// reader that reads storage when it is told to arrives at the head.
         #[test]
         fn a_reader_never_sees_a_hole(steps in steps(), max_bytes in 0..4000usize) {
-            let logs = LiveLogs::new(encode, max_bytes);
+            let logs = LiveLogs::new(ENCODE, max_bytes);
             let id: Id = Arc::from("c");
-            let following = logs.follow(&id);
+            let following = logs.follow(&id, &Arc::new(Signal::new("u".into())));
             let (mut committed, mut position) = (0, 0);
             for step in steps {
                 match step {

@@ -5,11 +5,13 @@
 
 mod batch;
 mod create;
-pub(crate) mod cursor;
+mod cursor;
 pub(crate) mod doorbell;
 mod lane;
 pub(crate) mod live;
 pub(crate) mod pages;
 pub(crate) mod replicas;
 mod shard;
+mod signal;
+pub(crate) mod subscription;
 pub(crate) mod writer;

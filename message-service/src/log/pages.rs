@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use super::live::{Frame, LiveLogs};
 use crate::{
     domain::conversation::Id,
-    storage::{Error, Store},
+    storage::{Error, Store, places::Place},
 };
 
 /// The most page reads at a time.
@@ -62,6 +62,18 @@ impl Pages {
         let page = waiting.read.get_or_try_init(|| self.read_storage(conversation_id, after)).await?.clone();
         waiting.end();
         Ok(page)
+    }
+
+    /// The next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::places::MAX_LISTED), in order.
+    pub(super) async fn list_conversation_ids(&self, user_id: &Id, after: &str) -> Result<Vec<Id>, Error> {
+        let _turn = self.shared.reads.acquire().await;
+        self.shared.store.list_conversation_ids(user_id, after).await
+    }
+
+    /// Where a user stands in those of the conversations that there are.
+    pub(super) async fn find_places(&self, user_id: &Id, conversation_ids: &[Id]) -> Result<Vec<Place>, Error> {
+        let _turn = self.shared.reads.acquire().await;
+        self.shared.store.find_places(user_id, conversation_ids).await
     }
 
     async fn read_storage(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {

@@ -2,7 +2,8 @@
 //! at once when the doorbell rings and every 250 ms anyway.
 //!
 //! A poll asks for what the snapshot of the poll before could not see, so it misses nothing, however late a transaction
-//! commits. Where no poll before can be built upon, the heads of all that is followed are read instead.
+//! commits. Where no poll before can be built upon, the heads of all that is followed are read instead, and what the users
+//! are in who subscribe to everything.
 
 use std::time::{Duration, Instant};
 
@@ -28,9 +29,19 @@ const REREAD_EVERY: Duration = Duration::from_mins(1);
 /// The most heads read at a time.
 const MAX_READ: usize = 1000;
 
+/// The most users whose conversations are listed at a time.
+const MAX_LISTED: usize = 50;
+
 /// Moves the heads of live logs until the lifecycle is closing.
 pub(crate) async fn follow(store: Store, live: LiveLogs, doorbell: Doorbell, lifecycle: Lifecycle) {
-    let mut poller = Poller { store, live, last: None, to_reread: Vec::new(), reread_at: Instant::now() };
+    let mut poller = Poller {
+        store,
+        live,
+        last: None,
+        heads_to_reread: Vec::new(),
+        users_to_reread: Vec::new(),
+        reread_at: Instant::now(),
+    };
     let work = async {
         let mut is_failing = false;
         loop {
@@ -61,8 +72,10 @@ struct Poller {
     /// What the last good poll saw, and when it was sent.
     last: Option<(Instant, Seen)>,
     /// Conversations whose heads are still to be read again.
-    to_reread: Vec<Id>,
-    /// When all heads are to be read again.
+    heads_to_reread: Vec<Id>,
+    /// Users whose conversations are still to be listed again.
+    users_to_reread: Vec<Id>,
+    /// When all of both are to be read again.
     reread_at: Instant,
 }
 
@@ -82,6 +95,11 @@ impl Poller {
         for (id, head) in &news.heads {
             self.live.reached(id, *head);
         }
+        for joins in &news.joins {
+            for user_id in &joins.user_ids {
+                self.live.joined(user_id, &joins.conversation_ids);
+            }
+        }
         if news.is_whole && last.is_some_and(|last| news.seen.continues(last)) {
             self.reread(now).await?;
         } else {
@@ -90,22 +108,40 @@ impl Poller {
             for ids in self.live.conversation_ids().chunks(MAX_READ) {
                 self.read_heads(ids).await?;
             }
-            self.to_reread.clear();
+            for ids in self.live.user_ids().chunks(MAX_LISTED) {
+                self.list_conversations(ids).await?;
+            }
+            self.heads_to_reread.clear();
+            self.users_to_reread.clear();
             self.reread_at = now + REREAD_EVERY;
         }
         self.last = Some((now, news.seen));
         Ok(())
     }
 
-    /// Reads one slice of the heads, if it is time to.
+    /// Reads one slice of the heads and one of the users, if it is time to.
     async fn reread(&mut self, now: Instant) -> Result<(), Error> {
         if now >= self.reread_at {
             self.reread_at = now + REREAD_EVERY;
-            self.to_reread = self.live.conversation_ids();
+            self.heads_to_reread = self.live.conversation_ids();
+            self.users_to_reread = self.live.user_ids();
         }
-        let rest = self.to_reread.len().saturating_sub(MAX_READ);
-        self.read_heads(&self.to_reread[rest..]).await?;
-        self.to_reread.truncate(rest);
+        let rest = self.heads_to_reread.len().saturating_sub(MAX_READ);
+        self.read_heads(&self.heads_to_reread[rest..]).await?;
+        self.heads_to_reread.truncate(rest);
+        let rest = self.users_to_reread.len().saturating_sub(MAX_LISTED);
+        self.list_conversations(&self.users_to_reread[rest..]).await?;
+        self.users_to_reread.truncate(rest);
+        Ok(())
+    }
+
+    async fn list_conversations(&self, user_ids: &[Id]) -> Result<(), Error> {
+        if user_ids.is_empty() {
+            return Ok(());
+        }
+        for (user_id, conversation_ids) in &self.store.list_conversations_of(user_ids).await? {
+            self.live.joined(user_id, conversation_ids);
+        }
         Ok(())
     }
 

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::storage::{
     Error, WriterConnection,
-    append::{Appended, Outcome},
+    append::{Appended, ChangeKind, Outcome},
 };
 
 /// How many waiting writes are looked at together.
@@ -183,6 +183,13 @@ impl Storer {
                     .collect()
             };
             self.live.committed(conversation_id, *head, stored);
+        }
+        for (change, outcome) in batch.changes().iter().zip(&appended.changes) {
+            if let (ChangeKind::AddMembers { user_ids, .. }, Outcome::Done) = (&change.kind, outcome) {
+                for user_id in user_ids {
+                    self.live.joined(user_id, std::slice::from_ref(&change.conversation_id));
+                }
+            }
         }
         self.doorbell.ring();
     }

@@ -5,6 +5,7 @@
 //! answer comes at once.
 
 use std::{
+    future::Future,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::{Duration, Instant},
@@ -73,6 +74,8 @@ pub(crate) struct Writers {
     hasher: RandomState,
     room: Arc<Semaphore>,
     store: Store,
+    live: LiveLogs,
+    doorbell: Doorbell,
     lifecycle: Lifecycle,
 }
 
@@ -94,18 +97,25 @@ impl Writers {
             hasher: RandomState::new(),
             room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
             store: store.clone(),
+            live: live.clone(),
+            doorbell: doorbell.clone(),
             lifecycle: lifecycle.clone(),
         }
     }
 
-    /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`.
+    /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. It has its place when this returns:
+    /// those of one conversation are stored in the order of these calls, whenever each is waited for.
     ///
     /// # Errors
     /// Anything but an outcome of the database.
-    pub(crate) async fn send(&self, send: Send, deadline: Instant) -> Result<Sent, WriteError> {
+    pub(crate) fn send(
+        &self,
+        send: Send,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Sent, WriteError>> + core::marker::Send + use<> {
         let bytes = send.bytes();
         let conversation_id = send.conversation_id.clone();
-        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Send(send, waiter)).await
+        answered(self.queue(&conversation_id, bytes, deadline, |waiter| Work::Send(send, waiter)))
     }
 
     /// Applies a change, if its actor may. Harmless to repeat.
@@ -115,7 +125,7 @@ impl Writers {
     pub(crate) async fn change(&self, change: Change, deadline: Instant) -> Result<Outcome, WriteError> {
         let bytes = change.bytes();
         let conversation_id = change.conversation_id.clone();
-        self.wait(&conversation_id, bytes, deadline, |waiter| Work::Change(change, waiter)).await
+        answered(self.queue(&conversation_id, bytes, deadline, |waiter| Work::Change(change, waiter))).await
     }
 
     /// Makes a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since nobody can write to or
@@ -130,9 +140,15 @@ impl Writers {
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
         let room = self.take_room(bytes)?;
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
-        let store = self.store.clone();
+        let (store, live, doorbell) = (self.store.clone(), self.live.clone(), self.doorbell.clone());
         let job = self.lifecycle.spawn_job("create conversation", async move {
             let created = create::create(&store, &new, deadline).await;
+            if let Ok((Outcome::Done, conversation_id)) = &created {
+                for user_id in std::iter::once(&new.creator_id).chain(&new.member_ids) {
+                    live.joined(user_id, std::slice::from_ref(conversation_id));
+                }
+                doorbell.ring();
+            }
             drop(room);
             created
         });
@@ -144,13 +160,14 @@ impl Writers {
         self.room.clone().try_acquire_many_owned(bytes).map_err(|_| WriteError::QueueFull)
     }
 
-    async fn wait<R>(
+    /// Gives a write its place; gives what will tell what became of it.
+    fn queue<R>(
         &self,
         conversation_id: &Id,
         bytes: usize,
         deadline: Instant,
         work: impl FnOnce(Waiter<R>) -> Work,
-    ) -> Result<R, WriteError> {
+    ) -> Result<oneshot::Receiver<Result<R, WriteError>>, WriteError> {
         let room = self.take_room(bytes)?;
         let (reply, answer) = oneshot::channel();
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
@@ -158,9 +175,13 @@ impl Writers {
         self.shards[shard]
             .send(work(Waiter { deadline, reply, doubt: None, _room: room }))
             .map_err(|_| WriteError::Draining)?;
-        // A writer that was killed answers nobody: it may have been in the middle of this write.
-        answer.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
+        Ok(answer)
     }
+}
+
+async fn answered<R>(queued: Result<oneshot::Receiver<Result<R, WriteError>>, WriteError>) -> Result<R, WriteError> {
+    // A writer that was killed answers nobody: it may have been in the middle of this write.
+    queued?.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
 }
 
 fn killed() -> Error {

@@ -11,6 +11,7 @@ pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
+pub(crate) mod places;
 
 use std::sync::Arc;
 

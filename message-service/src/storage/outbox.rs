@@ -1,9 +1,11 @@
 //! The outbox: one row for each transaction that took a sequence. Written by the write path, read and trimmed here.
 
+use sqlx::types::Json;
+
 use super::{Error, Store, shared};
 use crate::domain::conversation::Id;
 
-/// The most heads read at a time, counting a conversation once for each transaction.
+/// The most that is read at a time, counting transactions, the conversations of each and the users added in each.
 const READ: i64 = 20_000;
 
 /// The most rows deleted at a time.
@@ -30,14 +32,30 @@ impl Seen {
     }
 }
 
+impl From<(Vec<String>, Vec<String>)> for Joins {
+    fn from((user_ids, conversation_ids): (Vec<String>, Vec<String>)) -> Self {
+        let shared = |ids: Vec<String>| ids.into_iter().map(shared).collect();
+        Self { user_ids: shared(user_ids), conversation_ids: shared(conversation_ids) }
+    }
+}
+
 /// What was committed since the outbox was read before.
 #[derive(Debug)]
 pub(crate) struct News {
     pub(crate) seen: Seen,
     /// The heads of conversations with new entries.
     pub(crate) heads: Vec<(Id, i64)>,
-    /// There was not more than is read at a time.
+    /// Users who were added, each with conversations of which they were added to one or more.
+    pub(crate) joins: Vec<Joins>,
+    /// There was not more than is read at a time; else nothing is told but that.
     pub(crate) is_whole: bool,
+}
+
+/// Users who were added in one transaction, and the conversations that it was about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Joins {
+    pub(crate) user_ids: Vec<Id>,
+    pub(crate) conversation_ids: Vec<Id>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -48,26 +66,36 @@ struct NewsRow {
     read: i64,
     conversation_ids: Vec<String>,
     last_sequences: Vec<i64>,
+    joins: Json<Vec<(Vec<String>, Vec<String>)>>,
 }
 
 // The new snapshot is that of the statement: what it does not show is what the next one asks for. A transaction is asked for
 // by what the old snapshot could see and not by its number, since it may commit long after later ones.
 const READ_NEWS: &str = "
+    WITH new AS MATERIALIZED (
+        SELECT o.conversation_ids, o.last_sequences, o.user_ids
+        FROM parlance_message.outbox AS o
+        WHERE o.xact_id >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xact_id, $1::pg_snapshot)
+        LIMIT $2 + 1
+    ), counted AS (
+        SELECT greatest(count(*), coalesce(sum(cardinality(conversation_ids)), 0), coalesce(sum(cardinality(user_ids)), 0))
+            AS read
+        FROM new
+    ), heads AS (
+        SELECT u.conversation_id, max(u.last_sequence) AS last_sequence
+        FROM new, unnest(new.conversation_ids, new.last_sequences) AS u (conversation_id, last_sequence)
+        WHERE (SELECT read FROM counted) <= $2
+        GROUP BY u.conversation_id
+    )
     SELECT pg_postmaster_start_time()::text AS server, pg_current_snapshot()::text AS snapshot,
-        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, coalesce(sum(rows), 0)::bigint AS read,
-        coalesce(array_agg(conversation_id), '{}') AS conversation_ids,
-        coalesce(array_agg(last_sequence), '{}') AS last_sequences
-    FROM (
-        SELECT conversation_id, max(last_sequence) AS last_sequence, count(*) AS rows
-        FROM (
-            SELECT u.conversation_id, u.last_sequence
-            FROM parlance_message.outbox AS o,
-                unnest(o.conversation_ids, o.last_sequences) AS u (conversation_id, last_sequence)
-            WHERE o.xact_id >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xact_id, $1::pg_snapshot)
-            LIMIT $2 + 1
-        ) AS new
-        GROUP BY conversation_id
-    ) AS heads";
+        pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next, (SELECT read FROM counted) AS read,
+        coalesce((SELECT array_agg(conversation_id ORDER BY conversation_id) FROM heads), '{}') AS conversation_ids,
+        coalesce((SELECT array_agg(last_sequence ORDER BY conversation_id) FROM heads), '{}') AS last_sequences,
+        coalesce((
+            SELECT jsonb_agg(jsonb_build_array(to_jsonb(new.user_ids), to_jsonb(new.conversation_ids)))
+            FROM new
+            WHERE cardinality(new.user_ids) > 0 AND (SELECT read FROM counted) <= $2
+        ), '[]') AS joins";
 
 const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
 
@@ -91,6 +119,7 @@ impl Store {
         Ok(News {
             seen: Seen { server: row.server, snapshot: row.snapshot, next: row.next },
             heads: row.conversation_ids.into_iter().map(shared).zip(row.last_sequences).collect(),
+            joins: row.joins.0.into_iter().map(Joins::from).collect(),
             is_whole: row.read <= READ,
         })
     }
@@ -187,6 +216,23 @@ mod tests {
         fresh.drop().await;
     }
 
+    #[tokio::test]
+    async fn who_was_added_is_told_with_what_the_transaction_was_about() {
+        let fresh = Fresh::new("joins").await;
+        let store = &fresh.store;
+        let begun = store.read_outbox(None).await.unwrap();
+        let add = "
+            INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+            VALUES (ARRAY['a', 'b'], ARRAY[4, 9], ARRAY['ann', 'ben'], now())";
+        store.database.execute(sqlx::query(add)).await.unwrap();
+        store.database.execute(row("c", 1)).await.unwrap();
+        let news = store.read_outbox(Some(&begun.seen)).await.unwrap();
+        let both = Joins { user_ids: vec!["ann".into(), "ben".into()], conversation_ids: vec!["a".into(), "b".into()] };
+        assert_eq!(news.joins, [both]);
+        assert_eq!(news.heads, [("a".into(), 4), ("b".into(), 9), ("c".into(), 1)]);
+        fresh.drop().await;
+    }
+
     fn row(conversation_id: &str, last_sequence: i64) -> sqlx::query::Query<'_, sqlx::Postgres, PgArguments> {
         sqlx::query(
             "INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
@@ -250,7 +296,8 @@ mod tests {
         let all = store.read_outbox(Some(&begun.seen)).await.unwrap();
         assert_eq!((all.heads.len() as i64, all.is_whole), (READ, true));
         store.database.execute(row("c", 1)).await.unwrap();
-        assert!(!store.read_outbox(Some(&begun.seen)).await.unwrap().is_whole);
+        let more = store.read_outbox(Some(&begun.seen)).await.unwrap();
+        assert!(!more.is_whole && more.heads.is_empty());
         assert!(store.read_outbox(Some(&all.seen)).await.unwrap().is_whole);
         fresh.drop().await;
     }

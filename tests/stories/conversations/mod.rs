@@ -50,6 +50,7 @@ fn brief(event: &Event) -> String {
         Kind::MemberLeft(change) => format!("left {} {}", change.user_id, change.role().as_str_name()),
         Kind::MemberUpdated(change) => format!("role {} {}", change.user_id, change.role().as_str_name()),
         Kind::ConversationUpdated(conversation) => format!("title {}", conversation.title),
+        Kind::ReadMarker(_) | Kind::Typing(_) => panic!("{event:?} is in no log"),
     };
     format!("{}: {about}", event.actor_id).replace("MEMBER_ROLE_", "")
 }

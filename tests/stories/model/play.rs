@@ -237,6 +237,7 @@ fn brief(event: &parlance::message::v1::Event) -> String {
         Kind::MemberLeft(change) => format!("left {} {}", number(&change.user_id), change.role),
         Kind::MemberUpdated(change) => format!("role {} {}", number(&change.user_id), change.role),
         Kind::ConversationUpdated(conversation) => conversation.title.replacen("text", "title", 1),
+        Kind::ReadMarker(_) | Kind::Typing(_) => panic!("{event:?} is in no log"),
     };
     format!("{}: {about}", number(&event.actor_id))
 }

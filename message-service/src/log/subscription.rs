@@ -1,0 +1,530 @@
+//! A subscriber: a cursor for each conversation that it follows, and the set of those that have moved. Conversations take
+//! turns, so that the backlog of one delays no other; there is no queue behind it but what was taken last.
+//!
+//! What is behind reads pages, one at a time, while what the rings have goes on. One who subscribes to everything of a user
+//! hears of what the user joins and follows it from the join entry on.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    future::pending,
+    sync::Arc,
+    time::Duration,
+    vec::IntoIter,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    cursor::Cursor,
+    live::{Ahead, Frame, Inbox, LiveLogs},
+    pages::{LogFrames, Pages},
+    signal::Signal,
+};
+use crate::{
+    domain::{
+        conversation::{Conversation, Id, Kind},
+        refusal::Refusal,
+    },
+    storage::{
+        Error,
+        places::{MAX_LISTED, Place},
+    },
+};
+
+/// What could not be read is read again after this long, at least; jittered up to twice as long.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// The most conversations entered at a time, once the subscription has begun.
+const MAX_ENTERED: usize = 1_000;
+
+/// Where a conversation begins for which the subscriber has no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// After the member's own read mark.
+    ReadMark,
+    /// At the head.
+    Now,
+    /// At the first entry that is kept.
+    Beginning,
+}
+
+/// What a subscriber is told.
+#[derive(Debug)]
+pub(crate) enum Item {
+    /// An entry, or something that is live only, encoded.
+    Event(Bytes),
+    /// Everything is told that one conversation had when it was begun with.
+    CaughtUp { conversation_id: Id, sequence: i64 },
+    /// The same of all conversations that the subscription began with.
+    AllCaughtUp,
+    /// Entries before this one are no longer kept.
+    Truncated { conversation_id: Id, oldest_sequence: i64 },
+    /// Nothing more comes of one conversation.
+    Closed { conversation_id: Id, why: Ending },
+}
+
+/// Why a conversation has ended for a subscriber.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    Refused(Refusal),
+    Failed(Error),
+}
+
+/// How a conversation is begun with.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    /// After this sequence, which the client has.
+    After(i64),
+    From(Start),
+    /// The user has joined it since the subscription began.
+    Joined,
+}
+
+/// What storage had of a log once it was followed.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    oldest_sequence: i64,
+    last_sequence: i64,
+}
+
+/// A conversation that is followed.
+#[derive(Debug)]
+struct Followed {
+    cursor: Cursor,
+    /// The entry by which the user joined: leaving after it ends it. `None` where reading takes no membership.
+    join_sequence: Option<i64>,
+    /// The head that makes it caught up; `None` once that is told.
+    catch_up_to: Option<i64>,
+    /// The subscription began with it.
+    is_first: bool,
+    /// It waits for its turn.
+    is_due: bool,
+    /// It waits for a page.
+    is_behind: bool,
+}
+
+/// What was taken last and is not yet told.
+#[derive(Debug, Default)]
+struct Taken {
+    conversation_id: Option<Id>,
+    frames: IntoIter<Frame>,
+}
+
+/// A page that was asked for: of which conversation, after which sequence.
+type Reading = BoxFuture<'static, (Id, i64, Result<Option<Arc<LogFrames>>, Error>)>;
+type Entering = BoxFuture<'static, (Vec<Cursor>, Result<Vec<Place>, Error>)>;
+
+/// What one client subscribes to: one conversation, or all of a user's.
+pub(crate) struct Subscription {
+    live: LiveLogs,
+    pages: Pages,
+    signal: Arc<Signal>,
+    /// `None` where one conversation is all there is.
+    inbox: Option<Inbox>,
+    followed: HashMap<Id, Followed>,
+    /// Those whose turn it is, each once.
+    due: VecDeque<Id>,
+    /// Those that wait for a page, each once.
+    behind: VecDeque<Id>,
+    /// Those that the user may have joined.
+    joined: HashSet<Id>,
+    notices: VecDeque<Item>,
+    taken: Taken,
+    ephemerals: Vec<(Id, Bytes)>,
+    reading: Option<Reading>,
+    entering: Option<Entering>,
+    /// Storage failed: nothing is asked for before this.
+    retry_at: Option<Instant>,
+    /// How many of the first are not caught up.
+    first_left: usize,
+    is_all_told: bool,
+}
+
+impl Subscription {
+    /// Follows nothing yet.
+    fn new(live: &LiveLogs, pages: &Pages, user_id: &Id) -> Self {
+        Self {
+            live: live.clone(),
+            pages: pages.clone(),
+            signal: Arc::new(Signal::new(user_id.clone())),
+            inbox: None,
+            followed: HashMap::new(),
+            due: VecDeque::new(),
+            behind: VecDeque::new(),
+            joined: HashSet::new(),
+            notices: VecDeque::new(),
+            taken: Taken::default(),
+            ephemerals: Vec::new(),
+            reading: None,
+            entering: None,
+            retry_at: None,
+            first_left: 0,
+            is_all_told: true,
+        }
+    }
+
+    /// Everything of a user: what the user is in now, from the positions given or from `start`, and what the user joins
+    /// later. Whoever reads this to its end has been told of everything that is committed after this call began.
+    ///
+    /// # Errors
+    /// Storage failed.
+    pub(crate) async fn to_all(
+        live: &LiveLogs,
+        pages: &Pages,
+        user_id: &Id,
+        positions: &HashMap<Id, i64>,
+        start: Start,
+    ) -> Result<Self, Error> {
+        let mut new = Self::new(live, pages, user_id);
+        new.inbox = Some(live.open_inbox(&new.signal));
+        new.is_all_told = false;
+        // Listed after the inbox was opened: what is joined later is heard of.
+        let mut ids: Vec<Id> = Vec::new();
+        loop {
+            let last = ids.last().cloned().unwrap_or_default();
+            let more = pages.list_conversation_ids(user_id, &last).await?;
+            let is_last = more.len() < MAX_LISTED;
+            ids.extend(more);
+            if is_last {
+                break;
+            }
+        }
+        let known: HashSet<&Id> = ids.iter().collect();
+        let unknown: Vec<Id> = positions.keys().filter(|id| !known.contains(id)).cloned().collect();
+        ids.extend(unknown);
+        for ids in ids.chunks(MAX_LISTED) {
+            let cursors = new.register(ids);
+            let places = pages.find_places(user_id, ids).await?;
+            new.settle(cursors, places, |id| {
+                positions.get(id).map_or(Begin::From(start), |after| Begin::After(*after))
+            });
+        }
+        Ok(new)
+    }
+
+    /// One conversation, at no position yet. It is followed from here on: what is read from storage after this is complete.
+    pub(crate) fn to_one(live: &LiveLogs, pages: &Pages, user_id: &Id, conversation_id: &Id) -> Beginning {
+        let new = Self::new(live, pages, user_id);
+        let cursor = Cursor::register(live, conversation_id, &new.signal);
+        Beginning { subscription: new, cursor }
+    }
+
+    /// What is told next. Waits for it; may be dropped at any time.
+    pub(crate) async fn next(&mut self) -> Item {
+        loop {
+            // Even where there is always something at hand, what was asked for is taken when it is there.
+            if let Some((id, after, page)) = self.reading.as_mut().and_then(FutureExt::now_or_never) {
+                self.reading = None;
+                self.accept(&id, after, page);
+            }
+            if let Some(item) = self.ready() {
+                return item;
+            }
+            let is_pausing = self.retry_at.is_some();
+            if !is_pausing {
+                self.read();
+                self.enter();
+            }
+            let pause = self.retry_at;
+            tokio::select! {
+                () = self.signal.notified() => {}
+                (id, after, page) = asked(&mut self.reading) => {
+                    self.reading = None;
+                    self.accept(&id, after, page);
+                }
+                (cursors, places) = asked(&mut self.entering) => {
+                    self.entering = None;
+                    self.entered(cursors, places);
+                }
+                () = sleep_until(pause.unwrap_or_else(Instant::now)), if is_pausing => self.retry_at = None,
+            }
+        }
+    }
+
+    /// What can be told at once.
+    fn ready(&mut self) -> Option<Item> {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return Some(notice);
+            }
+            if let Some(frame) = self.taken.frames.next() {
+                return Some(self.tell(frame));
+            }
+            if let Some((id, bytes)) = self.ephemerals.pop() {
+                if self.followed.contains_key(&id) {
+                    return Some(Item::Event(bytes));
+                }
+                continue;
+            }
+            if self.first_left == 0 && !self.is_all_told {
+                self.is_all_told = true;
+                return Some(Item::AllCaughtUp);
+            }
+            self.hear();
+            match self.due.pop_front() {
+                Some(id) => {
+                    if let Some(item) = self.look(&id) {
+                        return Some(item);
+                    }
+                }
+                None if self.ephemerals.is_empty() => return None,
+                None => {}
+            }
+        }
+    }
+
+    /// Takes what was heard.
+    fn hear(&mut self) {
+        let mut heard = self.signal.take();
+        self.ephemerals.extend(heard.take_ephemerals());
+        for id in heard.moved {
+            self.is_due(&id);
+        }
+        for id in heard.joined {
+            if !self.followed.contains_key(&id) {
+                self.joined.insert(id);
+            }
+        }
+    }
+
+    fn is_due(&mut self, id: &Id) {
+        if let Some(followed) = self.followed.get_mut(id)
+            && !followed.is_behind
+            && !std::mem::replace(&mut followed.is_due, true)
+        {
+            self.due.push_back(id.clone());
+        }
+    }
+
+    /// One conversation has its turn.
+    fn look(&mut self, id: &Id) -> Option<Item> {
+        let followed = self.followed.get_mut(id)?;
+        followed.is_due = false;
+        let position = followed.cursor.position();
+        if followed.catch_up_to.take_if(|head| position >= *head).is_some() {
+            self.first_left -= usize::from(followed.is_first);
+            self.is_due(id);
+            return Some(Item::CaughtUp { conversation_id: id.clone(), sequence: position });
+        }
+        match followed.cursor.look() {
+            Ahead::Nothing => {}
+            Ahead::Frames(frames) => self.take(id, frames),
+            Ahead::InStorage => {
+                followed.is_behind = true;
+                self.behind.push_back(id.clone());
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, id: &Id, frames: Vec<Frame>) {
+        self.taken = Taken { conversation_id: Some(id.clone()), frames: frames.into_iter() };
+        self.is_due(id);
+    }
+
+    /// Tells an entry; the user's own end of membership is the last of its conversation.
+    fn tell(&mut self, frame: Frame) -> Item {
+        if let Some(left) = &frame.left
+            && left == self.signal.user_id()
+            && let Some(id) = self.taken.conversation_id.clone()
+            && let Some(followed) = self.followed.get(&id)
+            && followed.join_sequence.is_some_and(|joined| frame.sequence > joined)
+        {
+            self.taken = Taken::default();
+            let user_id = self.signal.user_id().clone();
+            self.close(&id, Ending::Refused(Refusal::NotAMember { conversation_id: id.clone(), user_id }));
+            // Perhaps the user was added again, and said to be in while this was still being read.
+            if self.inbox.is_some() {
+                self.joined.insert(id);
+            }
+        }
+        Item::Event(frame.bytes)
+    }
+
+    fn close(&mut self, id: &Id, why: Ending) {
+        if let Some(followed) = self.followed.remove(id) {
+            self.first_left -= usize::from(followed.is_first && followed.catch_up_to.is_some());
+        }
+        self.notices.push_back(Item::Closed { conversation_id: id.clone(), why });
+    }
+
+    /// Asks for a page, if one is needed and none is asked for.
+    fn read(&mut self) {
+        while self.reading.is_none()
+            && let Some(id) = self.behind.pop_front()
+        {
+            if let Some(followed) = self.followed.get(&id).filter(|followed| followed.is_behind) {
+                let (pages, position) = (self.pages.clone(), followed.cursor.position());
+                self.reading = Some(Box::pin(async move {
+                    let page = pages.read(&id, position).await;
+                    (id, position, page)
+                }));
+            }
+        }
+    }
+
+    fn accept(&mut self, id: &Id, after: i64, page: Result<Option<Arc<LogFrames>>, Error>) {
+        let waits = |followed: &&mut Followed| followed.is_behind && followed.cursor.position() == after;
+        let Some(followed) = self.followed.get_mut(id).filter(waits) else { return };
+        match page {
+            Ok(Some(page)) => {
+                let frames = followed.cursor.accept(&page);
+                if frames.is_empty() {
+                    // Something is said to be there that is not. Perhaps it comes; perhaps who said so was wrong.
+                    self.retry(id);
+                } else {
+                    followed.is_behind = false;
+                    self.take(id, frames);
+                }
+            }
+            Ok(None) => {
+                let conversation_id = id.clone();
+                self.close(id, Ending::Refused(Refusal::ConversationNotFound { conversation_id }));
+            }
+            Err(error) if is_lasting(&error) => self.close(id, Ending::Failed(error)),
+            // The database comes back; the position is where it was.
+            Err(error) => {
+                tracing::debug!(cause = &error as &dyn std::error::Error, "a stream waits for the database");
+                self.retry(id);
+            }
+        }
+    }
+
+    fn retry(&mut self, id: &Id) {
+        self.behind.push_back(id.clone());
+        self.pause();
+    }
+
+    fn pause(&mut self) {
+        self.retry_at = Some(Instant::now() + RETRY.mul_f64(1.0 + fastrand::f64()));
+    }
+
+    /// Asks where the user stands in what may have been joined, unless that is being asked.
+    fn enter(&mut self) {
+        if self.entering.is_some() || self.joined.is_empty() {
+            return;
+        }
+        let ids: Vec<Id> = self.joined.iter().take(MAX_ENTERED).cloned().collect();
+        for id in &ids {
+            self.joined.remove(id);
+        }
+        let cursors = self.register(&ids);
+        let (pages, user_id) = (self.pages.clone(), self.signal.user_id().clone());
+        self.entering = Some(Box::pin(async move {
+            let places = pages.find_places(&user_id, &ids).await;
+            (cursors, places)
+        }));
+    }
+
+    fn entered(&mut self, cursors: Vec<Cursor>, places: Result<Vec<Place>, Error>) {
+        match places {
+            Ok(places) => self.settle(cursors, places, |_| Begin::Joined),
+            Err(error) => {
+                tracing::debug!(cause = &error as &dyn std::error::Error, "a stream waits for the database");
+                self.joined.extend(cursors.iter().map(|cursor| cursor.conversation_id().clone()));
+                self.pause();
+            }
+        }
+    }
+
+    fn register(&self, ids: &[Id]) -> Vec<Cursor> {
+        ids.iter().map(|id| Cursor::register(&self.live, id, &self.signal)).collect()
+    }
+
+    /// Begins with registered conversations, given where the user stands in them.
+    fn settle(&mut self, cursors: Vec<Cursor>, places: Vec<Place>, begin: impl Fn(&Id) -> Begin) {
+        let mut places: HashMap<Id, Place> =
+            places.into_iter().map(|place| (place.conversation_id.clone(), place)).collect();
+        for cursor in cursors {
+            let id = cursor.conversation_id().clone();
+            if self.followed.contains_key(&id) {
+                continue;
+            }
+            let begin = begin(&id);
+            match position(&id, self.signal.user_id(), places.remove(&id), begin) {
+                Ok(Some((span, join_sequence, after))) => {
+                    let is_first = !matches!(begin, Begin::Joined);
+                    self.begin(cursor, span, Some(join_sequence), after, is_first);
+                }
+                Ok(None) => {}
+                Err(refusal) => {
+                    self.notices.push_back(Item::Closed { conversation_id: id, why: Ending::Refused(refusal) });
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, mut cursor: Cursor, span: Span, join_sequence: Option<i64>, after: i64, is_first: bool) {
+        let conversation_id = cursor.conversation_id().clone();
+        let Span { oldest_sequence, last_sequence } = span;
+        if after < oldest_sequence - 1 {
+            let conversation_id = conversation_id.clone();
+            self.notices.push_back(Item::Truncated { conversation_id, oldest_sequence });
+        }
+        cursor.begin(after.max(oldest_sequence - 1), last_sequence);
+        self.first_left += usize::from(is_first);
+        let catch_up_to = Some(last_sequence);
+        let followed = Followed { cursor, join_sequence, catch_up_to, is_first, is_due: false, is_behind: false };
+        self.followed.insert(conversation_id.clone(), followed);
+        self.is_due(&conversation_id);
+    }
+}
+
+/// A subscription to one conversation that has yet to be told where it begins.
+pub(crate) struct Beginning {
+    subscription: Subscription,
+    cursor: Cursor,
+}
+
+impl Beginning {
+    /// Begins after a sequence. `join_sequence` is the entry by which the user joined, if reading takes membership.
+    pub(crate) fn after(mut self, of: &Conversation, join_sequence: Option<i64>, after: i64) -> Subscription {
+        let span = Span { oldest_sequence: of.oldest_sequence, last_sequence: of.last_sequence };
+        self.subscription.begin(self.cursor, span, join_sequence, after, true);
+        self.subscription
+    }
+}
+
+/// Where to begin, if anywhere: the entry by which the user joined, and the sequence after which to begin.
+fn position(id: &Id, user_id: &Id, place: Option<Place>, begin: Begin) -> Result<Option<(Span, i64, i64)>, Refusal> {
+    let conversation_id = id.clone();
+    let asked_for = matches!(begin, Begin::After(_));
+    let Some(place) = place else {
+        return if asked_for { Err(Refusal::ConversationNotFound { conversation_id }) } else { Ok(None) };
+    };
+    let Some(membership) = place.membership else {
+        return match place.kind {
+            _ if !asked_for => Ok(None),
+            Kind::Channel => Err(Refusal::NotAMember { conversation_id, user_id: user_id.clone() }),
+            Kind::Direct | Kind::Group => Err(Refusal::ConversationNotFound { conversation_id }),
+        };
+    };
+    let last_sequence = place.last_sequence;
+    let after = match begin {
+        Begin::After(sequence) if sequence > last_sequence => {
+            return Err(Refusal::SequenceAhead { conversation_id, sequence, last_sequence });
+        }
+        Begin::After(sequence) => sequence,
+        Begin::From(Start::ReadMark) => membership.last_read_sequence,
+        Begin::From(Start::Now) => last_sequence,
+        Begin::From(Start::Beginning) => 0,
+        Begin::Joined => membership.join_sequence - 1,
+    };
+    let span = Span { oldest_sequence: place.oldest_sequence, last_sequence };
+    Ok(Some((span, membership.join_sequence, after)))
+}
+
+/// The answer to a question, if one is asked; else it never comes.
+async fn asked<T>(question: &mut Option<BoxFuture<'static, T>>) -> T {
+    match question {
+        Some(question) => question.await,
+        None => pending().await,
+    }
+}
+
+/// Reading again would not help.
+fn is_lasting(error: &Error) -> bool {
+    matches!(error, Error::Corrupt(_) | Error::Driver(_) | Error::Data(_) | Error::Conflict { .. })
+}

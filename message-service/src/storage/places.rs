@@ -1,0 +1,99 @@
+//! Where a user stands in conversations, as those need to know who subscribe to all of them at once.
+
+use super::{Error, Store, shared};
+use crate::domain::conversation::{Id, Kind};
+
+/// The most ids of one listing.
+pub(crate) const MAX_LISTED: usize = 10_000;
+
+/// A conversation, and where a user stands in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) conversation_id: Id,
+    pub(crate) kind: Kind,
+    /// First entry that is kept.
+    pub(crate) oldest_sequence: i64,
+    pub(crate) last_sequence: i64,
+    /// `None` for one who is no member.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// A user's part in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// The entry by which the member last joined.
+    pub(crate) join_sequence: i64,
+    pub(crate) last_read_sequence: i64,
+}
+
+#[derive(Debug, sqlx::FromRow)]
+struct PlaceRow {
+    conversation_id: String,
+    kind: i16,
+    oldest_sequence: i64,
+    last_sequence: i64,
+    join_sequence: Option<i64>,
+    last_read_sequence: Option<i64>,
+}
+
+impl TryFrom<PlaceRow> for Place {
+    type Error = Error;
+
+    fn try_from(row: PlaceRow) -> Result<Self, Error> {
+        let kind = Kind::from_number(i32::from(row.kind))
+            .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {} is {}", row.conversation_id, row.kind)))?;
+        let membership = row.join_sequence.zip(row.last_read_sequence);
+        Ok(Self {
+            conversation_id: shared(row.conversation_id),
+            kind,
+            oldest_sequence: row.oldest_sequence,
+            last_sequence: row.last_sequence,
+            membership: membership
+                .map(|(join_sequence, last_read_sequence)| Membership { join_sequence, last_read_sequence }),
+        })
+    }
+}
+
+const LIST: &str = "
+    SELECT conversation_id
+    FROM parlance_message.members
+    WHERE user_id = $1 AND conversation_id > $2
+    ORDER BY conversation_id
+    LIMIT $3";
+
+const LIST_OF_SEVERAL: &str = "
+    SELECT user_id, array_agg(conversation_id) AS conversation_ids
+    FROM parlance_message.members
+    WHERE user_id = ANY($1)
+    GROUP BY user_id";
+
+const FIND: &str = "
+    SELECT c.conversation_id, c.kind, c.oldest_sequence, c.last_sequence, m.join_sequence, m.last_read_sequence
+    FROM unnest($2::text[]) AS u (conversation_id)
+    JOIN parlance_message.conversations AS c ON c.conversation_id = u.conversation_id
+    LEFT JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = $1";
+
+impl Store {
+    /// The next conversations of a user after this one, at most [`MAX_LISTED`], in the order of their ids. Read along
+    /// `members_user_id_conversation_id_idx`.
+    pub(crate) async fn list_conversation_ids(&self, user_id: &Id, after: &str) -> Result<Vec<Id>, Error> {
+        let query = sqlx::query_as(LIST).bind(&**user_id).bind(after).bind(MAX_LISTED as i64);
+        let rows: Vec<(String,)> = self.database.fetch_all(query).await?;
+        Ok(rows.into_iter().map(|(id,)| shared(id)).collect())
+    }
+
+    /// All conversations of several users, in no order. Those who are in none are left out.
+    pub(crate) async fn list_conversations_of(&self, user_ids: &[Id]) -> Result<Vec<(Id, Vec<Id>)>, Error> {
+        let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
+        let rows: Vec<(String, Vec<String>)> =
+            self.database.fetch_all(sqlx::query_as(LIST_OF_SEVERAL).bind(ids)).await?;
+        Ok(rows.into_iter().map(|(user, ids)| (shared(user), ids.into_iter().map(shared).collect())).collect())
+    }
+
+    /// Where a user stands in those of the conversations that there are, in no order, all in one snapshot.
+    pub(crate) async fn find_places(&self, user_id: &Id, conversation_ids: &[Id]) -> Result<Vec<Place>, Error> {
+        let ids: Vec<&str> = conversation_ids.iter().map(|id| &**id).collect();
+        let rows: Vec<PlaceRow> = self.database.fetch_all(sqlx::query_as(FIND).bind(&**user_id).bind(ids)).await?;
+        rows.into_iter().map(Place::try_from).collect()
+    }
+}
