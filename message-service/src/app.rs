@@ -136,7 +136,7 @@ fn context(config: &Config, database: &Database, meeting: &Meeting, lifecycle: &
     let pages = Pages::new(store.clone(), live.clone());
     let writers = Writers::start(config.writers, &config.database, &store, live, doorbell, lifecycle);
     let directory = Directory::start(config.directory.clone(), lifecycle);
-    Context::new(store, writers, directory, live.clone(), pages)
+    Context::new(store, writers, directory, live.clone(), pages, lifecycle.clone())
 }
 
 /// The one place where what this process answers is put together.

@@ -7,11 +7,13 @@
 #![expect(clippy::disallowed_methods, reason = "a test spawns what the services may not")]
 #![expect(unreachable_pub, reason = "a binary has no other crate to reach")]
 
+mod chat;
 mod contract;
 mod conversations;
 mod faults;
 mod messages;
 mod model;
 mod streams;
+mod subscribe;
 mod support;
 mod users;

@@ -135,7 +135,7 @@ fn role_to_proto(role: Role) -> v1::MemberRole {
     }
 }
 
-fn timestamp(moment: OffsetDateTime) -> Timestamp {
+pub(super) fn timestamp(moment: OffsetDateTime) -> Timestamp {
     // `time` counts the nanoseconds of the second upwards from it, also before 1970, like protobuf.
     Timestamp { seconds: moment.unix_timestamp(), nanos: moment.nanosecond() as i32 }
 }

@@ -5,7 +5,7 @@ use service_kit::failure::{Failure, Violations};
 use tonic::Request;
 
 use super::{access, authorise, convert, decode, service::Context};
-use crate::domain::conversation::Id;
+use crate::domain::conversation::{Id, Member};
 
 struct Asked {
     conversation_id: Id,
@@ -16,13 +16,21 @@ struct Asked {
 pub(super) async fn answer(context: &Context, request: Request<v1::MarkReadRequest>) -> Result<v1::Member, Failure> {
     let Asked { conversation_id, actor_id, sequence } = decode(request.get_ref())?;
     authorise::actor(context, request.extensions(), &actor_id).await?;
+    Ok(convert::member_to_proto(&mark(context, &conversation_id, &actor_id, sequence).await?))
+}
 
-    let member = match context.store.mark_read(&conversation_id, &actor_id, sequence).await? {
-        Some(member) => member,
+/// The same for a user who is known to be active.
+pub(super) async fn mark(
+    context: &Context,
+    conversation_id: &Id,
+    actor_id: &Id,
+    sequence: i64,
+) -> Result<Member, Failure> {
+    match context.store.mark_read(conversation_id, actor_id, sequence).await? {
+        Some(member) => Ok(member),
         // Says why not. Who has joined in between has read everything up to the join.
-        None => access::member(context, &conversation_id, &actor_id).await?.1,
-    };
-    Ok(convert::member_to_proto(&member))
+        None => Ok(access::member(context, conversation_id, actor_id).await?.1),
+    }
 }
 
 fn decode(request: &v1::MarkReadRequest) -> Result<Asked, Failure> {

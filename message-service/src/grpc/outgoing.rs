@@ -56,6 +56,11 @@ impl Outgoing {
         Self { subscription: Some(subscription), ..Self::new(leaving) }
     }
 
+    /// From here on there is something to tell.
+    pub(super) fn tell(&mut self, subscription: Subscription) {
+        self.subscription = Some(subscription);
+    }
+
     /// The same as a stream.
     pub(super) fn into_stream(self) -> Frames {
         Box::pin(stream::unfold(self, |mut outgoing| async move {

@@ -1,7 +1,10 @@
 //! `SendMessage`: stores a message, once per request id. The answer means committed.
 
+use std::{future::Future, time::Instant};
+
 use parlance::message::v1;
 use service_kit::failure::{Failure, Violations};
+use time::OffsetDateTime;
 use tonic::Request;
 use uuid::Uuid;
 
@@ -11,8 +14,8 @@ use super::{
     status::{self, Subject},
 };
 use crate::{
-    domain::hash,
-    storage::append::{Outcome, Send},
+    domain::{hash, message::Message},
+    storage::append::{Outcome, Send, Sent},
 };
 
 pub(super) async fn answer(
@@ -20,39 +23,71 @@ pub(super) async fn answer(
     request: Request<v1::SendMessageRequest>,
 ) -> Result<v1::SendMessageResponse, Failure> {
     let (_, extensions, request) = request.into_parts();
-    // Without an id of the client's a repeat cannot be told from another message.
-    let is_repeatable = !request.request_id.is_empty();
-    let new = decode(request, Uuid::now_v7())?;
+    let (new, is_repeatable) = decode(request, Uuid::now_v7())?;
     let deadline = authorise::actor(context, &extensions, &new.sender_id).await?;
 
-    let stored = context.writers.send(new.clone(), deadline).await;
-    let sent = stored.map_err(|error| status::of_write(error, &new.conversation_id, is_repeatable))?;
-    let subject = Subject::new(&new.conversation_id, &new.sender_id);
-    Subject { sequence: new.reply_to_sequence, request_id: &new.request_id, ..subject }.check(sent.outcome)?;
-
-    if sent.outcome == Outcome::Done {
-        let message = convert::message_to_proto(new.to_message(&sent));
-        return Ok(v1::SendMessageResponse { message: Some(message), duplicate: false });
-    }
-    // Stored before, and perhaps edited or deleted since.
-    let message = context.store.find_message(&new.conversation_id, sent.sequence).await?;
-    let gone = || Failure::internal(format!("message {} of {} is not there", sent.sequence, new.conversation_id));
-    let message = convert::message_to_proto(message.ok_or_else(gone)?);
-    Ok(v1::SendMessageResponse { message: Some(message), duplicate: true })
+    let Stored { new, sent, before } = store(context, new, is_repeatable, deadline).await?;
+    let duplicate = before.is_some();
+    let message = convert::message_to_proto(before.unwrap_or_else(|| new.to_message(&sent)));
+    Ok(v1::SendMessageResponse { message: Some(message), duplicate })
 }
 
-/// `fresh` becomes the request id of a message whose sender brings none.
-fn decode(request: v1::SendMessageRequest, fresh: Uuid) -> Result<Send, Failure> {
+/// A message that is stored.
+pub(super) struct Stored {
+    pub(super) new: Send,
+    pub(super) sent: Sent,
+    /// What it is by now, if the same request had stored it before.
+    pub(super) before: Option<Message>,
+}
+
+impl Stored {
+    /// When it was stored.
+    pub(super) fn created_at(&self) -> OffsetDateTime {
+        self.before.as_ref().map_or(self.sent.created_at, |message| message.created_at)
+    }
+}
+
+/// Stores a message of a sender who is known to be active. It has its place in the order of its conversation when this
+/// returns, whenever its end is waited for.
+pub(super) fn store(
+    context: &Context,
+    new: Send,
+    is_repeatable: bool,
+    deadline: Instant,
+) -> impl Future<Output = Result<Stored, Failure>> + core::marker::Send + use<> {
+    let storing = context.writers.send(new.clone(), deadline);
+    let store = context.store.clone();
+    async move {
+        let sent = storing.await.map_err(|error| status::of_write(error, &new.conversation_id, is_repeatable))?;
+        let subject = Subject::new(&new.conversation_id, &new.sender_id);
+        Subject { sequence: new.reply_to_sequence, request_id: &new.request_id, ..subject }.check(sent.outcome)?;
+        if sent.outcome == Outcome::Done {
+            return Ok(Stored { new, sent, before: None });
+        }
+        // Stored before, and perhaps edited or deleted since.
+        let message = store.find_message(&new.conversation_id, sent.sequence).await?;
+        let gone = || Failure::internal(format!("message {} of {} is not there", sent.sequence, new.conversation_id));
+        let before = Some(message.ok_or_else(gone)?);
+        Ok(Stored { new, sent, before })
+    }
+}
+
+/// Gives also whether sending it again stores nothing twice: without an id of the client's a repeat cannot be told from
+/// another message, and `fresh` becomes its id.
+pub(super) fn decode(request: v1::SendMessageRequest, fresh: Uuid) -> Result<(Send, bool), Failure> {
     let mut violations = Violations::default();
     let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
     let sender_id = decode::user_id(&mut violations, "sender_id", &request.sender_id);
     let text = decode::text(&mut violations, request.text);
     let attributes = decode::attributes(&mut violations, request.attributes);
     let reply_to_sequence = decode::position(&mut violations, "reply_to_sequence", request.reply_to_sequence);
-    let request_id = decode::request_id(&mut violations, &request.request_id).unwrap_or_else(|| fresh.to_string());
+    let request_id = decode::request_id(&mut violations, &request.request_id);
+    let is_repeatable = request_id.is_some();
+    let request_id = request_id.unwrap_or_else(|| fresh.to_string());
     violations.into_result()?;
     let request_hash = hash::of_message(&text, &attributes, reply_to_sequence);
-    Ok(Send { conversation_id, sender_id, request_id, request_hash, text, attributes, reply_to_sequence })
+    let send = Send { conversation_id, sender_id, request_id, request_hash, text, attributes, reply_to_sequence };
+    Ok((send, is_repeatable))
 }
 
 #[cfg(test)]
@@ -88,7 +123,10 @@ mod tests {
             request_id: request_id.to_owned(),
             ..Default::default()
         };
-        let (made, given) = (decode(request(""), Uuid::nil()).unwrap(), decode(request("mine"), Uuid::nil()).unwrap());
+        let (made, is_repeatable) = decode(request(""), Uuid::nil()).unwrap();
+        assert!(!is_repeatable);
+        let (given, is_repeatable) = decode(request("mine"), Uuid::nil()).unwrap();
+        assert!(is_repeatable);
         assert_eq!((made.request_id, given.request_id.as_str()), (Uuid::nil().to_string(), "mine"));
         assert_eq!(made.request_hash, given.request_hash);
     }

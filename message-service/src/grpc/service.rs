@@ -11,7 +11,7 @@ use parlance::message::v1::{
     SendMessageRequest, SendMessageResponse, UpdateConversationRequest, UpdateMemberRequest,
     conversation_service_server::ConversationService, message_service_server::MessageService,
 };
-use service_kit::{failure::Failure, page_token::PageTokens};
+use service_kit::{failure::Failure, lifecycle::Lifecycle, page_token::PageTokens};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
@@ -34,14 +34,23 @@ pub(crate) struct Context {
     /// What streams follow, and read when they are behind.
     pub(super) live: LiveLogs,
     pub(super) pages: Pages,
+    /// Where sessions live.
+    pub(super) lifecycle: Lifecycle,
     /// Set once the schema is known to be this binary's. Until then every call is UNAVAILABLE.
     opened: Arc<OnceLock<PageTokens>>,
 }
 
 impl Context {
     /// Makes a context that answers nothing before [`open`](Self::open).
-    pub(crate) fn new(store: Store, writers: Writers, directory: Directory, live: LiveLogs, pages: Pages) -> Self {
-        Self { store, writers, directory, live, pages, opened: Arc::default() }
+    pub(crate) fn new(
+        store: Store,
+        writers: Writers,
+        directory: Directory,
+        live: LiveLogs,
+        pages: Pages,
+        lifecycle: Lifecycle,
+    ) -> Self {
+        Self { store, writers, directory, live, pages, lifecycle, opened: Arc::default() }
     }
 
     /// Reads what all replicas share. Call it when the schema is migrated.

@@ -3,23 +3,23 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
+    future::{Future, Ready, ready},
     pin::Pin,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use futures_util::Stream;
-use parlance::message::v1::{StreamMessagesRequest, SubscribeRequest};
+use parlance::message::v1::{ChatRequest, StreamMessagesRequest, SubscribeRequest};
 use prost::Message;
 use service_kit::{failure::Failure, server::MAX_REQUEST_BYTES};
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
     codegen::{Body, Service, http},
-    server::{Grpc, NamedService, ServerStreamingService},
+    server::{Grpc, NamedService, ServerStreamingService, StreamingService},
 };
 
-use super::{frames::FrameCodec, outgoing::Outgoing, service::Context as Rooms, stream_messages, subscribe};
+use super::{chat, frames::FrameCodec, outgoing::Outgoing, service::Context as Rooms, stream_messages, subscribe};
 
 /// Items of one stream, encoded.
 pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -70,8 +70,25 @@ where
                 let method = ToClient { rooms: self.rooms.clone(), answer };
                 Box::pin(async move { Ok(grpc::<SubscribeRequest>().server_streaming(method, request).await) })
             }
+            "/parlance.message.v1.MessageService/Chat" => {
+                let method = Chat(self.rooms.clone());
+                Box::pin(async move { Ok(grpc::<ChatRequest>().streaming(method, request).await) })
+            }
             _ => Box::pin(self.unary.call(request)),
         }
+    }
+}
+
+struct Chat(Rooms);
+
+impl StreamingService<ChatRequest> for Chat {
+    type Response = Bytes;
+    type ResponseStream = Frames;
+    type Future = Ready<Result<Response<Frames>, Status>>;
+
+    // Answered before the first frame: a client may wait for that before it sends one.
+    fn call(&mut self, request: Request<Streaming<ChatRequest>>) -> Self::Future {
+        ready(Ok(Response::new(chat::answer(&self.0, request))))
     }
 }
 

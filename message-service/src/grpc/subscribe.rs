@@ -25,6 +25,12 @@ pub(super) struct Asked {
     start: Start,
 }
 
+impl Asked {
+    pub(super) fn actor_id(&self) -> &Id {
+        &self.actor_id
+    }
+}
+
 pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequest>) -> Result<Outgoing, Failure> {
     let (_, extensions, request) = request.into_parts();
     let mut violations = Violations::default();

@@ -301,7 +301,6 @@ impl LiveLogs {
     }
 
     /// Tells those who follow the conversation here, each at most once and perhaps never.
-    #[expect(dead_code, reason = "nobody tells such things yet")]
     pub(crate) fn pass_on(&self, ephemeral: &Ephemeral) {
         let log = lock(&self.shared.logs).get(&ephemeral.conversation_id).cloned();
         let Some(log) = log else { return };

@@ -20,14 +20,20 @@ struct Line {
     args: Args,
 }
 
-/// A configuration for tests, as the command line would give it: a free port, few connections, no waiting at the end.
-/// `user_service` is host and port.
+/// A configuration for tests, as the command line would give it: a free port, few connections, no waiting at the end; and
+/// what more is said, in pairs of flag and value, which goes before. `user_service` is host and port.
 pub fn message_service_config(database_url: &str, user_service: &str, more: &[&str]) -> Config {
     let url = format!("http://{user_service}");
-    let flags = ["message-service", "--listen", "127.0.0.1:0", "--database-url", database_url];
-    let rest = ["--user-service-url", &url, "--database-connections", "4"];
-    let ending = ["--drain-accept", "0s", "--drain-timeout", "5s"];
-    let line = flags.iter().chain(&rest).chain(&ending).chain(more);
+    let usual = [
+        ["--listen", "127.0.0.1:0"],
+        ["--database-url", database_url],
+        ["--user-service-url", &url],
+        ["--database-connections", "4"],
+        ["--drain-accept", "0s"],
+        ["--drain-timeout", "5s"],
+    ];
+    let said_anyway = usual.iter().filter(|[flag, _]| !more.contains(flag)).flatten();
+    let line = ["message-service"].iter().chain(said_anyway).chain(more);
     Config::from_args(&Line::try_parse_from(line).unwrap().args).unwrap()
 }
 

@@ -2,6 +2,7 @@
 
 mod database;
 mod eventually;
+mod inbox;
 mod message_service;
 mod process;
 mod proxy;
@@ -14,6 +15,7 @@ mod world;
 pub use self::{
     database::TestDatabase,
     eventually::{PATIENCE, eventually},
+    inbox::{Inbox, Session, Told, to_status},
     message_service::{RunningMessageService, channel_to, message_service_config},
     process::Process,
     proxy::{Mode, Proxy},
