@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     domain::{hash, message::Message},
+    log::writer::Room,
     storage::append::{Outcome, Send, Sent},
 };
 
@@ -26,7 +27,8 @@ pub(super) async fn answer(
     let (new, is_repeatable) = decode(request, Uuid::now_v7())?;
     let deadline = authorise::actor(context, &extensions, &new.sender_id).await?;
 
-    let Stored { new, sent, before } = store(context, new, is_repeatable, deadline).await?;
+    let room = reserve(context, &new)?;
+    let Stored { new, sent, before } = store(context, new, is_repeatable, room, deadline).await?;
     let duplicate = before.is_some();
     let message = convert::message_to_proto(before.unwrap_or_else(|| new.to_message(&sent)));
     Ok(v1::SendMessageResponse { message: Some(message), duplicate })
@@ -47,15 +49,21 @@ impl Stored {
     }
 }
 
+/// Keeps room among what waits to be stored.
+pub(super) fn reserve(context: &Context, new: &Send) -> Result<Room, Failure> {
+    context.writers.reserve(new).map_err(|error| status::of_write(error, &new.conversation_id, true))
+}
+
 /// Stores a message of a sender who is known to be active. It has its place in the order of its conversation when this
 /// returns, whenever its end is waited for.
 pub(super) fn store(
     context: &Context,
     new: Send,
     is_repeatable: bool,
+    room: Room,
     deadline: Instant,
 ) -> impl Future<Output = Result<Stored, Failure>> + core::marker::Send + use<> {
-    let storing = context.writers.send(new.clone(), deadline);
+    let storing = context.writers.send(new.clone(), room, deadline);
     let store = context.store.clone();
     async move {
         let sent = storing.await.map_err(|error| status::of_write(error, &new.conversation_id, is_repeatable))?;

@@ -214,18 +214,16 @@ impl Subscription {
     /// What is told next. Waits for it; may be dropped at any time.
     pub(crate) async fn next(&mut self) -> Item {
         loop {
-            // Even where there is always something at hand, what was asked for is taken when it is there.
-            if let Some((id, after, page)) = self.reading.as_mut().and_then(FutureExt::now_or_never) {
-                self.reading = None;
-                self.accept(&id, after, page);
+            if self.taken.frames.len() == 0 {
+                self.ask();
             }
             if let Some(item) = self.ready() {
                 return item;
             }
-            let is_pausing = self.retry_at.is_some();
-            if !is_pausing {
-                self.read();
-                self.enter();
+            // What was found to be behind meanwhile is asked for, too.
+            self.ask();
+            if self.is_at_hand() {
+                continue;
             }
             let pause = self.retry_at;
             tokio::select! {
@@ -238,9 +236,33 @@ impl Subscription {
                     self.entering = None;
                     self.entered(cursors, places);
                 }
-                () = sleep_until(pause.unwrap_or_else(Instant::now)), if is_pausing => self.retry_at = None,
+                () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.retry_at = None,
             }
         }
+    }
+
+    /// Asks for what is needed from storage, and takes what has come of it: also where there is always something else to tell.
+    fn ask(&mut self) {
+        if self.retry_at.is_some_and(|at| at <= Instant::now()) {
+            self.retry_at = None;
+        }
+        if self.retry_at.is_none() {
+            self.read();
+            self.enter();
+        }
+        if let Some((id, after, page)) = self.reading.as_mut().and_then(FutureExt::now_or_never) {
+            self.reading = None;
+            self.accept(&id, after, page);
+        }
+        if let Some((cursors, places)) = self.entering.as_mut().and_then(FutureExt::now_or_never) {
+            self.entering = None;
+            self.entered(cursors, places);
+        }
+    }
+
+    /// Something was taken that can be told at once.
+    fn is_at_hand(&self) -> bool {
+        self.taken.frames.len() > 0 || !self.notices.is_empty() || !self.due.is_empty()
     }
 
     /// What can be told at once.

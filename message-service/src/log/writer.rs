@@ -67,6 +67,10 @@ pub(super) enum Work {
     Change(Change, Waiter<Outcome>),
 }
 
+/// A part of what may wait, given back when this is dropped or the write is answered.
+#[derive(Debug)]
+pub(crate) struct Room(OwnedSemaphorePermit);
+
 /// The writers of this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Writers {
@@ -103,6 +107,14 @@ impl Writers {
         }
     }
 
+    /// Keeps room for a message until it is stored.
+    ///
+    /// # Errors
+    /// [`WriteError::QueueFull`].
+    pub(crate) fn reserve(&self, send: &Send) -> Result<Room, WriteError> {
+        self.take_room(send.bytes()).map(Room)
+    }
+
     /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. It has its place when this returns:
     /// those of one conversation are stored in the order of these calls, whenever each is waited for.
     ///
@@ -111,11 +123,11 @@ impl Writers {
     pub(crate) fn send(
         &self,
         send: Send,
+        room: Room,
         deadline: Instant,
     ) -> impl Future<Output = Result<Sent, WriteError>> + core::marker::Send + use<> {
-        let bytes = send.bytes();
         let conversation_id = send.conversation_id.clone();
-        answered(self.queue(&conversation_id, bytes, deadline, |waiter| Work::Send(send, waiter)))
+        answered(self.queue(&conversation_id, room, deadline, |waiter| Work::Send(send, waiter)))
     }
 
     /// Applies a change, if its actor may. Harmless to repeat.
@@ -123,9 +135,9 @@ impl Writers {
     /// # Errors
     /// Anything but an outcome of the database.
     pub(crate) async fn change(&self, change: Change, deadline: Instant) -> Result<Outcome, WriteError> {
-        let bytes = change.bytes();
+        let room = Room(self.take_room(change.bytes())?);
         let conversation_id = change.conversation_id.clone();
-        answered(self.queue(&conversation_id, bytes, deadline, |waiter| Work::Change(change, waiter))).await
+        answered(self.queue(&conversation_id, room, deadline, |waiter| Work::Change(change, waiter))).await
     }
 
     /// Makes a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since nobody can write to or
@@ -164,16 +176,15 @@ impl Writers {
     fn queue<R>(
         &self,
         conversation_id: &Id,
-        bytes: usize,
+        room: Room,
         deadline: Instant,
         work: impl FnOnce(Waiter<R>) -> Work,
     ) -> Result<oneshot::Receiver<Result<R, WriteError>>, WriteError> {
-        let room = self.take_room(bytes)?;
         let (reply, answer) = oneshot::channel();
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
         let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
         self.shards[shard]
-            .send(work(Waiter { deadline, reply, doubt: None, _room: room }))
+            .send(work(Waiter { deadline, reply, doubt: None, _room: room.0 }))
             .map_err(|_| WriteError::Draining)?;
         Ok(answer)
     }

@@ -19,6 +19,8 @@ async fn world() -> World {
     world
 }
 
+type Cursors = &'static [(&'static str, i64)];
+
 fn marks(told: &[Told]) -> Vec<(String, i64)> {
     let marks = told.iter().filter_map(|told| match told {
         Told::CaughtUp(mark) => Some((mark.conversation_id.clone(), mark.sequence)),
@@ -34,7 +36,7 @@ fn marks(told: &[Told]) -> Vec<(String, i64)> {
 async fn each_conversation_begins_where_it_is_asked_to() {
     let world = world().await;
     let both = |g: i64, h: i64| vec![("g".to_owned(), g), ("h".to_owned(), h)];
-    let cases: [(&[(&str, i64)], _, &[i64], &[i64]); 6] = [
+    let cases: [(Cursors, _, &[i64], &[i64]); 6] = [
         // The read mark of one who joined is the join itself.
         (&[], SubscribeStart::Unspecified, &[5], &[3, 4]),
         (&[], SubscribeStart::ReadMark, &[5], &[3, 4]),

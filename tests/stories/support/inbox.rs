@@ -19,6 +19,7 @@ use super::PATIENCE;
 
 /// What a client is told, heartbeats left out.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are events")]
 pub enum Told {
     Event(Event),
     CaughtUp(CaughtUp),

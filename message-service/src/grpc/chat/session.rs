@@ -24,7 +24,10 @@ use super::{
     frame::{self, Aside, Open},
 };
 use crate::{
-    directory::DirectoryError, domain::conversation::Id, log::subscription::Subscription, storage::append::Send,
+    directory::DirectoryError,
+    domain::conversation::Id,
+    log::{subscription::Subscription, writer::Room},
+    storage::append::Send,
 };
 
 /// The most frames that are not answered: those whose answers the client has not taken, too.
@@ -44,6 +47,7 @@ struct WaitingSend {
     frame_id: u64,
     new: Send,
     is_repeatable: bool,
+    room: Room,
     permit: OwnedSemaphorePermit,
 }
 
@@ -187,7 +191,8 @@ impl Session {
             Frame::Open(_) => return Err(session_open()),
             Frame::Send(request) => {
                 let (new, is_repeatable) = frame::send(request, &actor_id)?;
-                self.sends.push_back(WaitingSend { frame_id, new, is_repeatable, permit });
+                let room = send_message::reserve(&self.context, &new)?;
+                self.sends.push_back(WaitingSend { frame_id, new, is_repeatable, room, permit });
             }
             Frame::MarkRead(request) => {
                 let aside = frame::mark_read(&request, &actor_id)?;
@@ -232,8 +237,8 @@ impl Session {
     fn admitted(&mut self, admitted: Result<(), DirectoryError>) -> Result<(), Failure> {
         match admitted {
             Ok(()) => {
-                for WaitingSend { frame_id, new, is_repeatable, permit } in self.sends.drain(..) {
-                    let storing = send_message::store(&self.context, new, is_repeatable, Instant::now() + LIMIT);
+                for WaitingSend { frame_id, new, is_repeatable, room, permit } in self.sends.drain(..) {
+                    let storing = send_message::store(&self.context, new, is_repeatable, room, Instant::now() + LIMIT);
                     self.answering.push(Box::pin(async move {
                         let answer = match storing.await {
                             Ok(stored) => frame::stored(frame_id, &stored),
