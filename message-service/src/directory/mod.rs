@@ -11,6 +11,7 @@
 
 mod answer;
 mod ask;
+mod attendance;
 mod feed;
 mod follow;
 mod peers;
@@ -29,7 +30,6 @@ use moka::{future::Cache, ops::compute::Op};
 use service_kit::lifecycle::Lifecycle;
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
-pub(crate) use self::ask::NoAnswer;
 pub use self::{
     answer::Settings,
     peers::{Address, NotAnAddress},
@@ -37,9 +37,11 @@ pub use self::{
 use self::{
     answer::{Answer, Standing},
     ask::Asker,
+    attendance::Attended,
     feed::{Feed, Generation},
     peers::Peers,
 };
+pub(crate) use self::{ask::NoAnswer, attendance::Attendance};
 use crate::domain::{conversation::Id, refusal::Refusal};
 
 /// The most users remembered.
@@ -74,6 +76,7 @@ pub(crate) struct Directory {
 struct State {
     settings: Settings,
     asker: Asker,
+    attended: Attended,
     remembered: Cache<Id, Answer>,
     /// Questions about single users that are under way and may be joined.
     flights: Mutex<HashMap<Id, (Generation, Flight)>>,
@@ -97,6 +100,7 @@ impl Directory {
         let state = State {
             settings,
             asker,
+            attended: Attended::default(),
             remembered,
             flights: Mutex::default(),
             feed: Mutex::default(),
@@ -105,6 +109,7 @@ impl Directory {
         };
         let directory = Self { shared: Arc::new(state) };
         lifecycle.spawn("user changes", follow::run(directory.clone(), lifecycle.clone()));
+        lifecycle.spawn("attendance", directory.clone().keep_attendance(lifecycle.clone()));
         directory
     }
 
@@ -251,13 +256,15 @@ impl Directory {
     /// Changes are told of from here on; what is remembered is stale, and still the last that was heard.
     fn ready(&self, now: Instant) {
         lock(&self.shared.feed).ready(now);
+        self.ask_again_about_all();
     }
 
     /// A user has changed: what is remembered of it is wrong.
     async fn changed(&self, user_id: Id, now: Instant) {
         lock(&self.shared.feed).changed(user_id.clone(), now);
         let forget = |_| std::future::ready(Op::Remove);
-        self.shared.remembered.entry(user_id).and_compute_with(forget).await;
+        self.shared.remembered.entry(user_id.clone()).and_compute_with(forget).await;
+        self.ask_again_about(&user_id);
     }
 
     /// Changes are still told of.

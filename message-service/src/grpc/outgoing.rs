@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::{frames, streams::Frames};
 use crate::{
+    directory::Attendance,
     domain::refusal::Refusal,
     log::subscription::{Ending, Item, Subscription},
 };
@@ -28,6 +29,8 @@ pub(super) struct Outgoing {
     /// One conversation is all there is: its end is the end.
     is_of_one: bool,
     heartbeat_at: Instant,
+    /// On whose behalf it is.
+    attendance: Option<Attendance>,
     /// The connection is being sent away.
     leaving: CancellationToken,
     end: End,
@@ -43,22 +46,36 @@ enum End {
 impl Outgoing {
     /// Nothing but signs of life, until there is something to tell.
     pub(super) fn new(leaving: CancellationToken) -> Self {
-        Self { subscription: None, is_of_one: false, heartbeat_at: next_heartbeat(), leaving, end: End::NotYet }
+        Self {
+            subscription: None,
+            is_of_one: false,
+            attendance: None,
+            heartbeat_at: next_heartbeat(),
+            leaving,
+            end: End::NotYet,
+        }
     }
 
     /// Of one conversation, which ends it.
-    pub(super) fn of_one(subscription: Subscription, leaving: CancellationToken) -> Self {
-        Self { subscription: Some(subscription), is_of_one: true, ..Self::new(leaving) }
+    pub(super) fn of_one(subscription: Subscription, attendance: Attendance, leaving: CancellationToken) -> Self {
+        let mut of_one = Self::of_all(Some(subscription), attendance, leaving);
+        of_one.is_of_one = true;
+        of_one
     }
 
     /// Of several conversations, each of which may end by itself.
-    pub(super) fn of_all(subscription: Subscription, leaving: CancellationToken) -> Self {
-        Self { subscription: Some(subscription), ..Self::new(leaving) }
+    pub(super) fn of_all(
+        subscription: Option<Subscription>,
+        attendance: Attendance,
+        leaving: CancellationToken,
+    ) -> Self {
+        Self { subscription, attendance: Some(attendance), ..Self::new(leaving) }
     }
 
-    /// From here on there is something to tell.
-    pub(super) fn tell(&mut self, subscription: Subscription) {
-        self.subscription = Some(subscription);
+    /// The same, of one that had nothing to tell so far.
+    pub(super) fn begin(&mut self, subscription: Option<Subscription>, attendance: Attendance) {
+        self.subscription = subscription;
+        self.attendance = Some(attendance);
     }
 
     /// The same as a stream.
@@ -85,9 +102,21 @@ impl Outgoing {
                 None => std::future::pending().await,
             }
         };
+        let ended = async {
+            match &self.attendance {
+                Some(attendance) => attendance.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         let item = tokio::select! {
             biased;
             () = self.leaving.cancelled() => return Some(Ok(self.drain())),
+            why = ended => {
+                let status = Status::from(Failure::from(why));
+                self.end = End::Past;
+                note_cause(&status);
+                return Some(Err(status));
+            }
             item = told => item,
             () = sleep_until(self.heartbeat_at) => {
                 self.heartbeat_at = next_heartbeat();

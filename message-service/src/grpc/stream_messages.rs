@@ -37,7 +37,7 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
     // Who reads a channel may leave it and go on.
     let member = member.filter(|_| conversation.kind != Kind::Channel);
     let subscription = beginning.after(&conversation, member.map(|member| member.join_sequence), after);
-    Ok(Outgoing::of_one(subscription, Leaving::of(request.extensions())))
+    Ok(Outgoing::of_one(subscription, context.directory.attend(&actor_id), Leaving::of(request.extensions())))
 }
 
 fn decode(request: &StreamMessagesRequest) -> Result<Asked, Failure> {

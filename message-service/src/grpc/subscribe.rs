@@ -39,7 +39,8 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
     authorise::actor(context, &extensions, &asked.actor_id).await?;
 
     let subscription = begin(context, &asked).await?;
-    Ok(Outgoing::of_all(subscription, Leaving::of(&extensions)))
+    let attendance = context.directory.attend(&asked.actor_id);
+    Ok(Outgoing::of_all(Some(subscription), attendance, Leaving::of(&extensions)))
 }
 
 /// Begins, on behalf of a user who may act.

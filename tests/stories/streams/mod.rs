@@ -7,6 +7,7 @@ mod drain;
 mod live;
 mod replicas;
 mod slow;
+mod standing;
 
 use tonic::Status;
 

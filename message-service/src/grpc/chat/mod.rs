@@ -19,7 +19,7 @@ use tonic::{Request, Status, Streaming};
 
 use self::session::Session;
 use super::{outgoing::Outgoing, service::Context, streams::Frames};
-use crate::log::subscription::Subscription;
+use crate::{directory::Attendance, log::subscription::Subscription};
 
 /// What the session has to say. What waits to be taken is bounded by the permits that it holds.
 enum Reply {
@@ -28,7 +28,7 @@ enum Reply {
         _permit: OwnedSemaphorePermit,
     },
     /// The session is open; what it subscribes to is told from here on.
-    Opened(Bytes, Option<Box<Subscription>>),
+    Opened(Bytes, Option<Box<Subscription>>, Attendance),
     /// Nothing more comes of the session.
     End(Option<Status>),
 }
@@ -77,9 +77,9 @@ impl Replies {
             tokio::select! {
                 reply = self.taken.recv() => match reply {
                     Some(Reply::Item { bytes, .. }) => return Some(Ok(bytes)),
-                    Some(Reply::Opened(bytes, subscription)) => {
-                        if let (Some(outgoing), Some(subscription)) = (&mut self.outgoing, subscription) {
-                            outgoing.tell(*subscription);
+                    Some(Reply::Opened(bytes, subscription, attendance)) => {
+                        if let Some(outgoing) = &mut self.outgoing {
+                            outgoing.begin(subscription.map(|subscription| *subscription), attendance);
                         }
                         return Some(Ok(bytes));
                     }

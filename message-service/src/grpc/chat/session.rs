@@ -24,7 +24,7 @@ use super::{
     frame::{self, Aside, Open},
 };
 use crate::{
-    directory::DirectoryError,
+    directory::{Attendance, DirectoryError},
     domain::conversation::Id,
     log::{subscription::Subscription, writer::Room},
     storage::append::Send,
@@ -57,7 +57,7 @@ struct WaitingAside {
     permit: OwnedSemaphorePermit,
 }
 
-type Opening = BoxFuture<'static, (u64, Result<Option<Subscription>, Failure>)>;
+type Opening = BoxFuture<'static, (u64, Result<(Option<Subscription>, Attendance), Failure>)>;
 
 /// Reads frames of one client.
 pub(super) struct Session {
@@ -130,8 +130,8 @@ impl Session {
                 () = self.winding_up.cancelled(), if !self.is_read => self.is_read = true,
                 (frame_id, opened) = asked(&mut self.opening) => {
                     self.opening = None;
-                    let subscription = opened?.map(Box::new);
-                    self.reply(Reply::Opened(frame::opened(frame_id), subscription));
+                    let (subscription, attendance) = opened?;
+                    self.reply(Reply::Opened(frame::opened(frame_id), subscription.map(Box::new), attendance));
                 }
                 admitted = asked(&mut self.admission) => {
                     self.admission = None;
@@ -213,10 +213,11 @@ impl Session {
         self.opening = Some(Box::pin(async move {
             let begin = async {
                 authorise::actor(&context, &extensions, &actor_id).await?;
-                match &subscribe {
-                    Some(asked) => subscribe::begin(&context, asked).await.map(Some),
-                    None => Ok(None),
-                }
+                let subscription = match &subscribe {
+                    Some(asked) => Some(subscribe::begin(&context, asked).await?),
+                    None => None,
+                };
+                Ok((subscription, context.directory.attend(&actor_id)))
             };
             (frame_id, begin.await)
         }));
