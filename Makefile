@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci postgres clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -21,7 +21,7 @@ run: postgres ## Start everything: PostgreSQL in ./data, both services on 127.0.
 	@# No word of our own between make and the process: Ctrl-C must reach it, and make must wait for its end.
 	@exec $(PARLANCE) serve --data-dir '$(DATA_DIR)' $(ARGS)
 
-test: postgres ## Run all tests, on a PostgreSQL of their own that is gone afterwards
+test: postgres nats ## Run all tests, on a PostgreSQL of their own that is gone afterwards
 	cargo build --workspace --bins
 	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
 
@@ -51,6 +51,9 @@ ci: fmt-check lint doc proto deny test ## Everything that CI checks
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres
+
+nats: ## Install the server of NATS unless it is there (the tests use it)
+	@scripts/install-nats
 
 clean-data: ## Remove the data of `make run`, for good
 	@# As root the cluster may lie elsewhere; the data folder then has a link to it.

@@ -22,11 +22,12 @@ pub use service_kit::database::MigrateError;
 
 use crate::{
     Config,
+    bus::{Address as BusAddress, Exchange, nats::Nats},
     directory::Directory,
     grpc::{self, Context},
-    log::{doorbell::Doorbell, live::LiveLogs, pages::Pages, replicas, writer::Writers},
-    storage::{Store, migrations},
-    tasks::{doorbell, trim_outbox},
+    log::{live::LiveLogs, pages::Pages, replicas, writer::Writers},
+    storage::{self, Store, migrations},
+    tasks::{bus, trim_outbox},
 };
 
 /// Why the service could not be made.
@@ -66,7 +67,7 @@ enum StartError {
 #[derive(Debug, Clone)]
 struct Meeting {
     live: LiveLogs,
-    doorbell: Doorbell,
+    exchange: Exchange,
 }
 
 /// The service, bound to its address and not running yet.
@@ -113,7 +114,7 @@ impl App {
         let database = Database::new(config.database.clone());
         let health = Health::new(grpc::SERVICE_NAMES);
         let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes);
-        let meeting = Meeting { live, doorbell: Doorbell::default() };
+        let meeting = Meeting { live, exchange: Exchange::new(config.bus != BusAddress::Postgres) };
         let context = context(&config, &database, &meeting, &lifecycle);
         let routes = routes(&health, &context).map_err(RunError::Reflection)?;
 
@@ -130,13 +131,13 @@ impl App {
 
 /// Makes what the RPCs work with, and starts its tasks.
 fn context(config: &Config, database: &Database, meeting: &Meeting, lifecycle: &Lifecycle) -> Context {
-    let Meeting { live, doorbell } = meeting;
+    let Meeting { live, exchange } = meeting;
     let store = Store::new(database.clone());
     lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
     let pages = Pages::new(store.clone(), live.clone());
-    let writers = Writers::start(config.writers, &config.database, &store, live, doorbell, lifecycle);
+    let writers = Writers::start(config.writers, &config.database, &store, live, exchange, lifecycle);
     let directory = Directory::start(config.directory.clone(), lifecycle);
-    Context::new(store, writers, directory, live.clone(), pages, lifecycle.clone())
+    Context::new(store, writers, directory, live.clone(), pages, exchange.clone(), lifecycle.clone())
 }
 
 /// The one place where what this process answers is put together.
@@ -161,9 +162,17 @@ async fn start(
     health.set_started();
     let store = Store::new(database.clone());
     lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), lifecycle.clone()));
-    let Meeting { live, doorbell } = meeting;
-    doorbell::start(&config.database, &doorbell, &lifecycle);
-    lifecycle.spawn("replicas", replicas::follow(store, live, doorbell, lifecycle.clone()));
+    let Meeting { live, exchange } = meeting;
+    match &config.bus {
+        BusAddress::Postgres => {
+            bus::start(storage::bus::PostgresBus::new(&config.database), &exchange, &live, &lifecycle);
+        }
+        BusAddress::Nats(servers) => {
+            let nats = Nats::new(servers.clone(), &store.installation().await?, &exchange);
+            bus::start(nats, &exchange, &live, &lifecycle);
+        }
+    }
+    lifecycle.spawn("replicas", replicas::follow(store, live, exchange, lifecycle.clone()));
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
         let database = database.clone();
         async move { database.ping().await }

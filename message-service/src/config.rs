@@ -8,7 +8,10 @@ use service_kit::{
     database::{self, PgConnectOptions},
 };
 
-use crate::directory::{self, Address};
+use crate::{
+    bus,
+    directory::{self, Address},
+};
 
 /// The longest that an answer of user-service may be gone by without asking again.
 const MAX_FRESH: Duration = Duration::from_secs(30);
@@ -56,6 +59,11 @@ pub struct TuningArgs {
     #[arg(long, env = "WRITERS", default_value = "4", value_name = "COUNT")]
     pub writers: String,
 
+    /// What replicas tell each other through: `postgres`, the database that is there anyway, or servers of NATS such as
+    /// <nats://host:4222>, for many replicas and much to tell. What is lost on the way is delivered a moment later.
+    #[arg(long, env = "BUS_URL", default_value = "postgres", hide_env_values = true, value_name = "URL")]
+    pub bus_url: Secret,
+
     /// The memory for the latest entries of conversations that are being followed, such as 64MiB or 1GiB.
     #[arg(long, env = "LIVE_LOG_BYTES", default_value = "256MiB", value_name = "BYTES")]
     pub live_log_bytes: String,
@@ -68,6 +76,8 @@ pub struct Tuning {
     directory_fresh: Duration,
     /// For how long a user last known as active may go on while user-service cannot be reached.
     directory_stale: Duration,
+    /// What replicas tell each other through.
+    bus: bus::Address,
     /// How many writers there are.
     writers: usize,
     /// The memory for the latest entries of conversations that are being followed, in bytes.
@@ -83,6 +93,8 @@ pub struct Config {
     pub database: database::Settings,
     /// Where user-service is and for how long its answers hold.
     pub directory: directory::Settings,
+    /// What replicas tell each other through.
+    pub bus: bus::Address,
     /// How many writers there are.
     pub writers: usize,
     /// The memory for the latest entries of conversations that are being followed, in bytes.
@@ -126,7 +138,8 @@ impl Config {
         tuning: &Tuning,
         shared: SharedConfig,
     ) -> Self {
-        let Tuning { directory_fresh, directory_stale, writers, live_log_bytes } = *tuning;
+        let Tuning { directory_fresh, directory_stale, ref bus, writers, live_log_bytes } = *tuning;
+        let bus = bus.clone();
         let database = database::Settings {
             connect,
             application_name: Self::APPLICATION_NAME,
@@ -135,7 +148,7 @@ impl Config {
             plan_anew: true,
         };
         let directory = directory::Settings { address: user_service, fresh: directory_fresh, stale: directory_stale };
-        Self { listen, database, directory, writers, live_log_bytes, shared }
+        Self { listen, database, directory, bus, writers, live_log_bytes, shared }
     }
 }
 
@@ -158,10 +171,16 @@ impl TuningArgs {
             problems.add(format!("--directory-stale: {:?} is more than 24h", self.directory_stale));
         }
         let writers = problems.number("--writers", &self.writers, 1..=64);
+        // Apart from the others: the text may hold a password and is not to be repeated.
+        let bus = self.bus_url.expose().parse();
+        if let Err(why) = &bus {
+            problems.add(format!("--bus-url: {why}"));
+        }
         let live_log_bytes = problems.parse("--live-log-bytes", &self.live_log_bytes);
         Some(Tuning {
             directory_fresh: directory_fresh?,
             directory_stale: directory_stale?,
+            bus: bus.ok()?,
             writers: writers?,
             live_log_bytes: live_log_bytes.map(|Bytes(count)| count)?,
         })
@@ -224,11 +243,12 @@ mod tests {
             ["--directory-fresh", "1m"],
             ["--directory-stale", "long"],
             ["--writers", "65"],
+            ["--bus-url", "redis://x"],
             ["--live-log-bytes", "much"],
             ["--database-timeout", "soon"],
         ];
         let told = config(flags.as_flattened()).unwrap_err().to_string();
-        assert!(told.contains("8 problem(s)"), "{told}");
+        assert!(told.contains("9 problem(s)"), "{told}");
         for [flag, _] in flags {
             assert!(told.contains(flag), "{flag} is not in {told}");
         }

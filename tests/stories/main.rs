@@ -11,6 +11,7 @@ mod chat;
 mod contract;
 mod conversations;
 mod faults;
+mod live;
 mod messages;
 mod model;
 mod streams;

@@ -121,22 +121,19 @@ impl Directory {
             if ids.is_empty() {
                 return;
             }
-            match self.answers(&ids, Instant::now() + LIMIT).await {
-                Ok(answers) => {
-                    for id in ids {
-                        let standing = answers.get(&id).map_or(Standing::Unknown, |answer| answer.standing);
-                        if let Err(DirectoryError::Refused(why)) = judge(&[(&id, standing)]) {
-                            self.end(&id, why);
-                        }
+            if let Ok(answers) = self.answers(&ids, Instant::now() + LIMIT).await {
+                for id in ids {
+                    let standing = answers.get(&id).map_or(Standing::Unknown, |answer| answer.standing);
+                    if let Err(DirectoryError::Refused(why)) = judge(&[(&id, standing)]) {
+                        self.end(&id, why);
                     }
                 }
+            } else {
                 // No answer is no verdict.
-                Err(_) => {
-                    tokio::time::sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
-                    let mut state = lock(&self.shared.attended.state);
-                    let State { users, to_ask } = &mut *state;
-                    to_ask.extend(ids.into_iter().filter(|id| users.contains_key(id)));
-                }
+                tokio::time::sleep(PAUSE.mul_f64(1.0 + fastrand::f64())).await;
+                let mut state = lock(&self.shared.attended.state);
+                let State { users, to_ask } = &mut *state;
+                to_ask.extend(ids.into_iter().filter(|id| users.contains_key(id)));
             }
         }
     }

@@ -4,8 +4,11 @@ use parlance::message::v1;
 use service_kit::failure::{Failure, Violations};
 use tonic::Request;
 
-use super::{access, authorise, convert, decode, service::Context};
-use crate::domain::conversation::{Id, Member};
+use super::{access, authorise, convert, decode, send_typing, service::Context};
+use crate::domain::{
+    conversation::{Id, Member},
+    ephemeral::{Ephemeral, EphemeralKind},
+};
 
 struct Asked {
     conversation_id: Id,
@@ -27,10 +30,27 @@ pub(super) async fn mark(
     sequence: i64,
 ) -> Result<Member, Failure> {
     match context.store.mark_read(conversation_id, actor_id, sequence).await? {
-        Some(member) => Ok(member),
+        Some((member, has_moved)) => {
+            if has_moved {
+                tell(context, &member).await;
+            }
+            Ok(member)
+        }
         // Says why not. Who has joined in between has read everything up to the join.
         None => Ok(access::member(context, conversation_id, actor_id).await?.1),
     }
+}
+
+/// Tells the member's own streams, and the others where they are few. The mark is moved, whatever becomes of this.
+async fn tell(context: &Context, member: &Member) {
+    let Member { conversation_id, user_id, last_read_sequence, .. } = member;
+    let to_others = send_typing::has_small_audience(context, conversation_id, user_id).await.unwrap_or(false);
+    context.pass_on(Ephemeral {
+        conversation_id: conversation_id.clone(),
+        user_id: user_id.clone(),
+        kind: EphemeralKind::ReadMarker { last_read_sequence: *last_read_sequence },
+        to_others,
+    });
 }
 
 fn decode(request: &v1::MarkReadRequest) -> Result<Asked, Failure> {

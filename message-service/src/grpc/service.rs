@@ -3,24 +3,27 @@
 
 use std::sync::{Arc, OnceLock};
 
+use moka::future::Cache;
 use parlance::message::v1::{
     AddMembersRequest, AddMembersResponse, Conversation, CreateConversationRequest, DeleteMessageRequest,
     EditMessageRequest, GetConversationRequest, GetMessageRequest, ListConversationsRequest, ListConversationsResponse,
     ListEventsRequest, ListEventsResponse, ListMembersRequest, ListMembersResponse, ListMessagesRequest,
     ListMessagesResponse, MarkReadRequest, Member, Message, RemoveMemberRequest, RemoveMemberResponse,
-    SendMessageRequest, SendMessageResponse, UpdateConversationRequest, UpdateMemberRequest,
-    conversation_service_server::ConversationService, message_service_server::MessageService,
+    SendMessageRequest, SendMessageResponse, SendTypingRequest, SendTypingResponse, UpdateConversationRequest,
+    UpdateMemberRequest, conversation_service_server::ConversationService, message_service_server::MessageService,
 };
 use service_kit::{failure::Failure, lifecycle::Lifecycle, page_token::PageTokens};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     add_members, create_conversation, delete_message, edit_message, get_conversation, get_message, list_conversations,
-    list_events, list_members, list_messages, mark_read, remove_member, send_message, status, update_conversation,
-    update_member,
+    list_events, list_members, list_messages, mark_read, remove_member, send_message, send_typing, status,
+    update_conversation, update_member,
 };
 use crate::{
+    bus::Exchange,
     directory::Directory,
+    domain::{conversation::Id, ephemeral::Ephemeral},
     log::{live::LiveLogs, pages::Pages, writer::Writers},
     storage::{self, Store},
 };
@@ -34,6 +37,10 @@ pub(crate) struct Context {
     /// What streams follow, and read when they are behind.
     pub(super) live: LiveLogs,
     pub(super) pages: Pages,
+    /// Where what other replicas are told waits.
+    pub(super) exchange: Exchange,
+    /// Who was passed on as typing a moment ago, and where.
+    pub(super) typing: Cache<(Id, Id), ()>,
     /// Where sessions live.
     pub(super) lifecycle: Lifecycle,
     /// Set once the schema is known to be this binary's. Until then every call is UNAVAILABLE.
@@ -48,9 +55,11 @@ impl Context {
         directory: Directory,
         live: LiveLogs,
         pages: Pages,
+        exchange: Exchange,
         lifecycle: Lifecycle,
     ) -> Self {
-        Self { store, writers, directory, live, pages, lifecycle, opened: Arc::default() }
+        let typing = send_typing::limiter();
+        Self { store, writers, directory, live, pages, exchange, typing, lifecycle, opened: Arc::default() }
     }
 
     /// Reads what all replicas share. Call it when the schema is migrated.
@@ -59,6 +68,12 @@ impl Context {
         // A second call reads the same key.
         self.opened.get_or_init(|| PageTokens::new(key));
         Ok(())
+    }
+
+    /// Tells those who look, here and at other replicas.
+    pub(super) fn pass_on(&self, ephemeral: Ephemeral) {
+        self.live.pass_on(&ephemeral);
+        self.exchange.pass_on(ephemeral);
     }
 
     /// The page tokens of this database.
@@ -153,6 +168,10 @@ impl MessageService for Context {
 
     async fn edit_message(&self, request: Request<EditMessageRequest>) -> Result<Response<Message>, Status> {
         Ok(edit_message::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn send_typing(&self, request: Request<SendTypingRequest>) -> Result<Response<SendTypingResponse>, Status> {
+        Ok(send_typing::answer(self, request).await.map(Response::new)?)
     }
 
     async fn delete_message(&self, request: Request<DeleteMessageRequest>) -> Result<Response<Message>, Status> {

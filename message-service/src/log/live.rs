@@ -263,12 +263,11 @@ impl LiveLogs {
 
     /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
     /// order. Costs nothing for a conversation that nobody follows.
-    pub(crate) fn committed(&self, conversation_id: &Id, head: i64, stored: impl FnOnce() -> Vec<Event>) {
+    pub(crate) fn committed(&self, conversation_id: &Id, head: i64, stored: impl FnOnce() -> Vec<Frame>) {
         let Some(log) = lock(&self.shared.logs).get(conversation_id).cloned() else {
             return;
         };
-        let frames: Vec<Frame> = stored().iter().map(|event| self.frame(event)).collect();
-        self.extend(&log, head, frames);
+        self.extend(&log, head, stored());
     }
 
     /// Moves a head, with the newest entries as far as they are known.
@@ -289,15 +288,25 @@ impl LiveLogs {
         state.wake(&log.conversation_id);
     }
 
-    /// Takes over entries that another replica has committed and encoded, in order and without a hole. A hint: what does not
-    /// continue the head only moves it.
-    #[expect(dead_code, reason = "no bus says so yet")]
-    pub(crate) fn told(&self, conversation_id: &Id, frames: Vec<Frame>) {
-        let Some(head) = frames.last().map(|last| last.sequence) else { return };
+    /// Takes over entries that another replica says it has committed, encoded, in order and without a hole. Only what continues
+    /// the head here is taken; false when there is a hole between, so that storage must be looked at.
+    pub(crate) fn told(&self, conversation_id: &Id, mut frames: Vec<Frame>) -> bool {
         let log = lock(&self.shared.logs).get(conversation_id).cloned();
-        if let Some(log) = log {
-            self.extend(&log, head, frames);
+        let Some(log) = log else { return true };
+        let mut state = lock(&log.state);
+        frames.retain(|frame| frame.sequence > state.head);
+        let Some((first, last)) =
+            frames.first().zip(frames.last()).map(|(first, last)| (first.sequence, last.sequence))
+        else {
+            return true;
+        };
+        let continues = state.head > 0 && first == state.head + 1;
+        if continues {
+            state.head = last;
+            self.push(&mut state, frames);
+            state.wake(&log.conversation_id);
         }
+        continues
     }
 
     /// Tells those who follow the conversation here, each at most once and perhaps never.
@@ -528,13 +537,13 @@ mod tests {
                     Step::Commit { gap, count } => {
                         let first = committed + gap + 1;
                         committed += gap + count;
-                        logs.committed(&id, committed, || (first..=committed).map(event).collect());
+                        logs.committed(&id, committed, || (first..=committed).map(|n| logs.frame(&event(n))).collect());
                     }
                     Step::Change => {
                         committed += 1;
                         logs.committed(&id, committed, Vec::new);
                     }
-                    Step::Repeat => logs.committed(&id, committed, || vec![event(committed)]),
+                    Step::Repeat => logs.committed(&id, committed, || vec![logs.frame(&event(committed))]),
                     Step::Observe(more) => {
                         committed += more;
                         logs.observe(&following, committed);

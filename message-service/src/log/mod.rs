@@ -6,7 +6,6 @@
 mod batch;
 mod create;
 mod cursor;
-pub(crate) mod doorbell;
 mod lane;
 pub(crate) mod live;
 pub(crate) mod pages;

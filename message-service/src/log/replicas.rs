@@ -1,5 +1,5 @@
 //! What other replicas commit, and what was committed here without an answer: read from the outbox while anybody follows,
-//! at once when the doorbell rings and every 250 ms anyway.
+//! at once when the bus says so and every 250 ms anyway.
 //!
 //! A poll asks for what the snapshot of the poll before could not see, so it misses nothing, however late a transaction
 //! commits. Where no poll before can be built upon, the heads of all that is followed are read instead, and what the users
@@ -9,15 +9,16 @@ use std::time::{Duration, Instant};
 
 use service_kit::lifecycle::Lifecycle;
 
-use super::{doorbell::Doorbell, live::LiveLogs};
+use super::live::LiveLogs;
 use crate::{
+    bus::Exchange,
     domain::conversation::Id,
     storage::{Error, Store, outbox::Seen},
 };
 
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
-/// The least time between polls, however often the doorbell rings.
+/// The least time between polls, however often the bus says so.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
 /// A poll that is older is not built upon. Less than rows of the outbox are kept for.
@@ -33,7 +34,7 @@ const MAX_READ: usize = 1000;
 const MAX_LISTED: usize = 50;
 
 /// Moves the heads of live logs until the lifecycle is closing.
-pub(crate) async fn follow(store: Store, live: LiveLogs, doorbell: Doorbell, lifecycle: Lifecycle) {
+pub(crate) async fn follow(store: Store, live: LiveLogs, exchange: Exchange, lifecycle: Lifecycle) {
     let mut poller = Poller {
         store,
         live,
@@ -59,8 +60,8 @@ pub(crate) async fn follow(store: Store, live: LiveLogs, doorbell: Doorbell, lif
             // At most half of the time is spent on reading.
             let pause = began.elapsed().clamp(LEAST_PAUSE, POLL_EVERY);
             tokio::time::sleep(pause).await;
-            // Whether it rang or not makes no difference to what comes next.
-            let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), doorbell.rung()).await;
+            // Whether something was said or not makes no difference to what comes next.
+            let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), exchange.looked()).await;
         }
     };
     lifecycle.closing().run_until_cancelled(work).await;

@@ -5,6 +5,7 @@
 //! harmless since every item carries a request id or is idempotent. Only a refusal of the data splits a batch.
 
 use std::{
+    cell::LazyCell,
     collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
@@ -15,14 +16,16 @@ use tokio::sync::mpsc;
 
 use super::{
     batch::Batch,
-    doorbell::Doorbell,
     lane::Lane,
-    live::LiveLogs,
+    live::{Frame, LiveLogs},
     writer::{Work, WriteError},
 };
-use crate::storage::{
-    Error, WriterConnection,
-    append::{Appended, ChangeKind, Outcome},
+use crate::{
+    bus::Exchange,
+    storage::{
+        Error, WriterConnection,
+        append::{Appended, ChangeKind, Outcome},
+    },
 };
 
 /// How many waiting writes are looked at together.
@@ -35,7 +38,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(500);
 pub(super) fn start(
     settings: &Settings,
     live: &LiveLogs,
-    doorbell: &Doorbell,
+    exchange: &Exchange,
     lifecycle: &Lifecycle,
 ) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -43,7 +46,7 @@ pub(super) fn start(
         connection: WriterConnection::new(settings.clone()),
         timeout: settings.timeout,
         live: live.clone(),
-        doorbell: doorbell.clone(),
+        exchange: exchange.clone(),
     };
     let lane = Lane::default();
     let shard = Shard { storer: storer(), lane: lane.clone() };
@@ -95,7 +98,7 @@ pub(super) struct Storer {
     connection: WriterConnection,
     timeout: Duration,
     live: LiveLogs,
-    doorbell: Doorbell,
+    exchange: Exchange,
 }
 
 impl Storer {
@@ -174,15 +177,19 @@ impl Storer {
     fn publish(&self, batch: &Batch, appended: &Appended) {
         let sends = batch.sends();
         for (conversation_id, head) in &appended.heads {
-            let stored = || {
+            let frames = LazyCell::new(|| -> Vec<Frame> {
                 let of_this =
                     sends.iter().zip(&appended.sends).filter(|(send, _)| send.conversation_id == *conversation_id);
-                of_this
-                    .filter(|(_, sent)| sent.outcome == Outcome::Done)
-                    .map(|(send, sent)| send.to_event(sent))
-                    .collect()
-            };
-            self.live.committed(conversation_id, *head, stored);
+                let stored = of_this.filter(|(_, sent)| sent.outcome == Outcome::Done);
+                stored.map(|(send, sent)| self.live.frame(&send.to_event(sent))).collect()
+            });
+            self.live.committed(conversation_id, *head, || frames.clone());
+            // Sends come first, so that these are all there is if they end at the head.
+            if self.exchange.carries_entries() && frames.last().is_some_and(|last| last.sequence == *head) {
+                self.exchange.entries(conversation_id, frames.clone());
+            } else {
+                self.exchange.committed();
+            }
         }
         for (change, outcome) in batch.changes().iter().zip(&appended.changes) {
             if let (ChangeKind::AddMembers { user_ids, .. }, Outcome::Done) = (&change.kind, outcome) {
@@ -191,7 +198,6 @@ impl Storer {
                 }
             }
         }
-        self.doorbell.ring();
     }
 }
 

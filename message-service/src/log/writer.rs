@@ -14,8 +14,9 @@ use std::{
 use service_kit::{database::Settings, lifecycle::Lifecycle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::{create, doorbell::Doorbell, live::LiveLogs, shard};
+use super::{create, live::LiveLogs, shard};
 use crate::{
+    bus::Exchange,
     domain::conversation::Id,
     storage::{
         Error, Store,
@@ -79,7 +80,7 @@ pub(crate) struct Writers {
     room: Arc<Semaphore>,
     store: Store,
     live: LiveLogs,
-    doorbell: Doorbell,
+    exchange: Exchange,
     lifecycle: Lifecycle,
 }
 
@@ -91,18 +92,18 @@ impl Writers {
         settings: &Settings,
         store: &Store,
         live: &LiveLogs,
-        doorbell: &Doorbell,
+        exchange: &Exchange,
         lifecycle: &Lifecycle,
     ) -> Self {
         // Unbounded channels, since the room is what bounds them.
-        let shard = |_| shard::start(settings, live, doorbell, lifecycle);
+        let shard = |_| shard::start(settings, live, exchange, lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
             room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
             store: store.clone(),
             live: live.clone(),
-            doorbell: doorbell.clone(),
+            exchange: exchange.clone(),
             lifecycle: lifecycle.clone(),
         }
     }
@@ -152,14 +153,14 @@ impl Writers {
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
         let room = self.take_room(bytes)?;
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
-        let (store, live, doorbell) = (self.store.clone(), self.live.clone(), self.doorbell.clone());
+        let (store, live, exchange) = (self.store.clone(), self.live.clone(), self.exchange.clone());
         let job = self.lifecycle.spawn_job("create conversation", async move {
             let created = create::create(&store, &new, deadline).await;
             if let Ok((Outcome::Done, conversation_id)) = &created {
                 for user_id in std::iter::once(&new.creator_id).chain(&new.member_ids) {
                     live.joined(user_id, std::slice::from_ref(conversation_id));
                 }
-                doorbell.ring();
+                exchange.committed();
             }
             drop(room);
             created

@@ -36,6 +36,13 @@ impl TryFrom<MemberRow> for Member {
     }
 }
 
+#[derive(Debug, sqlx::FromRow)]
+struct MarkedRow {
+    #[sqlx(flatten)]
+    member: MemberRow,
+    has_moved: bool,
+}
+
 const LIST: &str = "
     SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
         c.message_count
@@ -74,11 +81,12 @@ const MARK_READ: &str = "
         RETURNING m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
             m.last_read_ordinal, t.message_count
     )
-    SELECT conversation_id, user_id, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, message_count
+    SELECT conversation_id, user_id, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, message_count,
+        true AS has_moved
     FROM moved
     UNION ALL
     SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
-        t.message_count
+        t.message_count, false
     FROM target AS t
     JOIN parlance_message.members AS m ON m.conversation_id = t.conversation_id AND m.user_id = $2
     WHERE NOT EXISTS (SELECT FROM moved)";
@@ -104,23 +112,24 @@ impl Store {
         self.database.fetch_all::<MemberRow>(query).await?.into_iter().map(Member::try_from).collect()
     }
 
-    /// Moves a member's read mark up to `sequence`, cut to the head; never back. Gives the member as it is then; `None` if
-    /// the user is no member. Idempotent.
+    /// Moves a member's read mark up to `sequence`, cut to the head; never back. Gives the member as it is then, and
+    /// whether its mark has moved; `None` if the user is no member. Idempotent.
     pub(crate) async fn mark_read(
         &self,
         conversation_id: &str,
         user_id: &str,
         sequence: i64,
-    ) -> Result<Option<Member>, Error> {
+    ) -> Result<Option<(Member, bool)>, Error> {
         let mark = || {
             let query = sqlx::query_as(MARK_READ).bind(conversation_id).bind(user_id).bind(sequence);
-            self.database.fetch_optional::<MemberRow>(query)
+            self.database.fetch_optional::<MarkedRow>(query)
         };
         let mut row = mark().await?;
         // At the head already; or another mark got there first, and this statement's snapshot does not show it yet.
-        if row.as_ref().is_some_and(|row| row.last_read_sequence < sequence) {
-            row = mark().await?;
+        if row.as_ref().is_some_and(|row| row.member.last_read_sequence < sequence) {
+            let had_moved = row.is_some_and(|row| row.has_moved);
+            row = mark().await?.map(|row| MarkedRow { has_moved: row.has_moved || had_moved, ..row });
         }
-        row.map(Member::try_from).transpose()
+        row.map(|row| Ok((Member::try_from(row.member)?, row.has_moved))).transpose()
     }
 }

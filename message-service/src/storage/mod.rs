@@ -4,8 +4,8 @@
 //! outlives a round trip. Reads are single statements on the primary.
 
 pub(crate) mod append;
+pub(crate) mod bus;
 pub(crate) mod conversations;
-pub(crate) mod doorbell;
 pub(crate) mod log;
 pub(crate) mod members;
 pub(crate) mod messages;
@@ -15,8 +15,10 @@ pub(crate) mod places;
 
 use std::sync::Arc;
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 pub(crate) use service_kit::database::Error;
 use service_kit::database::{Database, Settings};
+use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
 /// Pages of lists end at about this many bytes of contents, or after their first item.
@@ -31,6 +33,14 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// A name for this database that says nothing else of it, the same for all replicas.
+    pub(crate) async fn installation(&self) -> Result<String, Error> {
+        let mut hasher = Sha256::new_with_prefix(b"parlance installation");
+        hasher.update(self.page_token_key().await?);
+        let hash = hasher.finalize();
+        Ok(URL_SAFE_NO_PAD.encode(&hash[..12]))
     }
 
     /// The key of page tokens, which all replicas share.

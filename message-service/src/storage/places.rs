@@ -54,6 +54,31 @@ impl TryFrom<PlaceRow> for Place {
     }
 }
 
+/// Who would be told of something in a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Audience {
+    pub(crate) kind: Kind,
+    /// The user is a member.
+    pub(crate) has_user: bool,
+    /// No more members than asked for.
+    pub(crate) is_small: bool,
+}
+
+// Counts no further than it must.
+const AUDIENCE: &str = "
+    SELECT c.kind,
+        EXISTS (
+            SELECT FROM parlance_message.members AS m WHERE m.conversation_id = c.conversation_id AND m.user_id = $2
+        ) AS has_user,
+        (
+            SELECT count(*) <= $3
+            FROM (
+                SELECT FROM parlance_message.members AS m WHERE m.conversation_id = c.conversation_id LIMIT $3 + 1
+            ) AS few
+        ) AS is_small
+    FROM parlance_message.conversations AS c
+    WHERE c.conversation_id = $1";
+
 const LIST: &str = "
     SELECT conversation_id
     FROM parlance_message.members
@@ -88,6 +113,23 @@ impl Store {
         let rows: Vec<(String, Vec<String>)> =
             self.database.fetch_all(sqlx::query_as(LIST_OF_SEVERAL).bind(ids)).await?;
         Ok(rows.into_iter().map(|(user, ids)| (shared(user), ids.into_iter().map(shared).collect())).collect())
+    }
+
+    /// Whether a user is a member of a conversation, and whether it has at most `members`; `None` if it is not there.
+    pub(crate) async fn find_audience(
+        &self,
+        conversation_id: &Id,
+        user_id: &Id,
+        members: i64,
+    ) -> Result<Option<Audience>, Error> {
+        let query = sqlx::query_as(AUDIENCE).bind(&**conversation_id).bind(&**user_id).bind(members);
+        let row: Option<(i16, bool, bool)> = self.database.fetch_optional(query).await?;
+        row.map(|(kind, has_user, is_small)| {
+            let kind = Kind::from_number(i32::from(kind))
+                .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {conversation_id} is {kind}")))?;
+            Ok(Audience { kind, has_user, is_small })
+        })
+        .transpose()
     }
 
     /// Where a user stands in those of the conversations that there are, in no order, all in one snapshot.

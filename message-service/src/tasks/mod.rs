@@ -1,4 +1,4 @@
 //! Jobs in the background, one file each. They know storage and the life cycle, never gRPC.
 
-pub(crate) mod doorbell;
+pub(crate) mod bus;
 pub(crate) mod trim_outbox;

@@ -9,7 +9,18 @@ use super::{Error, Settings, bounded};
 /// A connection that was silent for longer is asked whether it still lives.
 const SILENCE_BEFORE_PING: Duration = Duration::from_secs(30);
 
-/// Hears what is notified on one channel. After an error it is of no more use: make a new one.
+/// What was notified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// On which of the channels.
+    pub channel: String,
+    /// With which words; empty for a notification without any.
+    pub payload: String,
+    /// The server's process of the session that said it.
+    pub process_id: u32,
+}
+
+/// Hears what is notified on some channels. After an error it is of no more use: make a new one.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
@@ -17,11 +28,11 @@ pub struct Listener {
 }
 
 impl Settings {
-    /// Listens on a channel.
+    /// Listens on these channels.
     ///
     /// # Errors
     /// The database cannot be reached or refuses.
-    pub async fn listen(&self, channel: &str) -> Result<Listener, Error> {
+    pub async fn listen(&self, channels: &[&str]) -> Result<Listener, Error> {
         let session = self.clone();
         // The only way to a listener. It is never asked for a second connection.
         let pool = PgPoolOptions::new()
@@ -37,7 +48,7 @@ impl Settings {
         let listener = bounded(self.timeout, async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
-            listener.listen(channel).await?;
+            listener.listen_all(channels.iter().copied()).await?;
             Ok(listener)
         });
         Ok(Listener { listener: listener.await?, timeout: self.timeout })
@@ -45,14 +56,20 @@ impl Settings {
 }
 
 impl Listener {
-    /// Waits for the next notification; gives the process id of the session that sent it.
+    /// Waits for the next notification.
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn next(&mut self) -> Result<u32, Error> {
+    pub async fn next(&mut self) -> Result<Heard, Error> {
         loop {
             match tokio::time::timeout(SILENCE_BEFORE_PING, self.listener.try_recv()).await {
-                Ok(Ok(Some(notification))) => return Ok(notification.process_id()),
+                Ok(Ok(Some(notification))) => {
+                    return Ok(Heard {
+                        channel: notification.channel().to_owned(),
+                        payload: notification.payload().to_owned(),
+                        process_id: notification.process_id(),
+                    });
+                }
                 Ok(Ok(None)) => return Err(sqlx::Error::Io(io::ErrorKind::ConnectionAborted.into()).into()),
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_) => self.ping().await?,

@@ -8,7 +8,7 @@ mod migrate;
 use std::{future::Future, time::Duration};
 
 pub use error::Error;
-pub use listener::Listener;
+pub use listener::{Heard, Listener};
 pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{

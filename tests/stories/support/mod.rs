@@ -4,6 +4,7 @@ mod database;
 mod eventually;
 mod inbox;
 mod message_service;
+mod nats;
 mod process;
 mod proxy;
 mod reader;
@@ -17,6 +18,7 @@ pub use self::{
     eventually::{PATIENCE, eventually},
     inbox::{Inbox, Session, Told, to_status},
     message_service::{RunningMessageService, channel_to, message_service_config},
+    nats::NatsServer,
     process::Process,
     proxy::{Mode, Proxy},
     reader::Reader,

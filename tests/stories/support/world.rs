@@ -46,8 +46,13 @@ impl World {
 
     /// A second message-service on the same database.
     pub async fn replica(&self) -> RunningMessageService {
+        self.replica_with(&[]).await
+    }
+
+    /// The same, with more flags.
+    pub async fn replica_with(&self, flags: &[&str]) -> RunningMessageService {
         let address = self.user_service.address().to_string();
-        RunningMessageService::start(message_service_config(&self.database.url(), &address, &[])).await
+        RunningMessageService::start(message_service_config(&self.database.url(), &address, flags)).await
     }
 
     /// A client of conversations.
