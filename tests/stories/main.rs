@@ -8,6 +8,7 @@
 #![expect(unreachable_pub, reason = "a binary has no other crate to reach")]
 
 mod chat;
+mod client;
 mod contract;
 mod conversations;
 mod faults;

@@ -9,5 +9,6 @@ mod locked;
 mod lost_answers;
 mod many_processes;
 mod overload;
+mod rolling_restart;
 mod user_service_away;
 mod watch_away;

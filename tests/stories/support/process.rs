@@ -22,6 +22,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::{PATIENCE, channel_to, eventually};
 
+const ANY_PORT: &str = "127.0.0.1:0";
+
 /// A running service of its own process.
 pub struct Process {
     child: Child,
@@ -33,7 +35,7 @@ pub struct Process {
 impl Process {
     /// Starts `user-service` and waits until it serves.
     pub async fn user_service(database_url: &str) -> Self {
-        let process = Self::launch("user-service", &["--database-url", database_url]).await;
+        let process = Self::launch("user-service", ANY_PORT, &["--database-url", database_url]).await;
         process.wait_until_serving().await;
         process
     }
@@ -49,13 +51,22 @@ impl Process {
     pub async fn launch_message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
         let url = format!("http://{user_service}");
         let flags = [&["--database-url", database_url, "--user-service-url", &url][..], more].concat();
-        Self::launch("message-service", &flags).await
+        Self::launch("message-service", ANY_PORT, &flags).await
     }
 
-    /// Starts a binary on a port that the system picks, and learns it from the log.
-    async fn launch(name: &str, flags: &[&str]) -> Self {
+    /// Starts `message-service` where another was before, and waits until it serves.
+    pub async fn message_service_on(listen: SocketAddr, database_url: &str, user_service: &str) -> Self {
+        let url = format!("http://{user_service}");
+        let flags = ["--database-url", database_url, "--user-service-url", &url];
+        let process = Self::launch("message-service", &listen.to_string(), &flags).await;
+        process.wait_until_serving().await;
+        process
+    }
+
+    /// Starts a binary, by default on a port that the system picks, and learns it from the log.
+    async fn launch(name: &str, listen: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(binary(name))
-            .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "info"])
+            .args(["--listen", listen, "--log-format", "json", "--log-level", "info"])
             .args(["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "10s"])
             .args(flags)
             .stdin(Stdio::null())
