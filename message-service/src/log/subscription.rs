@@ -130,6 +130,8 @@ pub(crate) struct Subscription {
     behind: VecDeque<Id>,
     /// Those that the user may have joined.
     joined: HashSet<Id>,
+    /// Those that were closed while the user was in them, with the entry by which that was so: only another opens them.
+    given_up: HashMap<Id, i64>,
     notices: VecDeque<Item>,
     taken: Taken,
     ephemerals: Vec<(Id, Bytes)>,
@@ -154,6 +156,7 @@ impl Subscription {
             due: VecDeque::new(),
             behind: VecDeque::new(),
             joined: HashSet::new(),
+            given_up: HashMap::new(),
             notices: VecDeque::new(),
             taken: Taken::default(),
             ephemerals: Vec::new(),
@@ -368,6 +371,7 @@ impl Subscription {
     fn close(&mut self, id: &Id, why: Ending) {
         if let Some(followed) = self.followed.remove(id) {
             self.first_left -= usize::from(followed.is_first && followed.catch_up_to.is_some());
+            self.given_up.extend(followed.join_sequence.map(|joined| (id.clone(), joined)));
         }
         self.notices.push_back(Item::Closed { conversation_id: id.clone(), why });
     }
@@ -465,13 +469,20 @@ impl Subscription {
                 continue;
             }
             let begin = begin(&id);
-            match position(&id, self.signal.user_id(), places.remove(&id), begin) {
+            let place = places.remove(&id);
+            let join_sequence = place.as_ref().and_then(|place| Some(place.membership.as_ref()?.join_sequence));
+            // Heard of late: a join may be older than the subscription.
+            if join_sequence.is_some() && self.given_up.get(&id).copied() >= join_sequence {
+                continue;
+            }
+            match position(&id, self.signal.user_id(), place, begin) {
                 Ok(Some((span, join_sequence, after))) => {
                     let is_first = !matches!(begin, Begin::Joined);
                     self.begin(cursor, span, Some(join_sequence), after, is_first);
                 }
                 Ok(None) => {}
                 Err(refusal) => {
+                    self.given_up.extend(join_sequence.map(|joined| (id.clone(), joined)));
                     self.notices.push_back(Item::Closed { conversation_id: id, why: Ending::Refused(refusal) });
                 }
             }

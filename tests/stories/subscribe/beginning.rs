@@ -1,4 +1,4 @@
-use parlance::message::v1::{Cursor, MarkReadRequest, SubscribeRequest, SubscribeStart};
+use parlance::message::v1::{Cursor, MarkReadRequest, MemberRole, SubscribeRequest, SubscribeStart};
 use tonic::Code;
 
 use super::{sequences, subscribe};
@@ -93,6 +93,33 @@ async fn a_cursor_that_cannot_be_used_closes_that_conversation_only() {
     refused::<()>(Err(closed["c"].clone()), Code::PermissionDenied, "NOT_A_MEMBER");
     world.send("h", "ann", "more").await;
     assert_eq!(inbox.event().await.sequence, 5);
+}
+
+#[tokio::test]
+async fn an_old_join_that_is_heard_of_late_opens_nothing_that_was_closed() {
+    let world = world().await;
+    let mut inbox = subscribe(&world, "ben", &[("g", 6)], SubscribeStart::Now).await.unwrap();
+    inbox.catch_up().await;
+    // Ben has been in it all the time; so says a replica that reads what was committed before he subscribed.
+    let again = "
+        INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+        VALUES ('{g}', '{5}', '{ben}', now())";
+    sqlx::raw_sql(again).execute(&mut world.database.connect().await).await.unwrap();
+    world.create(group("i", "ann", &["ben"])).await;
+    assert_eq!(inbox.event().await.conversation_id, "i");
+    world.send("g", "ann", "more").await;
+    let told = inbox.until(|told| matches!(told, Told::Event(event) if event.conversation_id == "g"));
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(1), told).await.is_err());
+    // Joining it anew is another matter.
+    world.remove("g", "ann", "ben").await.unwrap();
+    world.add("g", "ann", &["ben"], MemberRole::Member).await.unwrap();
+    loop {
+        let event = inbox.event().await;
+        if event.conversation_id == "g" {
+            assert_eq!(event.sequence, 8);
+            break;
+        }
+    }
 }
 
 #[tokio::test]
