@@ -96,15 +96,15 @@ async fn nonsense_and_hints_that_are_not_true_harm_nothing() {
     let mut heard = outside.subscribe("parlance.>").await.unwrap();
     outside.flush().await.unwrap();
     let (told, next) = hear(&pair.world, &mut there, &mut heard, 3).await;
-    let head = next as u64 - 1;
+    let reached = next as u64 - 1;
     let lies: [Vec<u8>; 6] = [
         b"nonsense".to_vec(),
         Vec::new(),
         // Far ahead, far behind, at the head, without entries.
-        forged("g", head + 50, &[b"x", b"y"]),
+        forged("g", reached + 50, &[b"x", b"y"]),
         forged("g", 1, &[b"x", b"y"]),
-        forged("g", head, &[b"x"]),
-        forged("g", head + 1, &[]),
+        forged("g", reached, &[b"x"]),
+        forged("g", reached + 1, &[]),
     ];
     for round in 0..5 {
         for lie in &lies {
