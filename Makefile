@@ -23,6 +23,8 @@ run: postgres ## Start everything: PostgreSQL in ./data, both services on 127.0.
 
 test: postgres nats ## Run all tests, on a PostgreSQL of their own that is gone afterwards
 	cargo build --workspace --bins
+	@# One more of message-service, with bugs on purpose: the stories prove that such bugs are found.
+	cargo build --package message-service --features planted-bugs --bin message-service-planted
 	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
 
 build: ## Build everything
@@ -36,6 +38,7 @@ fmt-check: ## Fail when a source is not formatted
 
 lint: ## Run clippy; a warning fails
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --package message-service --all-targets --features planted-bugs -- -D warnings
 
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps

@@ -160,8 +160,9 @@ async fn start(
     };
     opened?;
     health.set_started();
+    let retention = config.outbox_retention;
     let store = Store::new(database.clone());
-    lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), lifecycle.clone()));
+    lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), retention, lifecycle.clone()));
     let Meeting { live, exchange } = meeting;
     match &config.bus {
         BusAddress::Postgres => {
@@ -172,7 +173,7 @@ async fn start(
             bus::start(nats, &exchange, &live, &lifecycle);
         }
     }
-    lifecycle.spawn("replicas", replicas::follow(store, live, exchange, lifecycle.clone()));
+    lifecycle.spawn("replicas", replicas::follow(store, live, exchange, retention, lifecycle.clone()));
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
         let database = database.clone();
         async move { database.ping().await }

@@ -17,6 +17,8 @@ use crate::{
 const MAX_FRESH: Duration = Duration::from_secs(30);
 /// The longest that it may be gone by while user-service cannot be reached.
 const MAX_STALE: Duration = Duration::from_hours(24);
+/// For how long rows of the outbox may be kept.
+const RETENTION: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 /// Flags and environment variables, as text.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,6 +66,11 @@ pub struct TuningArgs {
     #[arg(long, env = "BUS_URL", default_value = "postgres", hide_env_values = true, value_name = "URL")]
     pub bus_url: Secret,
 
+    /// For how long a replica may be out of touch with the database and still go on where it was, 1s to 24h: the outbox is kept
+    /// for this long. The same at all replicas.
+    #[arg(long, env = "OUTBOX_RETENTION", default_value = "5m", value_name = "DURATION")]
+    pub outbox_retention: String,
+
     /// The memory for the latest entries of conversations that are being followed, such as 64MiB or 1GiB.
     #[arg(long, env = "LIVE_LOG_BYTES", default_value = "256MiB", value_name = "BYTES")]
     pub live_log_bytes: String,
@@ -80,6 +87,8 @@ pub struct Tuning {
     bus: bus::Address,
     /// How many writers there are.
     writers: usize,
+    /// For how long rows of the outbox are kept.
+    outbox_retention: Duration,
     /// The memory for the latest entries of conversations that are being followed, in bytes.
     live_log_bytes: usize,
 }
@@ -97,6 +106,8 @@ pub struct Config {
     pub bus: bus::Address,
     /// How many writers there are.
     pub writers: usize,
+    /// For how long rows of the outbox are kept.
+    pub outbox_retention: Duration,
     /// The memory for the latest entries of conversations that are being followed, in bytes.
     pub live_log_bytes: usize,
     /// What both services share.
@@ -138,7 +149,7 @@ impl Config {
         tuning: &Tuning,
         shared: SharedConfig,
     ) -> Self {
-        let Tuning { directory_fresh, directory_stale, ref bus, writers, live_log_bytes } = *tuning;
+        let Tuning { directory_fresh, directory_stale, ref bus, writers, outbox_retention, live_log_bytes } = *tuning;
         let bus = bus.clone();
         let database = database::Settings {
             connect,
@@ -148,7 +159,7 @@ impl Config {
             plan_anew: true,
         };
         let directory = directory::Settings { address: user_service, fresh: directory_fresh, stale: directory_stale };
-        Self { listen, database, directory, bus, writers, live_log_bytes, shared }
+        Self { listen, database, directory, bus, writers, outbox_retention, live_log_bytes, shared }
     }
 }
 
@@ -176,12 +187,17 @@ impl TuningArgs {
         if let Err(why) = &bus {
             problems.add(format!("--bus-url: {why}"));
         }
+        let outbox_retention = problems.duration("--outbox-retention", &self.outbox_retention);
+        if outbox_retention.is_some_and(|retention| !RETENTION.contains(&retention)) {
+            problems.add(format!("--outbox-retention: {:?} is not between 1s and 24h", self.outbox_retention));
+        }
         let live_log_bytes = problems.parse("--live-log-bytes", &self.live_log_bytes);
         Some(Tuning {
             directory_fresh: directory_fresh?,
             directory_stale: directory_stale?,
             bus: bus.ok()?,
             writers: writers?,
+            outbox_retention: outbox_retention?,
             live_log_bytes: live_log_bytes.map(|Bytes(count)| count)?,
         })
     }

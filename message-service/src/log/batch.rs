@@ -9,6 +9,7 @@ use std::{
 use super::writer::{Waiter, Work, WriteError};
 use crate::{
     domain::conversation::Id,
+    planted::{self, Bug},
     storage::{
         Error,
         append::{Appended, Change, Outcome, Send, Sent},
@@ -74,6 +75,9 @@ impl Batch {
                 }
                 None => break,
             }
+        }
+        if planted::is(Bug::BatchReversed) {
+            batch.sends.reverse();
         }
         batch
     }
@@ -162,6 +166,19 @@ impl Batch {
             }
         }
         locked
+    }
+
+    /// Answers each as if it had been stored, wherever.
+    #[cfg(feature = "planted-bugs")]
+    pub(super) fn answer_as_if_stored(self) -> Vec<Work> {
+        let created_at = time::OffsetDateTime::UNIX_EPOCH;
+        let sent = Sent { outcome: Outcome::Done, sequence: 1, ordinal: 1, created_at };
+        let appended = Appended {
+            sends: vec![sent; self.sends.len()],
+            changes: vec![Outcome::Done; self.changes.len()],
+            heads: HashMap::new(),
+        };
+        self.answer(&appended)
     }
 
     /// Gives everything back, in order.

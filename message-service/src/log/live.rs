@@ -19,10 +19,13 @@ use service_kit::lifecycle::Lifecycle;
 use tokio::sync::Notify;
 
 use super::signal::Signal;
-use crate::domain::{
-    conversation::Id,
-    ephemeral::{Ephemeral, EphemeralKind},
-    event::{Event, EventKind},
+use crate::{
+    domain::{
+        conversation::Id,
+        ephemeral::{Ephemeral, EphemeralKind},
+        event::{Event, EventKind},
+    },
+    planted::{self, Bug},
 };
 
 /// The most that one conversation's ring holds, in bytes of frames.
@@ -300,7 +303,7 @@ impl LiveLogs {
         else {
             return true;
         };
-        let continues = state.head > 0 && first == state.head + 1;
+        let continues = planted::is(Bug::HintTrusted) || (state.head > 0 && first == state.head + 1);
         if continues {
             state.head = last;
             self.push(&mut state, frames);

@@ -21,8 +21,8 @@ const POLL_EVERY: Duration = Duration::from_millis(250);
 /// The least time between polls, however often the bus says so.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
-/// A poll that is older is not built upon. Less than rows of the outbox are kept for.
-const MAX_AGE: Duration = Duration::from_mins(2);
+/// A poll that is older than this part of what rows of the outbox are kept for is not built upon.
+const MAX_AGE: f64 = 0.4;
 
 /// All heads are read again this often, whatever the polls say.
 const REREAD_EVERY: Duration = Duration::from_mins(1);
@@ -33,11 +33,18 @@ const MAX_READ: usize = 1000;
 /// The most users whose conversations are listed at a time.
 const MAX_LISTED: usize = 50;
 
-/// Moves the heads of live logs until the lifecycle is closing.
-pub(crate) async fn follow(store: Store, live: LiveLogs, exchange: Exchange, lifecycle: Lifecycle) {
+/// Moves the heads of live logs until the lifecycle is closing. Rows of the outbox are kept for `retention`, by all replicas.
+pub(crate) async fn follow(
+    store: Store,
+    live: LiveLogs,
+    exchange: Exchange,
+    retention: Duration,
+    lifecycle: Lifecycle,
+) {
     let mut poller = Poller {
         store,
         live,
+        max_age: retention.mul_f64(MAX_AGE),
         last: None,
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
@@ -70,6 +77,7 @@ pub(crate) async fn follow(store: Store, live: LiveLogs, exchange: Exchange, lif
 struct Poller {
     store: Store,
     live: LiveLogs,
+    max_age: Duration,
     /// What the last good poll saw, and when it was sent.
     last: Option<(Instant, Seen)>,
     /// Conversations whose heads are still to be read again.
@@ -91,7 +99,8 @@ impl Poller {
 
     async fn poll(&mut self) -> Result<(), Error> {
         let now = Instant::now();
-        let last = self.last.as_ref().filter(|(sent, _)| now.duration_since(*sent) < MAX_AGE).map(|(_, seen)| seen);
+        let last =
+            self.last.as_ref().filter(|(sent, _)| now.duration_since(*sent) < self.max_age).map(|(_, seen)| seen);
         let news = self.store.read_outbox(last).await?;
         for (id, head) in &news.heads {
             self.live.reached(id, *head);

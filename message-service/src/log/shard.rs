@@ -20,6 +20,8 @@ use super::{
     live::{Frame, LiveLogs},
     writer::{Work, WriteError},
 };
+#[cfg(feature = "planted-bugs")]
+use crate::planted::{self, Bug};
 use crate::{
     bus::Exchange,
     storage::{
@@ -136,6 +138,10 @@ impl Storer {
                 }
                 Err(attempt) => attempt,
             };
+            #[cfg(feature = "planted-bugs")]
+            if planted::is(Bug::SwallowedError) {
+                return Stored::Answered(batch.answer_as_if_stored());
+            }
             let error = Arc::new(error);
             if sent && error.outcome_is_unknown() {
                 batch.doubt(&error);
@@ -170,8 +176,25 @@ impl Storer {
 
     async fn append(&mut self, batch: &Batch, skip_locked: bool) -> Result<Appended, Attempt> {
         self.connection.open().await.map_err(|error| Attempt { error, sent: false })?;
+        #[cfg(feature = "planted-bugs")]
+        if planted::is(Bug::AckBeforeCommit) || planted::is(Bug::PublishBeforeCommit) {
+            return self.append_early(batch, skip_locked).await.map_err(|error| Attempt { error, sent: true });
+        }
         let outcome = self.connection.append(&batch.sends(), &batch.changes(), skip_locked).await;
         outcome.map_err(|error| Attempt { error, sent: true })
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    async fn append_early(&mut self, batch: &Batch, skip_locked: bool) -> Result<Appended, Error> {
+        // Whatever the call before has left open.
+        self.connection.run("COMMIT; BEGIN").await?;
+        let appended = self.connection.append(&batch.sends(), &batch.changes(), skip_locked).await?;
+        if planted::is(Bug::PublishBeforeCommit) {
+            self.publish(batch, &appended);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            self.connection.run("COMMIT").await?;
+        }
+        Ok(appended)
     }
 
     fn publish(&self, batch: &Batch, appended: &Appended) {

@@ -27,6 +27,7 @@ use crate::{
         conversation::{Conversation, Id, Kind},
         refusal::Refusal,
     },
+    planted::{self, Bug},
     storage::{
         Error,
         places::{MAX_LISTED, Place},
@@ -496,6 +497,7 @@ impl Subscription {
             let conversation_id = conversation_id.clone();
             self.notices.push_back(Item::Truncated { conversation_id, oldest_sequence });
         }
+        let after = after + i64::from(planted::is(Bug::ResumeOffByOne) && after > 0);
         cursor.begin(after.max(oldest_sequence - 1), last_sequence);
         self.first_left += usize::from(is_first);
         let catch_up_to = Some(last_sequence);

@@ -75,6 +75,15 @@ impl WriterConnection {
         Ok(self.open.insert(connection))
     }
 
+    /// Runs what is no part of the write path.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), Error> {
+        let limit = self.settings.timeout;
+        let query = sqlx::raw_sql(statement).execute(self.connection().await?);
+        let answer = service_kit::database::bounded(limit, query).await;
+        self.settle(answer).map(drop)
+    }
+
     /// A connection that broke, or whose call did not end in time, is not used again.
     fn settle<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
         if matches!(answer, Err(Error::Unavailable(_) | Error::Timeout { .. })) {

@@ -4,14 +4,15 @@
 use std::time::{Duration, Instant};
 
 use parlance::message::v1::GetMessageRequest;
+use parlance_checker::Recorder;
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::load::{Load, check, read_logs};
+use super::load::{Follower, Load, hold, kept, read_logs};
 use crate::support::{
     PATIENCE, Reader, RunningMessageService, RunningUserService, channel_to, code_and_reason, eventually, group,
-    message_service_config, refused, retry_delay, send, send_as, user_service_config,
+    message_service_config, retry_delay, send, send_as, user_service_config,
 };
 
 struct Ours {
@@ -64,7 +65,9 @@ async fn stopped_and_started_three_times_under_load_loses_nothing() {
         readers.push(Reader::open(&ours.message_service.messages(), id, "ben", Some(0)).await.unwrap());
     }
     let (_moving, at) = watch::channel(channel_to(ours.message_service.address()));
-    let load = Load::begin("load", 16, &["g", "h"], &at);
+    let recorder = Recorder::default();
+    let followers = ["g", "h"].map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let load = Load::begin(&recorder, "load", 16, &["g", "h"], &at);
     for how in [How::Fast, How::Immediate, How::Kill] {
         load.more(100).await;
         ours.stop(how).await;
@@ -75,11 +78,11 @@ async fn stopped_and_started_three_times_under_load_loses_nothing() {
         ours.cluster.start_again().await.unwrap();
         load.more(100).await;
     }
-    let account = load.end().await;
+    load.end().await;
     let logs = read_logs(&ours.message_service.messages(), &["g", "h"]).await;
-    check(&logs, &account, &["load"]);
+    kept(&hold(&recorder, followers.into(), &logs, PATIENCE).await);
     // The streams that were open all the time have it all, without a new call.
-    for (reader, log) in readers.iter_mut().zip(&logs) {
+    for (reader, log) in readers.iter_mut().zip(logs.values()) {
         assert_eq!(&reader.up_to(log.len() as i64).await, log);
     }
     drop(ours.user_service);
@@ -133,14 +136,17 @@ async fn while_it_is_away(ours: &Ours) {
         third.get_message(get),
     );
     assert!(since.elapsed() < Duration::from_secs(15), "answered after {:?}", since.elapsed());
-    let status = refused(with, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    assert!(retry_delay(&status).is_some());
+    // Of a user who has just changed user-service is asked, which is without its database, too.
+    let away = ["DATABASE_UNAVAILABLE", "USER_SERVICE_UNAVAILABLE"];
+    for status in [with.unwrap_err(), read.unwrap_err()] {
+        let told = code_and_reason(&status);
+        assert!(told.0 == Code::Unavailable && away.contains(&&*told.1), "{told:?}");
+        assert!(retry_delay(&status).is_some());
+    }
     let told = code_and_reason(&without.unwrap_err());
     assert!(
-        told == (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned())
+        (told.0 == Code::Unavailable && away.contains(&&*told.1))
             || told == (Code::Unknown, "OUTCOME_UNKNOWN".to_owned()),
         "{told:?}"
     );
-    let status = refused(read, Code::Unavailable, "DATABASE_UNAVAILABLE");
-    assert!(retry_delay(&status).is_some());
 }

@@ -1,44 +1,51 @@
 //! Several processes on one database: they race for the same requests, and they start at once.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use parlance_checker::{Recorder, Violation};
 use tokio::sync::watch;
 
-use super::load::{Load, check, read_logs};
+use super::load::{Follower, Load, hold, kept, read_logs};
 use crate::support::{
-    Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as, user_service_config,
+    PATIENCE, Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as,
+    user_service_config,
 };
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_retry_the_same_ids_at_two_processes_store_one_row_each() {
+/// The same requests at two processes at the same time, after `prepare` was run in the database; gives every broken promise.
+pub(super) async fn raced(prepare: Option<&str>, patience: Duration) -> Vec<Violation> {
     let world = World::new().await;
     world.users(&["ann", "ben"]).await;
     for id in ["g", "h"] {
         world.create(group(id, "ann", &["ben"])).await;
     }
-    let user_service = world.user_service.address().to_string();
-    let url = world.database.url();
-    let processes = [
-        Process::message_service(&url, &user_service, &[]).await,
-        Process::message_service(&url, &user_service, &[]).await,
-    ];
-    // The same names at both: the same requests, at the same time.
-    let loads: Vec<_> = processes
-        .iter()
-        .map(|process| {
-            let (moving, at) = watch::channel(channel_to(process.address()));
-            (Load::begin("load", 12, &["g", "h"], &at), moving)
-        })
-        .collect();
+    if let Some(prepare) = prepare {
+        let prepare = sqlx::AssertSqlSafe(prepare.to_owned());
+        sqlx::raw_sql(prepare).execute(&mut world.database.connect().await).await.unwrap();
+    }
+    let (url, users) = (world.database.url(), world.user_service.address().to_string());
+    let processes =
+        [Process::message_service(&url, &users, &[]).await, Process::message_service(&url, &users, &[]).await];
+    let recorder = Recorder::default();
+    let (mut loads, mut followers) = (Vec::new(), Vec::new());
+    for (process, id) in processes.iter().zip(["g", "h"]) {
+        let (moving, at) = watch::channel(channel_to(process.address()));
+        followers.push((id, Follower::begin(&recorder, "ben", id, &at)));
+        loads.push((Load::begin(&recorder, "load", 12, &["g", "h"], &at), moving));
+    }
     for (load, _) in &loads {
         load.more(400).await;
     }
     let accounts = join_all(loads.into_iter().map(|(load, _)| load.end())).await;
-    let logs = read_logs(&world.messages(), &["g", "h"]).await;
-    for account in &accounts {
-        check(&logs, account, &["load"]);
-    }
     let both = accounts[0].keys().filter(|id| accounts[1].contains_key(*id)).count();
     assert!(both >= 400, "only {both} requests were made at both");
+    let logs = read_logs(&world.messages(), &["g", "h"]).await;
+    hold(&recorder, followers, &logs, patience).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_retry_the_same_ids_at_two_processes_store_one_row_each() {
+    kept(&raced(None, PATIENCE).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,8 @@ mod locked;
 mod lost_answers;
 mod many_processes;
 mod overload;
+mod planted;
+mod replicas;
 mod rolling_restart;
 mod user_service_away;
 mod watch_away;

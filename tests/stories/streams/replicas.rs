@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel};
 
 use super::follow;
-use crate::support::{Reader, World, group, refused, send};
+use crate::support::{Reader, World, refused, send};
 
 async fn send_at(client: &MessageServiceClient<Channel>, request: SendMessageRequest) -> i64 {
     client.clone().send_message(request).await.unwrap().into_inner().message.unwrap().sequence
@@ -130,47 +130,6 @@ async fn followers_who_come_after_a_time_without_any_miss_nothing() {
         tokio::time::sleep(Duration::from_millis(100 * round.unsigned_abs())).await;
         world.send("g", "ann", "unseen").await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_transaction_that_commits_long_after_later_ones_is_not_missed() {
-    let world = World::with_group().await;
-    world.create(group("h", "ann", &["ben"])).await;
-    let replica = world.replica().await;
-    let clients = [world.messages(), replica.messages()];
-    let (mut busy, mut late) = (Vec::new(), Vec::new());
-    for client in &clients {
-        busy.push(Reader::open(client, "g", "ben", Some(2)).await.unwrap());
-        late.push(Reader::open(client, "h", "ben", Some(2)).await.unwrap());
-    }
-    let mut outside = world.database.connect().await;
-    // What a third replica's transaction does that is slow to commit.
-    let title = "
-        BEGIN;
-        UPDATE parlance_message.conversations SET last_sequence = 3, title = 'late', version = 2
-        WHERE conversation_id = 'h' AND last_sequence = 2;
-        INSERT INTO parlance_message.changes (conversation_id, sequence, kind, actor_id, title, version, created_at)
-        VALUES ('h', 3, 6, 'ann', 'late', 2, now());
-        INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
-        VALUES ('{h}', '{3}', '{}', now())";
-    sqlx::raw_sql(title).execute(&mut outside).await.unwrap();
-    let began = Instant::now();
-    let mut head = 2;
-    while began.elapsed() < Duration::from_secs(3) {
-        head = send_at(&clients[head as usize % 2], send("g", "ann", "x")).await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for reader in &mut busy {
-        reader.up_to(head).await;
-    }
-    sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
-    let committed = Instant::now();
-    // Nothing rings for it, and nothing else is written.
-    for reader in &mut late {
-        let event = reader.event().await;
-        assert!(matches!(event.kind, Some(Kind::ConversationUpdated(_))), "{event:?}");
-    }
-    assert!(committed.elapsed() < Duration::from_secs(5), "{:?}", committed.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

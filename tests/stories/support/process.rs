@@ -42,33 +42,42 @@ impl Process {
 
     /// Starts `message-service` and waits until it serves. `user_service` is host and port.
     pub async fn message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
-        let process = Self::launch_message_service(database_url, user_service, more).await;
-        process.wait_until_serving().await;
-        process
+        Self::message_service_with(None, None, database_url, user_service, more).await
     }
 
-    /// Starts `message-service` without waiting for more than its port.
-    pub async fn launch_message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
+    /// Starts `message-service` with a bug on purpose, if one is named, and waits until it serves.
+    pub async fn message_service_with(
+        bug: Option<&str>,
+        listen: Option<SocketAddr>,
+        database_url: &str,
+        user_service: &str,
+        more: &[&str],
+    ) -> Self {
         let url = format!("http://{user_service}");
         let flags = [&["--database-url", database_url, "--user-service-url", &url][..], more].concat();
-        Self::launch("message-service", ANY_PORT, &flags).await
+        let listen = listen.map_or_else(|| ANY_PORT.to_owned(), |listen| listen.to_string());
+        let name = if bug.is_some() { "message-service-planted" } else { "message-service" };
+        let process = Self::launch_with(name, bug, &listen, &flags).await;
+        process.wait_until_serving().await;
+        process
     }
 
     /// Starts `message-service` where another was before, and waits until it serves.
     pub async fn message_service_on(listen: SocketAddr, database_url: &str, user_service: &str) -> Self {
-        let url = format!("http://{user_service}");
-        let flags = ["--database-url", database_url, "--user-service-url", &url];
-        let process = Self::launch("message-service", &listen.to_string(), &flags).await;
-        process.wait_until_serving().await;
-        process
+        Self::message_service_with(None, Some(listen), database_url, user_service, &[]).await
     }
 
     /// Starts a binary, by default on a port that the system picks, and learns it from the log.
     async fn launch(name: &str, listen: &str, flags: &[&str]) -> Self {
+        Self::launch_with(name, None, listen, flags).await
+    }
+
+    async fn launch_with(name: &str, bug: Option<&str>, listen: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(binary(name))
             .args(["--listen", listen, "--log-format", "json", "--log-level", "info"])
             .args(["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "10s"])
             .args(flags)
+            .envs(bug.map(|bug| ("PARLANCE_PLANTED_BUG", bug)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -134,7 +143,12 @@ impl Process {
 
     /// Asks it to end.
     pub fn terminate(&self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// Waits for its end.

@@ -1,0 +1,74 @@
+//! The stories themselves are put to the test: each is told again with a bug on purpose, and must find it.
+
+use std::time::Duration;
+
+use parlance_checker::{Kind, Violation};
+
+use super::{backends::backends_killed, killed::killed_under_load, many_processes::raced, replicas};
+
+/// For what will never come.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+fn found(violations: &[Violation], kind: Kind) {
+    let first: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
+    let is_found = violations.iter().any(|violation| violation.kind == kind);
+    assert!(is_found, "no {kind:?} among {}:\n{}", violations.len(), first.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_before_the_commit_is_found() {
+    found(&killed_under_load(Some("AckBeforeCommit"), 2, PATIENCE).await, Kind::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_resumption_that_is_off_by_one_is_found() {
+    found(&killed_under_load(Some("ResumeOffByOne"), 2, PATIENCE).await, Kind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delivery_before_the_commit_is_found() {
+    found(&backends_killed(Some("PublishBeforeCommit"), 5, PATIENCE).await, Kind::Phantom);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swallowed_error_is_found() {
+    found(&backends_killed(Some("SwallowedError"), 5, PATIENCE).await, Kind::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_for_repeats_before_the_lock_is_found() {
+    // `append_v1` with two steps in the other order, and without the constraint that would refuse what comes of it.
+    const PREPARE: &str = r"
+        ALTER TABLE parlance_message.messages DROP CONSTRAINT messages_request_id_key;
+        CREATE INDEX ON parlance_message.messages (conversation_id, sender_id, request_id);
+        DO $do$
+        DECLARE
+            v_source text;
+            v_search text;
+        BEGIN
+            v_source := pg_get_functiondef('parlance_message.append_v1'::regproc);
+            v_search := substring(v_source FROM '(-- Known request ids come.*)-- What is answered must');
+            v_source := replace(v_source, v_search, '');
+            v_source := replace(v_source, '-- Lock, in one order', v_search || E'\n-- Lock, in one order');
+            ASSERT position(v_search IN v_source) < position('FOR NO KEY UPDATE' IN v_source);
+            EXECUTE v_source;
+        END;
+        $do$";
+    found(&raced(Some(PREPARE), PATIENCE).await, Kind::Duplicate);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hint_that_is_trusted_is_found() {
+    found(&replicas::hints_with_holes(Some("HintTrusted"), PATIENCE).await, Kind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outbox_that_is_read_by_number_is_found() {
+    let open_for = Duration::from_secs(1);
+    found(&replicas::late_commit(Some("OutboxByNumber"), open_for, PATIENCE).await, Kind::Lost);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_in_another_order_is_found() {
+    found(&replicas::pipelined(Some("BatchReversed"), PATIENCE).await, Kind::Reorder);
+}
