@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use parlance::message::v1::Cursor;
 
+use crate::session::Update;
+
 /// What becomes of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -57,6 +59,25 @@ impl Ledger {
     /// Nothing more comes of a conversation; should it come again, it begins anew.
     pub(crate) fn closed(&mut self, conversation_id: &str) {
         self.positions.remove(conversation_id);
+    }
+
+    /// The application has taken an update, which comes of a ledger that has judged it.
+    pub(crate) fn take(&mut self, update: &Update) {
+        match update {
+            Update::Event(event) if event.sequence > 0 => {
+                self.positions.insert(event.conversation_id.clone(), event.sequence);
+            }
+            Update::CaughtUp { conversation_id, sequence } => {
+                self.caught_up(conversation_id, *sequence);
+            }
+            Update::Truncated { conversation_id, oldest_sequence } => self.truncated(conversation_id, *oldest_sequence),
+            Update::Closed { conversation_id, .. } => self.closed(conversation_id),
+            Update::Event(_)
+            | Update::AllCaughtUp
+            | Update::Connected
+            | Update::Disconnected { .. }
+            | Update::Ended(_) => {}
+        }
     }
 
     /// What to take up with.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -46,7 +45,7 @@ pub(crate) fn start(
     settings: SessionBuilder,
     commands: mpsc::Receiver<Command>,
     updates: mpsc::Sender<Update>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Ledger,
 ) {
     let session = Run {
         settings,
@@ -67,7 +66,7 @@ struct Run {
     settings: SessionBuilder,
     commands: mpsc::Receiver<Command>,
     updates: mpsc::Sender<Update>,
-    ledger: Arc<Mutex<Ledger>>,
+    ledger: Ledger,
     outbox: Outbox<Waiter>,
     kept_back: VecDeque<Update>,
     backoff: Backoff,
@@ -136,7 +135,7 @@ impl Run {
             (Start::Beginning, false) => SubscribeStart::Beginning,
         };
         let send_only = self.settings.send_only;
-        let cursors = if send_only { Vec::new() } else { self.ledger().cursors() };
+        let cursors = if send_only { Vec::new() } else { self.ledger.cursors() };
         let open = ChatOpen { actor_id: self.settings.actor_id.clone(), cursors, start: start.into(), send_only };
         let frame_id = self.outbox.frame_id();
         let mut link = link::open(channel, self.settings.transport, frame_id, open).await?;
@@ -230,7 +229,7 @@ impl Run {
         match item {
             Some(Item::Event(event)) if event.sequence == 0 => self.keep_back(Update::Event(event)),
             Some(Item::Event(event)) => {
-                let verdict = self.ledger().entry(&event.conversation_id, event.sequence);
+                let verdict = self.ledger.entry(&event.conversation_id, event.sequence);
                 match verdict {
                     Verdict::New => self.keep_back(Update::Event(event)),
                     Verdict::Repeat => {}
@@ -242,18 +241,18 @@ impl Run {
                 self.keep_back(Update::AllCaughtUp);
             }
             Some(Item::CaughtUp(CaughtUp { conversation_id, sequence })) => {
-                if !self.ledger().caught_up(&conversation_id, sequence) {
+                if !self.ledger.caught_up(&conversation_id, sequence) {
                     return Err(gap(&conversation_id, sequence));
                 }
-                self.keep_back(Update::CaughtUp { conversation_id });
+                self.keep_back(Update::CaughtUp { conversation_id, sequence });
             }
             Some(Item::Truncated(truncated)) => {
                 let (conversation_id, oldest_sequence) = (truncated.conversation_id, truncated.oldest_sequence);
-                self.ledger().truncated(&conversation_id, oldest_sequence);
+                self.ledger.truncated(&conversation_id, oldest_sequence);
                 self.keep_back(Update::Truncated { conversation_id, oldest_sequence });
             }
             Some(Item::Closed(closed)) => {
-                self.ledger().closed(&closed.conversation_id);
+                self.ledger.closed(&closed.conversation_id);
                 let (conversation_id, status) = (closed.conversation_id, to_status(closed.status));
                 self.keep_back(Update::Closed { conversation_id, status });
             }
@@ -307,10 +306,6 @@ impl Run {
 
     fn keep_back(&mut self, update: Update) {
         self.kept_back.push_back(update);
-    }
-
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

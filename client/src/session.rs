@@ -55,6 +55,8 @@ pub enum Update {
     CaughtUp {
         /// The conversation.
         conversation_id: String,
+        /// The head.
+        sequence: i64,
     },
     /// The same of all conversations. Comes again after every reconnect.
     AllCaughtUp,
@@ -205,10 +207,11 @@ impl SessionBuilder {
     pub fn open(mut self) -> (Session, Updates) {
         let (commands, asked) = mpsc::channel(MAX_COMMANDS);
         let (updates, told) = mpsc::channel(MAX_UPDATES);
-        let ledger = Arc::new(Mutex::new(Ledger::new(std::mem::take(&mut self.cursors))));
+        let ledger = Ledger::new(std::mem::take(&mut self.cursors));
+        let taken = Arc::new(Mutex::new(ledger.clone()));
         let send_limit = self.send_limit;
-        run::start(self, asked, updates, ledger.clone());
-        (Session { commands, ledger, send_limit }, Updates { told })
+        run::start(self, asked, updates, ledger);
+        (Session { commands, taken: taken.clone(), send_limit }, Updates { told, taken })
     }
 }
 
@@ -216,7 +219,8 @@ impl SessionBuilder {
 #[derive(Debug, Clone)]
 pub struct Session {
     commands: mpsc::Sender<Command>,
-    ledger: Arc<Mutex<Ledger>>,
+    /// Where the application is, which the session may be far ahead of.
+    taken: Arc<Mutex<Ledger>>,
     send_limit: Duration,
 }
 
@@ -274,9 +278,9 @@ impl Session {
         async move { done.await.map(drop) }
     }
 
-    /// The last sequence told of each conversation: what another session can take up with.
+    /// The last sequence of each conversation that [`Updates::next`] has given: what another session can take up with.
     pub fn cursors(&self) -> HashMap<String, i64> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).positions()
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).positions()
     }
 
     fn ask(&self, frame: Frame) -> impl Future<Output = Result<Ack, SendError>> + Send + use<> {
@@ -295,11 +299,14 @@ impl Session {
 #[derive(Debug)]
 pub struct Updates {
     told: mpsc::Receiver<Update>,
+    taken: Arc<Mutex<Ledger>>,
 }
 
 impl Updates {
     /// The next one; `None` after the last. May be dropped at any time.
     pub async fn next(&mut self) -> Option<Update> {
-        self.told.recv().await
+        let update = self.told.recv().await?;
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).take(&update);
+        Some(update)
     }
 }

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
+
 use futures_util::future::join_all;
-use parlance::message::v1::event::Kind;
+use parlance::message::v1::Event;
+use parlance_checker::{Recorder, check};
 use parlance_client::{Draft, Start, Transport, Update};
 
 use super::{caught_up, client, is_entry, sequences, until};
-use crate::support::{Mode, PATIENCE, Process, Proxy, World, group};
+use crate::support::{Mode, PATIENCE, Process, Proxy, World, group, send_as};
 
 const TRANSPORTS: [Transport; 2] = [Transport::Chat, Transport::Subscribe];
 
@@ -34,47 +37,53 @@ async fn what_is_sent_is_stored_and_told_over_either_transport() {
 async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
     const ROUNDS: usize = 8;
     const EACH: usize = 40;
-    let world = World::with_group().await;
-    world.create(group("h", "ann", &["ben"])).await;
     for transport in TRANSPORTS {
-        let before = world.log("g", "ann").await.len() as i64;
+        let world = World::with_group().await;
+        world.create(group("h", "ann", &["ben"])).await;
         let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
         let client = client(&[format!("127.0.0.1:{}", proxy.port()).parse().unwrap()]);
         let (ann, mut told, _) = caught_up(client.session("ann").start(Start::Now).transport(transport)).await;
+        let recorder = Recorder::default();
         let mut sending = Vec::new();
-        for round in 0..ROUNDS {
-            for n in 0..EACH {
-                let conversation = if n % 4 == 0 { "h" } else { "g" };
-                let text = format!("{transport:?} {:04}", round * EACH + n);
-                // Polled once in order: that is where each gets its place.
-                let mut send = Box::pin(ann.send(Draft::text(conversation, text)));
-                let _ = futures_util::poll!(&mut send);
-                sending.push(send);
+        for n in 0..ROUNDS * EACH {
+            let id = if n % 4 == 0 { "h" } else { "g" };
+            let request = send_as(&format!("r{n}"), id, "ann", &format!("text {n}"));
+            let record = recorder.sends_in("ann", &request);
+            let draft = Draft { request_id: Some(request.request_id), ..Draft::text(id, request.text) };
+            // Polled once in order: that is where each gets its place.
+            let mut send = Box::pin(ann.send(draft));
+            let _ = futures_util::poll!(&mut send);
+            sending.push(async move { record.acknowledged(send.await.unwrap().sequence) });
+            if n % EACH == EACH - 1 {
+                proxy.set([Mode::Closed, Mode::LosingAnswers][n / EACH % 2]);
+                tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+                proxy.set(Mode::Open);
             }
-            proxy.set([Mode::Closed, Mode::LosingAnswers][round % 2]);
-            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
-            proxy.set(Mode::Open);
         }
-        for sent in join_all(sending).await {
-            sent.unwrap();
-        }
-        for id in ["g", "h"] {
-            let log = world.log(id, "ann").await;
-            let texts = log.iter().filter_map(|event| match &event.kind {
-                Some(Kind::MessageSent(message)) if message.text.starts_with(&format!("{transport:?}")) => {
-                    Some(message.text.clone())
+        join_all(sending).await;
+        let logs = ["g", "h"].map(async |id| (id.to_owned(), world.log(id, "ann").await));
+        let logs: BTreeMap<String, Vec<Event>> = join_all(logs).await.into_iter().collect();
+        let head = |id: &str| logs[id].len() as i64;
+        let readings = ["g", "h"].map(|id| (id, recorder.reads("ann", id, 2)));
+        let mut is_disconnected = false;
+        while readings.iter().any(|(id, _)| ann.cursors()[*id] < head(id)) {
+            for update in until(&mut told, |_| true).await {
+                is_disconnected |= matches!(update, Update::Disconnected { .. });
+                if let Update::Event(event) = update
+                    && event.sequence > 0
+                {
+                    for (_, reading) in readings.iter().filter(|(id, _)| *id == event.conversation_id) {
+                        reading.told(&event);
+                    }
                 }
-                _ => None,
-            });
-            let texts: Vec<String> = texts.collect();
-            let of_it = if id == "h" { EACH / 4 } else { EACH - EACH / 4 };
-            assert_eq!(texts.len(), ROUNDS * of_it, "each once");
-            assert!(texts.is_sorted(), "{texts:?}");
+            }
         }
-        let head = world.log("g", "ann").await.len() as i64;
-        let told = until(&mut told, |update| is_entry(update, "g", head)).await;
-        assert_eq!(sequences(&told, "g"), (before + 1..=head).collect::<Vec<_>>());
-        assert!(told.iter().any(|update| matches!(update, Update::Disconnected { .. })));
+        for (_, reading) in &readings {
+            reading.must_have_all();
+        }
+        let broken = check(&recorder.history(), &logs);
+        assert!(broken.is_empty(), "{transport:?}: {broken:?}");
+        assert!(is_disconnected, "{transport:?}: no connection broke");
     }
 }
 
@@ -109,6 +118,23 @@ async fn another_session_takes_up_with_the_cursors() {
     world.send("g", "ann", "meanwhile").await;
     let (_ben, _, told) = caught_up(client.session("ben").start(Start::Beginning).cursors(cursors)).await;
     assert_eq!(sequences(&told, "g"), [3]);
+}
+
+#[tokio::test]
+async fn cursors_are_where_the_application_is_and_not_where_the_session_is() {
+    let world = World::with_group().await;
+    let client = client(&[world.message_service.address()]);
+    let (ben, mut told) = client.session("ben").start(Start::Beginning).open();
+    for _ in 0..20 {
+        world.send("g", "ann", "x").await;
+    }
+    // In the meantime the session is told of it.
+    ben.mark_read("g", 22).await.unwrap();
+    assert!(ben.cursors().is_empty(), "{:?}", ben.cursors());
+    for sequence in 1..=22 {
+        until(&mut told, |update| is_entry(update, "g", sequence)).await;
+        assert_eq!(ben.cursors()["g"], sequence);
+    }
 }
 
 #[tokio::test]
