@@ -8,7 +8,10 @@ use std::{
 };
 
 use parlance::message::v1::{Ack, Event, MarkReadRequest, SendMessageRequest, SendTypingRequest, chat_request::Frame};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::coop::unconstrained,
+};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -287,7 +290,9 @@ impl Session {
         let (commands, deadline) = (self.commands.clone(), Instant::now() + self.send_limit);
         async move {
             let (waiter, answer) = oneshot::channel();
-            commands.send(Command { frame, waiter, deadline }).await.map_err(|_| SendError::Ended)?;
+            // Without this a task that has done much is told to wait and is given no place in the queue.
+            let sent = unconstrained(commands.send(Command { frame, waiter, deadline })).await;
+            sent.map_err(|_| SendError::Ended)?;
             drop(commands);
             answer.await.unwrap_or(Err(SendError::OutcomeUnknown))
         }

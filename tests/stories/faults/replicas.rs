@@ -263,6 +263,8 @@ pub(super) async fn pipelined(bug: Option<&str>, patience: Duration) -> Vec<Viol
         let _ = futures_util::poll!(&mut send);
         sending.push(async move { record.acknowledged(send.await.unwrap().sequence) });
     }
+    // From the last on: a future that had not got its place would be overtaken.
+    sending.reverse();
     join_all(sending).await;
     let logs = read_logs(&world.messages(), &["g"]).await;
     hold(&recorder, vec![("g", follower)], &logs, patience).await
