@@ -160,6 +160,12 @@ impl Failure {
         self
     }
 
+    /// Says something else about the same cause.
+    #[must_use]
+    pub fn told_as(self, other: Self) -> Self {
+        Self { cause: self.cause, ..other }
+    }
+
     /// The gRPC code.
     pub fn code(&self) -> Code {
         self.code

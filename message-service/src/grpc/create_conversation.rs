@@ -40,7 +40,9 @@ pub(super) async fn answer(
     let created = context.writers.create(new, deadline).await;
     let (outcome, conversation_id) = created.map_err(|error| status::of_write(error, &given_id, is_repeatable))?;
     Subject { request_id: &request_id, ..Subject::new(&given_id, &creator_id) }.check(outcome)?;
-    show(context, &conversation_id, &creator_id).await
+    let shown = show(context, &conversation_id, &creator_id).await;
+    // It is made: whoever is told to try again would make another.
+    if is_repeatable { shown } else { shown.map_err(status::of_unseen_creation) }
 }
 
 /// As it is now, to whoever may still see it.

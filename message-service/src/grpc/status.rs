@@ -150,19 +150,30 @@ pub(super) fn of_write(error: WriteError, conversation_id: &Id, is_repeatable: b
         WriteError::NotStored(cause) => of_database(cause),
         // The write may be stored, and repeating it finds that out.
         WriteError::OutcomeUnknown(cause) if is_repeatable => database_unavailable().caused_by(cause),
-        WriteError::OutcomeUnknown(cause) => Failure::new(
-            Code::Unknown,
-            reason(Reason::OutcomeUnknown),
-            "nobody knows whether this was stored, and without a request_id a retry may store it twice; look first",
-        )
-        .caused_by(cause),
+        WriteError::OutcomeUnknown(cause) => outcome_unknown().caused_by(cause),
     }
+}
+
+/// What a creation is told that is stored, without a request id, and could not be shown for this reason.
+pub(super) fn of_unseen_creation(failure: Failure) -> Failure {
+    let may_be_retried = matches!(failure.code(), Code::Unavailable | Code::Aborted);
+    if may_be_retried { failure.told_as(outcome_unknown()) } else { failure }
+}
+
+fn outcome_unknown() -> Failure {
+    Failure::new(
+        Code::Unknown,
+        reason(Reason::OutcomeUnknown),
+        "nobody knows whether this was stored, and without a request_id a retry may store it twice; look first",
+    )
 }
 
 /// What a failed database call is told. Of calls that read, or that changed nothing.
 fn of_database(cause: Arc<storage::Error>) -> Failure {
     match *cause {
-        storage::Error::Unavailable(_) | storage::Error::Timeout { .. } => database_unavailable(),
+        storage::Error::NotConnected(_) | storage::Error::Unavailable(_) | storage::Error::Timeout { .. } => {
+            database_unavailable()
+        }
         storage::Error::Serialization(_) | storage::Error::LockTimeout(_) => {
             Failure::new(Code::Aborted, reason(Reason::Conflict), "lost a race against other changes")
                 .retry_after(CONFLICT_DELAY)

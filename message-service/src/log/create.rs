@@ -26,10 +26,7 @@ pub(super) async fn create(
         if error.outcome_is_unknown() {
             doubt = Some(error.clone());
         }
-        let again = matches!(
-            *error,
-            Error::Unavailable(_) | Error::Timeout { .. } | Error::Serialization(_) | Error::LockTimeout(_)
-        );
+        let again = error.is_outage() || matches!(*error, Error::Serialization(_) | Error::LockTimeout(_));
         if !again || deadline <= Instant::now() + Duration::from_millis(1) {
             return Err(doubt.map_or(WriteError::NotStored(error), WriteError::OutcomeUnknown));
         }

@@ -111,10 +111,12 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        // This one's and the map's.
         let mut running = self.pages.lock();
-        let is_current = running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.read));
-        if is_current && Arc::strong_count(&self.read) <= 2 {
+        // Given up while the map is locked, so that one of two who go at once sees that nobody else is left.
+        let read = std::mem::take(&mut self.read);
+        let is_current = running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &read));
+        drop(read);
+        if is_current && running.get(&self.key).is_some_and(|current| Arc::strong_count(current) == 1) {
             running.remove(&self.key);
         }
     }

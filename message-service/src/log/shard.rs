@@ -248,7 +248,7 @@ enum Verdict {
 impl Verdict {
     fn of(error: &Error, skip_locked: bool) -> Self {
         match error {
-            Error::Unavailable(_) | Error::Serialization(_) => Self::Again,
+            Error::NotConnected(_) | Error::Unavailable(_) | Error::Serialization(_) => Self::Again,
             Error::LockTimeout(_) if !skip_locked => Self::SkipLocked,
             // A row other than a conversation's; or more work than there is time for; or data that cannot be stored.
             Error::LockTimeout(_) | Error::Timeout { .. } | Error::Data(_) | Error::Conflict { .. } => Self::Halve,

@@ -26,8 +26,11 @@ pub enum Error {
     /// The values sent cannot be stored: SQLSTATE class 22, 23 or 54.
     #[error("the data was refused")]
     Data(#[source] sqlx::Error),
-    /// No connection, or it broke. What was sent on it may or may not have happened.
+    /// No connection was to be had. Nothing was sent.
     #[error("the database cannot be reached")]
+    NotConnected(#[source] sqlx::Error),
+    /// The connection broke, or the server cannot serve. What was sent may or may not have happened.
+    #[error("the database went away")]
     Unavailable(#[source] sqlx::Error),
     /// No answer in time. What was sent may or may not have happened.
     #[error("the database did not answer within {limit:?}")]
@@ -44,11 +47,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// Of an attempt to get a connection: whatever failed, nothing was sent yet.
+    pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
+        match error.into() {
+            Self::Unavailable(source) => Self::NotConnected(source),
+            Self::Timeout { .. } => Self::NotConnected(sqlx::Error::PoolTimedOut),
+            other => other,
+        }
+    }
+
+    /// True when the same call may succeed once the database is there again.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::NotConnected(_) | Self::Unavailable(_) | Self::Timeout { .. })
+    }
+
     /// True when the call may have taken effect although it failed.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
-            // No connection was to be had: nothing was sent.
-            Self::Unavailable(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
             // The server says itself that it did not do it, unless it is ending the session: that may come after the
             // commit, in place of its answer.
             Self::Unavailable(sqlx::Error::Database(error)) => {
@@ -103,7 +118,7 @@ fn from_sqlstate(state: &str, constraint: Option<String>, source: sqlx::Error) -
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Unavailable(_) | Error::Timeout { .. } => {
+            Error::NotConnected(_) | Error::Unavailable(_) | Error::Timeout { .. } => {
                 Self::new(Code::Unavailable, reason::DATABASE_UNAVAILABLE, "the database is not available")
                     .retry_after(Duration::from_secs(1))
             }

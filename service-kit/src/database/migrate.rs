@@ -88,7 +88,7 @@ pub async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Res
     loop {
         match migrate(settings, schema).await {
             // Others may have begun already, and what was begun is harmless to repeat.
-            Err(MigrateError::Database(cause @ (Error::Unavailable(_) | Error::Timeout { .. }))) => {
+            Err(MigrateError::Database(cause)) if cause.is_outage() => {
                 tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
                 tokio::time::sleep(PAUSE).await;
             }

@@ -17,6 +17,7 @@ use sqlx::{
     postgres::{PgArguments, PgPoolOptions, PgRow},
     query::{Query, QueryAs},
 };
+use tokio::runtime::Handle;
 
 /// A connection that has been idle for longer is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
@@ -94,7 +95,8 @@ impl Database {
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
         let mut lease = self.lease().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_all(&mut *lease.connection)).await;
+        let connection = lease.connection()?;
+        let outcome = bounded(self.settings.timeout, query.fetch_all(connection)).await;
         lease.end(outcome)
     }
 
@@ -104,7 +106,8 @@ impl Database {
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
         let mut lease = self.lease().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_optional(&mut *lease.connection)).await;
+        let connection = lease.connection()?;
+        let outcome = bounded(self.settings.timeout, query.fetch_optional(connection)).await;
         lease.end(outcome)
     }
 
@@ -114,14 +117,16 @@ impl Database {
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
         let mut lease = self.lease().await?;
-        let outcome = bounded(self.settings.timeout, query.fetch_one(&mut *lease.connection)).await;
+        let connection = lease.connection()?;
+        let outcome = bounded(self.settings.timeout, query.fetch_one(connection)).await;
         lease.end(outcome)
     }
 
     /// Runs a statement; gives the number of rows it changed.
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let mut lease = self.lease().await?;
-        let outcome = bounded(self.settings.timeout, query.execute(&mut *lease.connection)).await;
+        let connection = lease.connection()?;
+        let outcome = bounded(self.settings.timeout, query.execute(connection)).await;
         lease.end(outcome).map(|done| done.rows_affected())
     }
 
@@ -141,41 +146,57 @@ impl Database {
     }
 
     async fn lease(&self) -> Result<Lease, Error> {
-        Ok(Lease { connection: self.pool.acquire().await?, is_idle: false })
+        let connection = self.pool.acquire().await.map_err(Error::of_connecting)?;
+        Ok(Lease { connection: Some(connection), limit: self.settings.timeout })
     }
 }
 
-/// A connection in use. One whose call was not seen to its end (it ran out of time, or its caller hung up) is closed rather
-/// than given back: the pool would wait for its answer, without a limit of its own, before anybody else could have it.
+/// A connection in use. One whose call ran out of time is closed rather than given back: the pool would wait for its answer,
+/// without a limit of its own, before anybody else could have it. One whose caller hung up is given back once the call has
+/// ended, if it does in time: many callers in a hurry must not make the database answer to many new connections, too.
 struct Lease {
-    connection: PoolConnection<Postgres>,
-    is_idle: bool,
+    /// Until the call was seen to its end.
+    connection: Option<PoolConnection<Postgres>>,
+    limit: Duration,
 }
 
 impl Lease {
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        // Always there: it is taken when the lease ends.
+        self.connection.as_deref_mut().ok_or(Error::NotConnected(sqlx::Error::PoolClosed))
+    }
+
     fn end<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        self.is_idle = !matches!(outcome, Err(Error::Timeout { .. }));
+        if let (Some(mut connection), Err(Error::Timeout { .. })) = (self.connection.take(), &outcome) {
+            connection.close_on_drop();
+        }
         outcome
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.is_idle {
-            self.connection.close_on_drop();
-        }
+        let Some(mut connection) = self.connection.take() else { return };
+        let Ok(runtime) = Handle::try_current() else { return connection.close_on_drop() };
+        let limit = self.limit;
+        // Outside of the service's life: it ends by itself, and the pool's own end waits for it.
+        runtime.spawn(async move {
+            if bounded(limit, connection.ping()).await.is_err() {
+                connection.close_on_drop();
+            }
+        });
     }
 }
 
 impl Settings {
     /// Opens one connection with the session settings that everything here relies on.
     pub async fn open(&self) -> Result<PgConnection, Error> {
-        bounded(self.timeout, async {
+        let opened = bounded(self.timeout, async {
             let mut connection = self.connect_options().connect().await?;
             self.apply(&mut connection).await?;
             Ok(connection)
-        })
-        .await
+        });
+        opened.await.map_err(Error::of_connecting)
     }
 
     fn connect_options(&self) -> PgConnectOptions {
@@ -224,4 +245,51 @@ pub async fn warn_of_unsafe_settings(database: &Database) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(connect: &str, timeout: Duration) -> Settings {
+        let connect = connect.parse().unwrap();
+        Settings { connect, application_name: "test", connections: 1, timeout, plan_anew: false }
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_nothing_was_sent() {
+        let settings = settings("postgres://nobody@127.0.0.1:1/none", Duration::from_millis(500));
+        let database = Database::new(settings.clone());
+        for error in [database.ping().await.unwrap_err(), settings.open().await.unwrap_err()] {
+            assert!(matches!(error, Error::NotConnected(_)) && !error.outcome_is_unknown(), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_who_hangs_up_costs_no_connection() {
+        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
+        let database = Database::new(settings(&url, Duration::from_secs(10)));
+        let backend = async || -> i32 {
+            let (backend,) = database.fetch_one(sqlx::query_as("SELECT pg_backend_pid()")).await.unwrap();
+            backend
+        };
+        let before = backend().await;
+        for _ in 0..5 {
+            let sleep = database.execute(sqlx::query("SELECT pg_sleep(0.1)"));
+            tokio::time::timeout(Duration::from_millis(20), sleep).await.unwrap_err();
+        }
+        assert_eq!(backend().await, before);
+        database.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_call_that_runs_out_of_time_ends_and_the_next_one_works() {
+        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
+        let database = Database::new(settings(&url, Duration::from_millis(300)));
+        // It is ended by the server or by this side, which have the same limit.
+        let error = database.execute(sqlx::query("SELECT pg_sleep(5)")).await.unwrap_err();
+        assert!(error.is_outage(), "{error:?}");
+        database.ping().await.unwrap();
+        database.close().await;
+    }
 }

@@ -92,7 +92,7 @@ impl From<Error> for Failure {
 
 fn of_database(cause: Arc<database::Error>) -> Failure {
     match *cause {
-        database::Error::Unavailable(_) | database::Error::Timeout { .. } => {
+        database::Error::NotConnected(_) | database::Error::Unavailable(_) | database::Error::Timeout { .. } => {
             unavailable("the database is not available")
         }
         database::Error::Serialization(_) | database::Error::LockTimeout(_) => {

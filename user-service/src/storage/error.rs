@@ -53,7 +53,7 @@ pub(crate) mod samples {
 
     pub(crate) fn unavailable() -> [Error; 3] {
         let limit = Duration::from_secs(1);
-        [Error::NotReady, Cause::Timeout { limit }.into(), Cause::Unavailable(Driver::PoolTimedOut).into()]
+        [Error::NotReady, Cause::Timeout { limit }.into(), Cause::NotConnected(Driver::PoolTimedOut).into()]
     }
 
     pub(crate) fn lost_races() -> [Error; 2] {
@@ -65,7 +65,7 @@ pub(crate) mod samples {
     }
 
     pub(crate) fn unrepeatable_write_never_sent() -> Error {
-        Error::of_unrepeatable_write(Cause::Unavailable(Driver::PoolTimedOut))
+        Error::of_unrepeatable_write(Cause::NotConnected(Driver::PoolTimedOut))
     }
 
     /// Each with the word "secret" in it.
