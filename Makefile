@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -14,7 +14,7 @@ BUF := npx --yes @bufbuild/buf@1.75.0
 
 help: ## List the targets
 	@echo 'make TARGET, where TARGET is one of:'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: postgres ## Start everything: PostgreSQL in ./data, both services on 127.0.0.1:50051 and :50052
 	cargo build --package parlance-standalone --bin parlance
@@ -51,6 +51,11 @@ deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
 ci: fmt-check lint doc proto deny test ## Everything that CI checks
+
+bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
+	cargo build --package parlance-standalone --bin parlance
+	cargo build --release --bins --package user-service --package message-service --package parlance-bench
+	@exec $(PARLANCE) with-postgres -- $(TARGET_DIR)/release/parlance-bench delivery $(ARGS)
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres
