@@ -110,7 +110,7 @@ impl App {
         let health = Health::new(grpc::SERVICE_NAMES);
         let changes = Changes::new();
         let service = grpc::Service::new(store.clone(), lookups, changes.clone());
-        let routes = routes(&health, &service).map_err(RunError::Reflection)?;
+        let routes = routes(&health, service).map_err(RunError::Reflection)?;
 
         health.follow(&lifecycle);
         work_off(&lifecycle, &queue, &store);
@@ -124,7 +124,8 @@ impl App {
     }
 }
 
-fn routes(health: &Health, service: &grpc::Service) -> Result<Routes, BoxError> {
+/// Takes the service: only the server keeps one, so that what works for it ends after it.
+fn routes(health: &Health, service: grpc::Service) -> Result<Routes, BoxError> {
     let routes = grpc::add_to(Routes::new(health.server()), service);
     Ok(reflection::add_to(routes, &[parlance::FILE_DESCRIPTOR_SET], &grpc::SERVICE_NAMES)?)
 }

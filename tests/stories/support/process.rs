@@ -151,6 +151,11 @@ impl Process {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    /// What it has logged so far, as lines of JSON.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         let child = Mutex::new(&mut self.child);

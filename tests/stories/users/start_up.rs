@@ -6,7 +6,9 @@ use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{World, by_id};
-use crate::support::{Mode, Proxy, RunningUserService, TestDatabase, refused, retry_delay, user_service_config};
+use crate::support::{
+    Mode, Process, Proxy, RunningUserService, TestDatabase, refused, retry_delay, user_service_config,
+};
 
 #[tokio::test]
 async fn ten_that_start_at_once_on_an_empty_database_migrate_once() {
@@ -92,4 +94,18 @@ async fn a_stop_does_not_wait_for_the_database() {
     let service = RunningUserService::launch(user_service_config(&database.url_through(proxy.port()), &[])).await;
     assert_eq!(service.health("").await.unwrap(), ServingStatus::NotServing);
     service.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_has_nothing_left_to_do_ends_without_being_cut() {
+    let database = TestDatabase::migrated().await;
+    let mut user_service = Process::user_service(&database.url()).await;
+    let address = user_service.address().to_string();
+    let mut message_service = Process::message_service(&database.url(), &address, &[]).await;
+    for process in [&mut message_service, &mut user_service] {
+        process.terminate();
+        assert_eq!(process.ended().await.code(), Some(0));
+        let said = process.log();
+        assert!(!said.contains("drain took too long"), "{said}");
+    }
 }

@@ -29,9 +29,9 @@ pub(crate) const SERVICE_NAMES: [&str; 2] = [
 ];
 
 /// Adds both services to the routes, each with the limit on what it decodes.
-pub(crate) fn add_to(routes: Routes, service: &Service) -> Routes {
+pub(crate) fn add_to(routes: Routes, service: Service) -> Routes {
     let versioned = v1::user_service_server::UserServiceServer::new(service.clone());
-    let original = unpackaged::user_service_server::UserServiceServer::new(service.clone());
+    let original = unpackaged::user_service_server::UserServiceServer::new(service);
     routes
         .add_service(versioned.max_decoding_message_size(MAX_REQUEST_BYTES))
         .add_service(original.max_decoding_message_size(MAX_REQUEST_BYTES))
