@@ -1,4 +1,4 @@
-//! The `parlance` command: `serve`, `postgres`, `with-postgres`.
+//! The `parlance` command: `serve`, `chat`, `postgres`, `with-postgres`.
 
 mod commands;
 mod say;
@@ -18,6 +18,7 @@ struct Arguments {
 #[derive(clap::Subcommand)]
 enum Command {
     Serve(Box<commands::serve::Arguments>),
+    Chat(commands::chat::Arguments),
     Postgres(commands::postgres::Arguments),
     WithPostgres(commands::with_postgres::Arguments),
 }
@@ -26,6 +27,7 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => commands::serve::run(*arguments).await,
+        Command::Chat(arguments) => commands::chat::run(arguments).await,
         Command::Postgres(arguments) => commands::postgres::run(arguments).await,
         Command::WithPostgres(arguments) => commands::with_postgres::run(arguments).await,
     };

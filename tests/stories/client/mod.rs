@@ -2,6 +2,7 @@
 
 mod refusals;
 mod session;
+mod terminal;
 
 use parlance_client::{Client, Session, SessionBuilder, Update, Updates};
 use std::net::SocketAddr;

@@ -19,7 +19,7 @@ pub use self::{
     inbox::{Inbox, Session, Told, to_status},
     message_service::{RunningMessageService, channel_to, message_service_config},
     nats::NatsServer,
-    process::Process,
+    process::{Process, binary},
     proxy::{Mode, Proxy},
     reader::Reader,
     refused::{code_and_reason, metadata, preconditions, refused, resource, retry_delay, violated_fields},

@@ -172,7 +172,7 @@ impl Drop for Process {
 }
 
 /// Beside the test's own executable, which lies in `deps`.
-fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let path = own.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
     assert!(path.exists(), "there is no {}; run make test, which builds it", path.display());
