@@ -1,7 +1,11 @@
 //! Browsers: gRPC-Web over HTTP/1.1, CORS, host names, requests that cannot be read.
 
+use std::time::Duration;
+
 use parlance::message::v1::{
-    Conversation, GetConversationRequest, StreamMessagesRequest, StreamMessagesResponse, stream_messages_response::Item,
+    Conversation, Cursor, Event, GetConversationRequest, SendTypingRequest, SendTypingResponse, StreamMessagesRequest,
+    StreamMessagesResponse, SubscribeRequest, SubscribeResponse, SubscribeStart, event::Kind,
+    stream_messages_response::Item, subscribe_response::Item as Told,
 };
 use tonic::Code;
 
@@ -10,6 +14,8 @@ use crate::support::{WebCall, World, code_and_reason, group, metadata};
 const ORIGIN: &str = "https://chat.example";
 const GET: &str = "/parlance.message.v1.ConversationService/GetConversation";
 const STREAM: &str = "/parlance.message.v1.MessageService/StreamMessages";
+const SUBSCRIBE: &str = "/parlance.message.v1.MessageService/Subscribe";
+const TYPING: &str = "/parlance.message.v1.MessageService/SendTyping";
 
 fn get(conversation_id: &str) -> GetConversationRequest {
     GetConversationRequest { conversation_id: conversation_id.to_owned(), actor_id: "ann".to_owned() }
@@ -56,6 +62,45 @@ async fn a_page_follows_a_conversation() {
     let events = items.iter().filter(|item| matches!(item, Item::Event(_))).count();
     assert_eq!((events, items.len()), (3, 4));
     assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
+}
+
+#[tokio::test]
+async fn a_page_has_the_whole_inbox_and_who_is_typing() {
+    let world = world().await;
+    world.users(&["ben"]).await;
+    world.create(group("h", "ann", &["ben"])).await;
+    let address = world.message_service.address();
+    let cursors = vec![Cursor { conversation_id: "g".to_owned(), after_sequence: 0 }];
+    let start = SubscribeStart::Now.into();
+    let request = SubscribeRequest { actor_id: "ann".to_owned(), cursors, start };
+    let call = WebCall::begin(address, SUBSCRIBE, &[("origin", ORIGIN)], &request).await;
+    let typing = async {
+        // Nobody is told of it before the stream has begun, and of one in two seconds after that.
+        loop {
+            let typing = SendTypingRequest { conversation_id: "h".to_owned(), actor_id: "ben".to_owned() };
+            let answer = WebCall::begin(address, TYPING, &[("origin", ORIGIN)], &typing).await.answer().await;
+            assert_eq!(answer.messages::<SendTypingResponse>().len(), 1);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // The entry of `g`, a mark of each and of all, and what is live only.
+    let answer = tokio::select! {
+        answer = call.first_messages(5) => answer,
+        () = typing => unreachable!(),
+    };
+    let told = answer.messages::<SubscribeResponse>().into_iter().map(|response| response.item.unwrap());
+    let (mut entries, mut marks, mut typists) = (Vec::new(), Vec::new(), Vec::new());
+    for item in told {
+        match item {
+            Told::CaughtUp(mark) => marks.push(mark.conversation_id),
+            Told::Event(Event { kind: Some(Kind::Typing(_)), actor_id, .. }) => typists.push(actor_id),
+            Told::Event(event) => entries.push((event.conversation_id, event.sequence)),
+            other => panic!("{other:?}"),
+        }
+    }
+    marks.sort_unstable();
+    assert_eq!((entries, typists), (vec![("g".to_owned(), 1)], vec!["ben".to_owned()]));
+    assert_eq!(marks, ["", "g", "h"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use parlance_standalone::cluster::Options;
 use service_kit::config::{Problems, Secret, SharedArgs, SharedConfig};
 use sqlx::postgres::PgConnectOptions;
 
-/// Connections beyond the services' pools and writers: migrations, the two of the doorbell, and an operator who wants to
+/// Connections beyond the services' pools and writers: migrations, the two of the bus, and an operator who wants to
 /// look inside.
 const SPARE_CONNECTIONS: u32 = 30;
 

@@ -51,7 +51,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         services = Services::build(wiring) => services?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
-    let welcome = Welcome { user: services.user(), message: services.message(), database };
+    let program = std::env::args().next().unwrap_or_else(|| "parlance".to_owned());
+    let welcome = Welcome { user: services.user(), message: services.message(), database, program };
 
     let end = supervise(services, welcome, cluster.as_mut(), &mut signals).await;
     if let Some(mut cluster) = cluster {

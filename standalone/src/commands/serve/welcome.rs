@@ -5,12 +5,18 @@ use std::net::SocketAddr;
 
 use service_kit::healthcheck::reachable;
 
+/// Where `parlance chat` looks unless it is told otherwise.
+const USUAL_USER: &str = "127.0.0.1:50051";
+const USUAL_MESSAGE: &str = "127.0.0.1:50052";
+
 /// The text, for addresses as they were bound.
 pub(super) struct Welcome {
     pub(super) user: SocketAddr,
     pub(super) message: SocketAddr,
     /// A sentence on where the data is.
     pub(super) database: String,
+    /// How this program was called.
+    pub(super) program: String,
 }
 
 impl fmt::Display for Welcome {
@@ -22,7 +28,17 @@ impl fmt::Display for Welcome {
         writeln!(f, "  message-service  {message}")?;
         writeln!(f, "  database         {}", self.database)?;
         writeln!(f)?;
-        writeln!(f, "Try, in another terminal:")?;
+        writeln!(f, "Talk, in another terminal or in several, each with another name:")?;
+        writeln!(f)?;
+        write!(f, "  {} chat --as ada general", self.program)?;
+        for (flag, address, usual) in [("user", &user, USUAL_USER), ("message", &message, USUAL_MESSAGE)] {
+            if *address.to_string() != *usual {
+                write!(f, " --{flag}-service-url http://{address}")?;
+            }
+        }
+        writeln!(f)?;
+        writeln!(f)?;
+        writeln!(f, "Or call what you like:")?;
         writeln!(f)?;
         // With request ids, pasting them a second time is a retry, and harmless.
         for (address, body, method) in [
