@@ -15,7 +15,7 @@ use crate::{
     config::{Problems, SharedConfig},
     healthcheck,
     lifecycle::BoxError,
-    telemetry,
+    telemetry::{self, Telemetry},
 };
 
 /// One service, as its command line sees it.
@@ -105,10 +105,12 @@ fn parse<S: Service>(words: impl IntoIterator<Item = OsString>) -> Result<Line<S
 
 async fn run<S: Service>(line: Line<S::Args>) -> Result<ExitCode, BoxError> {
     match line.command {
-        None => S::serve(configure::<S>(&line.serve)?).await.map(|()| ExitCode::SUCCESS),
-        Some(Command::Serve(args)) => S::serve(configure::<S>(&args)?).await.map(|()| ExitCode::SUCCESS),
+        None => serve::<S>(&line.serve).await,
+        Some(Command::Serve(args)) => serve::<S>(&args).await,
         Some(Command::Migrate(args)) => {
-            let applied = S::migrate(&configure::<S>(&args)?).await?;
+            let config = S::configure(&args)?;
+            telemetry::logs(S::shared(&config));
+            let applied = S::migrate(&config).await?;
             tracing::info!(applied, "the database is up to date");
             Ok(ExitCode::SUCCESS)
         }
@@ -116,11 +118,12 @@ async fn run<S: Service>(line: Line<S::Args>) -> Result<ExitCode, BoxError> {
     }
 }
 
-fn configure<S: Service>(args: &S::Args) -> Result<S::Config, Problems> {
+async fn serve<S: Service>(args: &S::Args) -> Result<ExitCode, BoxError> {
     let config = S::configure(args)?;
-    let shared = S::shared(&config);
-    telemetry::init(shared.log_format, &shared.log_level);
-    Ok(config)
+    let telemetry = Telemetry::start(S::NAME, S::shared(&config)).await?;
+    let end = S::serve(config).await;
+    telemetry.end().await;
+    end.map(|()| ExitCode::SUCCESS)
 }
 
 async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {

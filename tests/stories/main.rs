@@ -18,4 +18,5 @@ mod model;
 mod streams;
 mod subscribe;
 mod support;
+mod telemetry;
 mod users;
