@@ -43,9 +43,10 @@ lint: ## Run clippy; a warning fails
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
-proto: ## Check the contract: style and format (needs Node.js)
+proto: ## Check the contract: style, format, and that it breaks no client of an earlier state (needs Node.js)
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
+	@BUF='$(BUF)' scripts/check-breaking
 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
