@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery observability grpcurl postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -43,10 +43,14 @@ lint: ## Run clippy; a warning fails
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
-proto: ## Check the contract: style, format, and that it breaks no client of an earlier state (needs Node.js)
+proto: ## Check the contract: style, format, nothing broken, docs/API.md up to date (needs Node.js, Python 3)
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
 	@BUF='$(BUF)' scripts/check-breaking
+	@BUF='$(BUF)' scripts/api-docs --check
+
+api-docs: ## Write docs/API.md anew, from the comments in proto/ (needs Node.js and Python 3)
+	@BUF='$(BUF)' scripts/api-docs
 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
