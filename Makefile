@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery observability postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -43,14 +43,19 @@ lint: ## Run clippy; a warning fails
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
 
-proto: ## Check the contract: style and format (needs Node.js)
+proto: ## Check the contract: style, format, nothing broken, docs/API.md up to date (needs Node.js, Python 3)
 	$(BUF) lint
 	$(BUF) format --diff --exit-code
+	@BUF='$(BUF)' scripts/check-breaking
+	@BUF='$(BUF)' scripts/api-docs --check
+
+api-docs: ## Write docs/API.md anew, from the comments in proto/ (needs Node.js and Python 3)
+	@BUF='$(BUF)' scripts/api-docs
 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
-ci: fmt-check lint doc proto deny test ## Everything that CI checks
+ci: fmt-check lint doc proto deny test grpcurl ## Everything that CI checks
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance
@@ -60,6 +65,11 @@ bench-delivery: postgres nats ## Measure the time from a commit to its delivery 
 observability: postgres ## Hold alerts and dashboard against real services and a real Prometheus
 	cargo build --workspace --bins
 	@exec $(PARLANCE) with-postgres -- scripts/check-observability
+
+grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha; run README's transcript (needs Python 3)
+	cargo build --workspace --bins
+	scripts/check-grpcurl
+	scripts/check-readme
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres
