@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients
 
 DATA_DIR ?= data
 ARGS ?=
@@ -70,6 +70,10 @@ grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha; 
 	cargo build --workspace --bins
 	scripts/check-grpcurl
 	scripts/check-readme
+
+clients: postgres ## Build the example clients and run them through restarts (installs Go, Node.js, a JDK)
+	cargo build --workspace --bins
+	@exec scripts/check-clients
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres

@@ -1,0 +1,169 @@
+"""What a user of Parlance reads, kept up over lost connections, and sends that are stored once."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from parlance.message.v1 import message_service_pb2 as messages_pb2
+from parlance.message.v1.message_service_pb2_grpc import MessageServiceStub
+
+FIRST_PAUSE = 0.1
+LAST_PAUSE = 5.0
+# A send is answered within a few seconds, or the server is out of reach.
+SEND_TIMEOUT = 10.0
+# The server breaks every silence after 30 s at most.
+SILENCE = 45.0
+
+log = logging.getLogger(__name__)
+
+
+class Hole(Exception):
+    """Something between what came before and what came now is missing."""
+
+
+def pause_after(failures: int) -> float:
+    """Grows and is never the same, so that not all clients come back at one moment."""
+    return min(FIRST_PAUSE * 2 ** min(failures, 10), LAST_PAUSE) * random.uniform(0.5, 1.0)
+
+
+def detail(error: grpc.aio.AioRpcError, kind):
+    """One of the details that an error of the services carries; empty if it is none of theirs."""
+    found = kind()
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for packed in status_pb2.Status.FromString(value).details:
+                if packed.Unpack(found):
+                    return found
+    return found
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    """An error's word for programs, of parlance.error.v1.ErrorReason; empty when the error is none of the services'."""
+    return detail(error, error_details_pb2.ErrorInfo).reason
+
+
+def retry_delay(error: grpc.aio.AioRpcError) -> float:
+    """How long the server asked to wait, in seconds; or 0."""
+    return detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds()
+
+
+def may_try_again(error: grpc.aio.AioRpcError) -> bool:
+    """True when the same thing may work later, and, with a request id, is harmless to ask for again."""
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return True
+    # Every error of the services has a reason: one without was made by the connection.
+    return reason(error) in ("", "OVERLOADED")
+
+
+async def send(stub: MessageServiceStub, message: messages_pb2.SendMessageRequest) -> messages_pb2.SendMessageResponse:
+    """Stores a message, whatever is restarted meanwhile: with the same request id no try after the first can do harm."""
+    if not message.request_id:
+        raise ValueError("without a request id a second try could store a second message")
+    failures = 0
+    while True:
+        try:
+            return await stub.SendMessage(message, timeout=SEND_TIMEOUT)
+        except grpc.aio.AioRpcError as error:
+            if not may_try_again(error):
+                raise
+            await asyncio.sleep(retry_delay(error) or pause_after(failures))
+            failures += 1
+
+
+class Inbox:
+    """Everything that concerns a user, as `async for item in inbox.items()`: entries of each conversation in order, without
+    a hole or a double."""
+
+    def __init__(self, stub: MessageServiceStub, actor_id: str, cursors: dict[str, int] | None = None):
+        self._stub = stub
+        self._actor_id = actor_id
+        # The last sequence of each conversation that the reader has finished with. Who stores them can go on after its own
+        # restart, too.
+        self.cursors = dict(cursors or {})
+        # How often it was connected.
+        self.connections = 0
+
+    async def items(self) -> AsyncIterator[messages_pb2.SubscribeResponse]:
+        """Events, caught_up, closed and truncated. Raises when trying again would not help, such as for a user who may not
+        act."""
+        failures = 0
+        while True:
+            pause = 0.0
+            stream = self._stub.Subscribe(self._request())
+            try:
+                was_heard = False
+                async for item in heard(stream):
+                    if not was_heard:
+                        was_heard, failures = True, 0
+                        self.connections += 1
+                    if item.HasField("draining"):
+                        # The server ends the stream in a moment, and says when to come back.
+                        pause = item.draining.retry_delay.ToTimedelta().total_seconds()
+                    elif self._is_new(item):
+                        yield item
+                        # Only now: who asks for the next one has finished with this one.
+                        self._advance(item)
+                why = "the server has ended it"
+            except grpc.aio.AioRpcError as error:
+                if not may_try_again(error):
+                    raise
+                pause = pause or retry_delay(error)
+                why = error.code().name
+            except (Hole, TimeoutError) as error:
+                # Whatever a hole comes from, reading again from the cursor mends it.
+                why = str(error) or "nothing was heard for too long"
+            finally:
+                stream.cancel()
+            pause = pause or pause_after(failures)
+            log.info("the inbox of %s is tried again in %.1f s: %s", self._actor_id, pause, why)
+            await asyncio.sleep(pause)
+            failures += 1
+
+    def _request(self) -> messages_pb2.SubscribeRequest:
+        return messages_pb2.SubscribeRequest(
+            actor_id=self._actor_id,
+            cursors=[
+                messages_pb2.Cursor(conversation_id=conversation_id, after_sequence=sequence)
+                for conversation_id, sequence in self.cursors.items()
+            ],
+            start=messages_pb2.SUBSCRIBE_START_BEGINNING,
+        )
+
+    def _is_new(self, item: messages_pb2.SubscribeResponse) -> bool:
+        kind = item.WhichOneof("item")
+        if kind == "event" and item.event.sequence > 0:
+            # A conversation that is not known yet begins wherever the server begins.
+            last = self.cursors.get(item.event.conversation_id, item.event.sequence - 1)
+            if item.event.sequence > last + 1:
+                raise Hole(f"after entry {last} of {item.event.conversation_id} comes {item.event.sequence}")
+            return item.event.sequence == last + 1
+        if kind == "caught_up" and item.caught_up.conversation_id:
+            last = self.cursors.get(item.caught_up.conversation_id, item.caught_up.sequence)
+            if item.caught_up.sequence > last:
+                raise Hole(f"caught up at {item.caught_up.sequence}, without what comes after {last}")
+        # A heartbeat, or something that was added to the contract after this program was made, is nothing to tell. What is
+        # live only (sequence 0) is in no log, and moves no cursor.
+        return kind in ("event", "caught_up", "closed", "truncated")
+
+    def _advance(self, item: messages_pb2.SubscribeResponse) -> None:
+        kind = item.WhichOneof("item")
+        if kind == "event" and item.event.sequence > 0:
+            self.cursors[item.event.conversation_id] = item.event.sequence
+        elif kind == "caught_up" and item.caught_up.conversation_id:
+            self.cursors.setdefault(item.caught_up.conversation_id, item.caught_up.sequence)
+        elif kind == "truncated":
+            # What retention has removed never comes: it is announced, and no hole.
+            last = self.cursors.get(item.truncated.conversation_id, 0)
+            self.cursors[item.truncated.conversation_id] = max(last, item.truncated.oldest_sequence - 1)
+        elif kind == "closed":
+            self.cursors.pop(item.closed.conversation_id, None)
+
+
+async def heard(stream) -> AsyncIterator[messages_pb2.SubscribeResponse]:
+    """The items of a stream; TimeoutError when none comes for too long."""
+    while (item := await asyncio.wait_for(stream.read(), SILENCE)) is not grpc.aio.EOF:
+        yield item
