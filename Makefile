@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery observability postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny kubernetes ci bench-delivery observability postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -50,7 +50,11 @@ proto: ## Check the contract: style and format (needs Node.js)
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
-ci: fmt-check lint doc proto deny test ## Everything that CI checks
+kubernetes: ## Check the manifests in deploy/kubernetes, against the API and against the binaries
+	cargo build --package user-service --package message-service --bins
+	@scripts/check-kubernetes '$(TARGET_DIR)/debug'
+
+ci: fmt-check lint doc proto deny test kubernetes ## Everything that CI checks
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance
