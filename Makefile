@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes
 
 DATA_DIR ?= data
 ARGS ?=
@@ -55,7 +55,12 @@ api-docs: ## Write docs/API.md anew, from the comments in proto/ (needs Node.js 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
-ci: fmt-check lint doc proto deny test grpcurl ## Everything that CI checks
+ci: fmt-check lint doc proto deny test grpcurl kubernetes ## Everything that CI checks
+
+kubernetes: ## Check the manifests in deploy/kubernetes, against the API and against the binaries
+	cargo build --package user-service --package message-service --bins
+	@scripts/check-kubernetes '$(TARGET_DIR)/debug'
+
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance

@@ -12,6 +12,7 @@ mod client;
 mod contract;
 mod conversations;
 mod faults;
+mod kubernetes;
 mod live;
 mod messages;
 mod model;

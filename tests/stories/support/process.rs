@@ -8,6 +8,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, mpsc},
     thread,
+    time::Duration,
 };
 
 use nix::{
@@ -78,16 +79,30 @@ impl Process {
 
     /// Starts a binary, perhaps on a port that the system picks, and learns it from the log.
     async fn launch(name: &str, bug: Option<&str>, listen: &str, flags: &[&str]) -> Self {
-        let mut child = Command::new(binary(name))
+        let mut command = Command::new(binary(name));
+        command
             .args(["--listen", listen, "--log-format", "json", "--log-level", "info"])
             .args(["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "10s"])
             .args(flags)
-            .envs(bug.map(|bug| ("PARLANCE_PLANTED_BUG", bug)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .envs(bug.map(|bug| ("PARLANCE_PLANTED_BUG", bug)));
+        Self::spawn(name, command).await
+    }
+
+    /// Starts a binary as a container does: with these words, and no other variables than these settings. They must let it log
+    /// JSON.
+    pub async fn contained(name: &str, words: &[String], settings: &[(String, String)]) -> Self {
+        Self::spawn(name, in_container(name, words, settings)).await
+    }
+
+    /// Runs a binary in the same way, to its end.
+    pub async fn run(name: &str, words: &[String], settings: &[(String, String)]) -> ExitStatus {
+        let mut command = in_container(name, words, settings);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        tokio::task::spawn_blocking(move || command.status()).await.unwrap().unwrap()
+    }
+
+    async fn spawn(name: &str, mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (found, address) = mpsc::channel();
@@ -178,9 +193,14 @@ impl Process {
 
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).await
+    }
+
+    /// Waits for its end, as long as it may take.
+    pub async fn ended_within(&mut self, deadline: Duration) -> ExitStatus {
         let child = Mutex::new(&mut self.child);
         let ended = || async { child.lock().unwrap().try_wait().unwrap().ok_or("still running") };
-        eventually(PATIENCE, ended).await
+        eventually(deadline, ended).await
     }
 }
 
@@ -189,6 +209,12 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn in_container(name: &str, words: &[String], settings: &[(String, String)]) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env_clear().args(words).envs(settings.iter().cloned());
+    command
 }
 
 /// Beside the test's own executable, which lies in `deps`.

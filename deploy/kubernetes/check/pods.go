@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+// CheckPods proves that every pod may run where the Pod Security Standard "restricted" is enforced, and goes beyond it where
+// that leaves something open.
+func CheckPods(objects Objects) (problems []string) {
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	for _, deployment := range objects.Deployments {
+		template := deployment.Spec.Template
+		problem := func(format string, parts ...any) {
+			problems = append(problems, fmt.Sprintf("Deployment %s: ", deployment.Name)+fmt.Sprintf(format, parts...))
+		}
+		results := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &template.ObjectMeta, &template.Spec))
+		if !results.Allowed {
+			problem("not restricted: %s", results.ForbiddenDetail())
+		}
+		if token := template.Spec.AutomountServiceAccountToken; token == nil || *token {
+			problem("pods get a token of the cluster's API")
+		}
+		if links := template.Spec.EnableServiceLinks; links == nil || *links {
+			problem("pods get variables for every Service, which may be taken for settings")
+		}
+		if user := template.Spec.SecurityContext.RunAsUser; user == nil || *user == 0 {
+			problem("the user is not a number of our choice")
+		}
+		for _, container := range containers(template.Spec) {
+			if only := container.SecurityContext.ReadOnlyRootFilesystem; only == nil || !*only {
+				problem("%s may write to its file system", container.Name)
+			}
+			asked, limit := container.Resources.Requests, container.Resources.Limits
+			if asked.Cpu().IsZero() || asked.Memory().IsZero() || limit.Memory().IsZero() {
+				problem("%s does not say what it needs", container.Name)
+			}
+			if asked.Memory().Cmp(*limit.Memory()) != 0 {
+				problem("%s may be ended for memory that it was not promised", container.Name)
+			}
+		}
+	}
+	return problems
+}
+
+func containers(spec corev1.PodSpec) []corev1.Container {
+	return append(append([]corev1.Container{}, spec.InitContainers...), spec.Containers...)
+}
