@@ -4,6 +4,7 @@
 mod error;
 mod listener;
 mod migrate;
+mod version;
 
 use std::{future::Future, time::Duration};
 
@@ -18,6 +19,7 @@ use sqlx::{
     query::{Query, QueryAs},
 };
 use tokio::runtime::Handle;
+pub use version::{VersionError, check_version};
 
 /// A connection that has been idle for longer is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
