@@ -17,7 +17,7 @@ use crate::{
     healthcheck,
     lifecycle::BoxError,
     telemetry,
-    verify::{Outcome, Report, VerifyArgs},
+    verify::{Outcome, Report, ReportArgs},
 };
 
 /// One service, as its command line sees it.
@@ -99,7 +99,7 @@ struct Verify<A: clap::Args, V: clap::Args> {
     what: V,
 
     #[command(flatten)]
-    how: VerifyArgs,
+    how: ReportArgs,
 
     #[command(flatten)]
     service: A,
@@ -169,7 +169,7 @@ async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
 
 /// Checks what a service has stored and tells what was found on standard output, and on standard error why not everything
 /// could be checked: the body of `verify`.
-pub async fn check_database<S: Service>(database: &Settings, what: &S::Verify, how: &VerifyArgs) -> Outcome {
+pub async fn check_database<S: Service>(database: &Settings, what: &S::Verify, how: &ReportArgs) -> Outcome {
     let mut report = S::report(how.examples);
     let checked = S::verify(database, what, how.slice, &mut report).await;
     // What was found before it broke off is true all the same.

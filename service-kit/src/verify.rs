@@ -207,7 +207,7 @@ impl From<Outcome> for ExitCode {
 
 /// What every check of a database can be told.
 #[derive(Debug, Clone, clap::Args)]
-pub struct VerifyArgs {
+pub struct ReportArgs {
     /// How many examples of each kind of problem to show.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub examples: usize,
@@ -221,7 +221,7 @@ pub struct VerifyArgs {
     pub slice: u32,
 }
 
-impl VerifyArgs {
+impl ReportArgs {
     /// Tells what was found on standard output.
     ///
     /// # Errors

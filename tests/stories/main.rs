@@ -15,6 +15,7 @@ mod faults;
 mod live;
 mod messages;
 mod model;
+mod operations;
 mod streams;
 mod subscribe;
 mod support;

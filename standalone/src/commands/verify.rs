@@ -11,7 +11,7 @@ use service_kit::{
     command::{Service, check_database},
     config::{Problems, Secret},
     database::Settings,
-    verify::{Outcome, VerifyArgs},
+    verify::{Outcome, ReportArgs},
 };
 use sqlx::postgres::PgConnectOptions;
 
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     conversations: Conversations,
 
     #[command(flatten)]
-    how: VerifyArgs,
+    how: ReportArgs,
 
     /// The folder that keeps the private PostgreSQL. Not looked at when a database is given
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "DIR")]
