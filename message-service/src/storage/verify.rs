@@ -16,7 +16,7 @@ use super::{Error, migrations};
 /// The longest that one slice may take, unless the service is given more.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Read only, whatever happens; not in the way of a migration for longer than a slice; and along the indexes, since
+/// Read only, whatever happens; not in the way of a migration for longer than a slice; and in the order of primary keys, since
 /// statistics of a table that has just been restored are no guide.
 const SESSION: &str = "
     SET default_transaction_read_only = on;
@@ -25,8 +25,14 @@ const SESSION: &str = "
     SET enable_bitmapscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
+    SET enable_sort = off;
+    SET enable_incremental_sort = off;
     SET max_parallel_workers_per_gather = 0;
     SET jit = off";
+
+/// Of the rows of a slice, this part may be conversations: most have more entries than that, and what the slice cannot go on to
+/// is read again.
+const CONVERSATIONS_OF_SLICE: u32 = 10;
 
 /// Sorts behind everything that is left of a conversation.
 const END: i64 = i64::MAX;
@@ -274,16 +280,17 @@ impl Inspection {
     /// Conversations and entries after a place, up to and including a conversation.
     pub(crate) async fn read_slice(&mut self, after: &Place, until: Option<&str>) -> Result<Slice, Error> {
         let (limit, most) = (self.limit, self.slice);
+        let most_conversations = most.div_ceil(CONVERSATIONS_OF_SLICE).max(2);
         let read = async {
             let mut snapshot = self.connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let conversations: Vec<ConversationRow> = sqlx::query_as(CONVERSATIONS)
                 .bind(&after.conversation_id)
                 .bind(until)
-                .bind(i64::from(most))
+                .bind(i64::from(most_conversations))
                 .fetch_all(&mut *snapshot)
                 .await?;
             // Entries beyond are left to the slice that has their conversations.
-            let last = conversations.last().filter(|_| conversations.len() >= most as usize);
+            let last = conversations.last().filter(|_| conversations.len() >= most_conversations as usize);
             let end = last.map(|last| last.conversation_id.clone());
             let entries: Vec<EntryRow> = sqlx::query_as(ENTRIES)
                 .bind(&after.conversation_id)

@@ -1,5 +1,6 @@
-//! What operators do, with the real binaries: checking what is stored.
+//! What operators do, with the real binaries and scripts: checking what is stored, backing it up and bringing it back.
 
+mod backup;
 mod damage;
 mod verify;
 

@@ -11,7 +11,7 @@ use super::migrations;
 /// The longest that one slice may take, unless the service is given more.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Read only, whatever happens; not in the way of a migration for longer than a slice; and along the indexes, since
+/// Read only, whatever happens; not in the way of a migration for longer than a slice; and in the order of primary keys, since
 /// statistics of a table that has just been restored are no guide.
 const SESSION: &str = "
     SET default_transaction_read_only = on;
@@ -20,6 +20,8 @@ const SESSION: &str = "
     SET enable_bitmapscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
+    SET enable_sort = off;
+    SET enable_incremental_sort = off;
     SET max_parallel_workers_per_gather = 0;
     SET jit = off";
 
