@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci settings-docs backup-check bench-delivery postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -51,6 +51,14 @@ deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
 ci: fmt-check lint doc proto deny test ## Everything that CI checks
+
+settings-docs: ## Write the table of settings in docs/OPERATIONS.md anew, from what the binaries say
+	cargo build --workspace --bins
+	PARLANCE_SETTINGS=write cargo test --package parlance --test stories -- operations::settings
+
+backup-check: postgres ## Drill: back up under load, lose everything, restore on another server, go on
+	cargo build --workspace --bins
+	@PARLANCE_BACKUP=full exec $(PARLANCE) with-postgres -- cargo test --package parlance --test stories -- operations::backup
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance

@@ -2,6 +2,7 @@
 
 mod backup;
 mod damage;
+mod settings;
 mod verify;
 
 use std::process::Command;
