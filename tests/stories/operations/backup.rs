@@ -1,7 +1,11 @@
 //! The drill: a backup while the services are busy, a disaster, and the backup brought back on another server, with the
 //! operators' own scripts. `PARLANCE_BACKUP=full` makes more of it.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use parlance::message::v1::{
     Event, ListMessagesRequest, ListMessagesResponse, SubscribeStart, event::Kind,
@@ -27,6 +31,21 @@ const CONVERSATIONS: [&str; 3] = ["g", "h", "i"];
 /// Messages that are acknowledged before and after each step.
 fn some() -> usize {
     if std::env::var("PARLANCE_BACKUP").is_ok_and(|how| how == "full") { 5_000 } else { 300 }
+}
+
+/// Gone with its value.
+struct BackupFile(PathBuf);
+
+impl BackupFile {
+    fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
+
+impl Drop for BackupFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Runs one of the scripts of operators.
@@ -95,17 +114,14 @@ async fn busy_and_backed_up(file: &str) -> Before {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_before_a_backup_is_there_after_a_restore_and_all_goes_on() {
-    let folder = std::env::temp_dir().join(format!("parlance-backup-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("backup.dump").to_str().unwrap().to_owned();
-    let before = busy_and_backed_up(&file).await;
+    let file = BackupFile(std::env::temp_dir().join(format!("parlance-{}.dump", std::process::id())));
+    let before = busy_and_backed_up(file.path()).await;
 
     // Another server, whose transactions have not come as far as those of the first.
     let mut cluster = Cluster::temporary().await.unwrap();
     cluster.create_database("parlance").await.unwrap();
     let url = cluster.url("parlance");
-    script("restore", &[&file, &url]).await;
-    std::fs::remove_dir_all(&folder).unwrap();
+    script("restore", &[file.path(), &url]).await;
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let (foreign,): (i64,) = sqlx::query_as(FOREIGN).fetch_one(&mut connection).await.unwrap();
     assert!(foreign > 0, "the outbox that was restored is no trouble: this proves nothing");
