@@ -3,7 +3,8 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci settings-docs backup-check bench-delivery postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci settings-docs backup-check bench-delivery observability postgres nats
+.PHONY: clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -64,6 +65,10 @@ bench-delivery: postgres nats ## Measure the time from a commit to its delivery 
 	cargo build --package parlance-standalone --bin parlance
 	cargo build --release --bins --package user-service --package message-service --package parlance-bench
 	@exec $(PARLANCE) with-postgres -- $(TARGET_DIR)/release/parlance-bench delivery $(ARGS)
+
+observability: postgres ## Hold alerts and dashboard against real services and a real Prometheus
+	cargo build --workspace --bins
+	@exec $(PARLANCE) with-postgres -- scripts/check-observability
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres

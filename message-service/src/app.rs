@@ -14,6 +14,7 @@ use service_kit::{
         readiness::{self, Probing},
         reflection,
     },
+    telemetry::metrics,
 };
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -118,6 +119,8 @@ impl App {
         let context = context(&config, &database, &meeting, &lifecycle);
         let routes = routes(&health, &context).map_err(RunError::Reflection)?;
 
+        metrics::describe(crate::metrics::METRICS);
+        database.watch(&lifecycle);
         health.follow(&lifecycle);
         lifecycle.spawn("server", server::serve(listener, routes, server_settings(&config), lifecycle.clone()));
         let start = start(config.clone(), database.clone(), context, meeting, health, lifecycle.clone());
@@ -133,6 +136,7 @@ impl App {
 fn context(config: &Config, database: &Database, meeting: &Meeting, lifecycle: &Lifecycle) -> Context {
     let Meeting { live, exchange } = meeting;
     let store = Store::new(database.clone());
+    live.watch(lifecycle);
     lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
     let pages = Pages::new(store.clone(), live.clone());
     let writers = Writers::start(config.writers, &config.database, &store, live, exchange, lifecycle);

@@ -14,6 +14,7 @@ mod directory;
 mod domain;
 mod grpc;
 mod log;
+mod metrics;
 mod planted;
 mod storage;
 mod tasks;

@@ -16,7 +16,7 @@ use crate::{
     database::Settings,
     healthcheck,
     lifecycle::BoxError,
-    telemetry,
+    telemetry::{self, Telemetry},
     verify::{Outcome, Report, ReportArgs},
 };
 
@@ -145,10 +145,12 @@ fn parse<S: Service>(words: impl IntoIterator<Item = OsString>) -> Result<Line<S
 
 async fn run<S: Service>(line: Line<S::Args, S::Verify>) -> Result<ExitCode, BoxError> {
     match line.command {
-        None => S::serve(configure::<S>(&line.serve)?).await.map(|()| ExitCode::SUCCESS),
-        Some(Command::Serve(args)) => S::serve(configure::<S>(&args)?).await.map(|()| ExitCode::SUCCESS),
+        None => serve::<S>(&line.serve).await,
+        Some(Command::Serve(args)) => serve::<S>(&args).await,
         Some(Command::Migrate(args)) => {
-            let applied = S::migrate(&configure::<S>(&args)?).await?;
+            let config = S::configure(&args)?;
+            telemetry::logs(S::shared(&config));
+            let applied = S::migrate(&config).await?;
             tracing::info!(applied, "the database is up to date");
             Ok(ExitCode::SUCCESS)
         }
@@ -158,8 +160,11 @@ async fn run<S: Service>(line: Line<S::Args, S::Verify>) -> Result<ExitCode, Box
 }
 
 async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
-    match configure::<S>(&args.service) {
-        Ok(config) => check_database::<S>(S::database(&config), &args.what, &args.how).await,
+    match S::configure(&args.service) {
+        Ok(config) => {
+            telemetry::logs(S::shared(&config));
+            check_database::<S>(S::database(&config), &args.what, &args.how).await
+        }
         Err(problems) => {
             complain(S::NAME, &problems);
             Outcome::Unchecked
@@ -181,11 +186,12 @@ pub async fn check_database<S: Service>(database: &Settings, what: &S::Verify, h
     if report.problems() == 0 { Outcome::Fine } else { Outcome::Problems }
 }
 
-fn configure<S: Service>(args: &S::Args) -> Result<S::Config, Problems> {
+async fn serve<S: Service>(args: &S::Args) -> Result<ExitCode, BoxError> {
     let config = S::configure(args)?;
-    let shared = S::shared(&config);
-    telemetry::init(shared.log_format, &shared.log_level);
-    Ok(config)
+    let telemetry = Telemetry::start(S::NAME, S::shared(&config)).await?;
+    let end = S::serve(config).await;
+    telemetry.end().await;
+    end.map(|()| ExitCode::SUCCESS)
 }
 
 async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {

@@ -133,6 +133,19 @@ pub struct SharedArgs {
     #[arg(long, env = "CORS_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_allow_origin: Vec<String>,
 
+    /// Where to tell how it is going: Prometheus's metrics, at /metrics, without authentication; port 0 takes a free one.
+    /// Without an address there are none.
+    #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS")]
+    pub admin_listen: Option<String>,
+
+    /// A collector of traces that takes OTLP over gRPC, such as <http://127.0.0.1:4317>. Without one no traces are made.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+
+    /// Of calls whose caller has not decided that already: how many are traced, from 0 for none to 1 for all.
+    #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_name = "RATIO")]
+    pub trace_ratio: String,
+
     /// Listen beyond loopback although callers are not authenticated: whoever reaches the port may act for any user.
     #[arg(long, env = "INSECURE_ALLOW_UNAUTHENTICATED")]
     pub insecure_allow_unauthenticated: bool,
@@ -167,6 +180,12 @@ pub struct SharedConfig {
     pub log_level: String,
     /// Web origins that may call by gRPC-Web.
     pub cors_allow_origin: Vec<http::HeaderValue>,
+    /// Where metrics are told, if anywhere.
+    pub admin_listen: Option<SocketAddr>,
+    /// Where traces are sent, if anywhere.
+    pub otlp_endpoint: Option<String>,
+    /// How many of the calls that begin a trace are traced, 0 to 1.
+    pub trace_ratio: f64,
     /// Listening beyond loopback without authentication is allowed.
     pub insecure_allow_unauthenticated: bool,
     /// The most connections open at a time, 1 or more.
@@ -211,6 +230,13 @@ impl SharedArgs {
         if tracing_subscriber::EnvFilter::try_new(&self.log_level).is_err() {
             problems.add(format!("--log-level: {:?} is neither a level nor a list of directives", self.log_level));
         }
+        let admin_listen = self.admin_listen.as_deref().filter(|text| !text.trim().is_empty());
+        let admin_listen = admin_listen.map(|text| problems.parse::<SocketAddr>("--admin-listen", text));
+        let otlp_endpoint = self.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
+        if otlp_endpoint.is_some_and(|url| !is_plain_url(url)) {
+            problems.add("--otlp-endpoint is not http://host:port; traces leave unencrypted, for a collector close by");
+        }
+        let trace_ratio = problems.number("--trace-ratio", &self.trace_ratio, 0.0..=1.0);
         let max_connections = problems.number("--max-connections", &self.max_connections, 1..=1_000_000);
         let drain_accept = problems.duration("--drain-accept", &self.drain_accept);
         let drain_timeout = problems.duration("--drain-timeout", &self.drain_timeout);
@@ -225,6 +251,12 @@ impl SharedArgs {
             log_format: self.log_format,
             log_level: self.log_level.clone(),
             cors_allow_origin: cors_allow_origin.into_iter().collect::<Option<_>>()?,
+            admin_listen: match admin_listen {
+                Some(parsed) => Some(parsed?),
+                None => None,
+            },
+            otlp_endpoint: otlp_endpoint.map(str::to_owned),
+            trace_ratio: trace_ratio?,
             insecure_allow_unauthenticated: self.insecure_allow_unauthenticated,
             max_connections: max_connections?,
             drain_accept: drain_accept?,
@@ -233,4 +265,11 @@ impl SharedArgs {
             database_timeout: database_timeout?,
         })
     }
+}
+
+/// Without a user or a path, over HTTP.
+fn is_plain_url(text: &str) -> bool {
+    let Ok(url) = text.parse::<http::Uri>() else { return false };
+    let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/") && url.query().is_none();
+    plain && url.port_u16().is_some() && !text.contains('@')
 }

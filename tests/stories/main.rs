@@ -19,4 +19,5 @@ mod operations;
 mod streams;
 mod subscribe;
 mod support;
+mod telemetry;
 mod users;

@@ -14,6 +14,7 @@ use service_kit::{
         readiness::{self, Probing},
         reflection,
     },
+    telemetry::metrics,
 };
 use tokio::net::TcpListener;
 use tonic::service::Routes;
@@ -112,6 +113,8 @@ impl App {
         let service = grpc::Service::new(store.clone(), lookups, changes.clone());
         let routes = routes(&health, service).map_err(RunError::Reflection)?;
 
+        metrics::describe(crate::metrics::METRICS);
+        database.watch(&lifecycle);
         health.follow(&lifecycle);
         work_off(&lifecycle, &queue, &store);
         lifecycle.spawn("changes", changes.look(store.clone(), lifecycle.clone()));

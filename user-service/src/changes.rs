@@ -6,7 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{
+    lifecycle::Lifecycle,
+    telemetry::metrics::{self, counter, gauge},
+};
 use tokio::{
     sync::{
         Notify,
@@ -95,6 +98,10 @@ impl Changes {
 
     /// Looks for changes until the lifecycle is closing.
     pub(crate) async fn look(self, store: Store, lifecycle: Lifecycle) {
+        counter!("parlance_changes_failures_total").increment(0);
+        let shared = self.shared.clone();
+        let watchers = gauge!("parlance_watchers");
+        metrics::watch(&lifecycle, move || watchers.set(shared.told.receiver_count() as f64));
         let work = async {
             let mut last = None;
             loop {
@@ -108,6 +115,7 @@ impl Changes {
                         sleep(LOOK_EVERY).await;
                     }
                     Err(error) => {
+                        counter!("parlance_changes_failures_total").increment(1);
                         tracing::debug!(cause = &error as &dyn std::error::Error, "changes cannot be looked for");
                         sleep(LOOK_AGAIN).await;
                     }
@@ -145,6 +153,11 @@ impl Changes {
     }
 
     fn tell(&self, change: Change) {
+        let kind = match change {
+            Change::Ready => "ready",
+            Change::Changed(_) => "changed",
+        };
+        counter!("parlance_changes_told_total", "kind" => kind).increment(1);
         // It fails when the last watcher has just gone.
         drop(self.shared.told.send(change));
     }

@@ -97,11 +97,29 @@ mod tests {
 
     #[test]
     fn all_problems_are_told_at_once() {
-        let flags = ["--listen", "nowhere", "--database-url", "here", "--database-timeout", "soon"];
-        let told = config(&flags).unwrap_err().to_string();
-        for part in ["3 problem(s)", "--listen", "--database-url", "--database-timeout"] {
-            assert!(told.contains(part), "{part} is not in {told}");
+        let flags = [
+            ["--listen", "nowhere"],
+            ["--database-url", "here"],
+            ["--database-timeout", "soon"],
+            ["--admin-listen", "9090"],
+            ["--otlp-endpoint", "https://collector:4317"],
+            ["--trace-ratio", "2"],
+        ];
+        let told = config(flags.as_flattened()).unwrap_err().to_string();
+        assert!(told.contains("6 problem(s)"), "{told}");
+        for [flag, _] in flags {
+            assert!(told.contains(flag), "{flag} is not in {told}");
         }
+    }
+
+    #[test]
+    fn nothing_is_told_to_nobody_in_particular() {
+        let database = ["--database-url", "postgres://localhost/parlance"];
+        let silent = config(&database).unwrap().shared;
+        assert!(silent.admin_listen.is_none() && silent.otlp_endpoint.is_none());
+        // As environment files give what is not set.
+        let empty = config(&[&database[..], &["--admin-listen", "", "--otlp-endpoint", ""]].concat()).unwrap().shared;
+        assert!(empty.admin_listen.is_none() && empty.otlp_endpoint.is_none());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod domain;
 mod grpc;
+mod metrics;
 mod storage;
 mod tasks;
 mod verify;

@@ -10,8 +10,13 @@ use std::{
 use parlance::user::v1::{
     BatchGetUsersRequest, GetUserRequest, User, UserState, user_service_client::UserServiceClient,
 };
+use service_kit::telemetry::{
+    metrics::{Histogram, histogram},
+    trace,
+};
 use tokio::{sync::Semaphore, time::timeout};
 use tonic::{Code, Request, Response, Status};
+use tracing::{Instrument, Span};
 
 use super::{
     answer::{Answer, Standing},
@@ -68,11 +73,15 @@ impl NoAnswer {
 pub(super) struct Asker {
     peers: Peers,
     turns: Arc<Semaphore>,
+    answered: Histogram,
+    failed: Histogram,
 }
 
 impl Asker {
     pub(super) fn new(peers: Peers) -> Self {
-        Self { peers, turns: Arc::new(Semaphore::new(MAX_CALLS)) }
+        let seconds = |outcome: &'static str| histogram!("parlance_directory_call_seconds", "outcome" => outcome);
+        let turns = Arc::new(Semaphore::new(MAX_CALLS));
+        Self { peers, turns, answered: seconds("answered"), failed: seconds("failed") }
     }
 
     /// Asks about one user, within 4 s and at most three calls. `asked_in` goes into the answer.
@@ -83,10 +92,10 @@ impl Asker {
             let left = end.saturating_duration_since(Instant::now());
             let asked_at = Instant::now();
             let outcome = self.call(left, |mut client, limit| async move {
-                client
-                    .get_user(timed(GetUserRequest { user_id: user_id.to_string(), ..Default::default() }, limit))
-                    .await
+                let request = GetUserRequest { user_id: user_id.to_string(), ..Default::default() };
+                client.get_user(timed(request, limit)).await
             });
+            let outcome = outcome.instrument(span("GetUser"));
             let silence = match outcome.await {
                 Ok(user) => return Ok(Answer { standing: standing(&user)?, asked_at, asked_in }),
                 Err(NoAnswer::Failed(status)) if status.code() == Code::NotFound => {
@@ -116,7 +125,7 @@ impl Asker {
         let call = |mut client: UserServiceClient<_>, limit| async move {
             client.batch_get_users(timed(request, limit)).await
         };
-        let response = self.call(limit, call).await?;
+        let response = self.call(limit, call).instrument(span("BatchGetUsers")).await?;
         let unknown = response.missing_user_ids.into_iter().map(|id| Ok((id.into(), Standing::Unknown)));
         let known = response.users.into_iter().map(|user| Ok((user.user_id.as_str().into(), standing(&user)?)));
         unknown
@@ -148,7 +157,13 @@ impl Asker {
             used = Some(peer);
             call(client, limit).await.map_err(|status| NoAnswer::Failed(Arc::new(status)))
         };
+        let began = Instant::now();
         let outcome = timeout(limit, attempt).await.unwrap_or(Err(NoAnswer::Silent { limit }));
+        let is_unknown =
+            |silence: &NoAnswer| matches!(silence, NoAnswer::Failed(status) if status.code() == Code::NotFound);
+        let is_answer = outcome.as_ref().err().is_none_or(is_unknown);
+        let seconds = if is_answer { &self.answered } else { &self.failed };
+        seconds.record(began.elapsed());
         // What was cut short for a caller in a hurry says nothing about the replica.
         if let Some(peer) = used.filter(|_| outcome.is_ok() || limit == CALL_LIMIT) {
             peer.note(outcome.as_ref().err().is_none_or(|silence| !silence.is_worth_another_call()));
@@ -157,9 +172,25 @@ impl Asker {
     }
 }
 
-/// What is left of the time goes along, so that user-service does not work for nobody.
+/// Of one call, where traces are on.
+fn span(method: &'static str) -> Span {
+    if !trace::is_on() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        "ask user-service",
+        otel.name = format_args!("parlance.user.v1.UserService/{method}"),
+        otel.kind = "client",
+        rpc.system = "grpc",
+        rpc.service = "parlance.user.v1.UserService",
+        rpc.method = method,
+    )
+}
+
+/// What is left of the time goes along, so that user-service does not work for nobody; and the trace that it is a part of.
 fn timed<R>(request: R, limit: Duration) -> Request<R> {
     let mut request = Request::new(request);
+    trace::inject(request.metadata_mut());
     request.set_timeout(limit);
     request
 }

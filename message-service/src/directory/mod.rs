@@ -27,7 +27,7 @@ use futures_util::{
     future::{BoxFuture, Shared, try_join_all},
 };
 use moka::{future::Cache, ops::compute::Op};
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{lifecycle::Lifecycle, telemetry::metrics};
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
 pub use self::{
@@ -42,7 +42,10 @@ use self::{
     peers::Peers,
 };
 pub(crate) use self::{ask::NoAnswer, attendance::Attendance};
-use crate::domain::{conversation::Id, refusal::Refusal};
+use crate::{
+    domain::{conversation::Id, refusal::Refusal},
+    metrics::Asking,
+};
 
 /// The most users remembered.
 const MAX_REMEMBERED: u64 = 100_000;
@@ -84,6 +87,7 @@ struct State {
     feed: Mutex<Feed>,
     /// When user-service last gave no answer, unless it has given one since.
     silent_since: Mutex<Option<Instant>>,
+    counted: Asking,
     lifecycle: Lifecycle,
 }
 
@@ -105,11 +109,17 @@ impl Directory {
             flights: Mutex::default(),
             feed: Mutex::default(),
             silent_since: Mutex::default(),
+            counted: Asking::new(),
             lifecycle: lifecycle.clone(),
         };
         let directory = Self { shared: Arc::new(state) };
         lifecycle.spawn("user changes", follow::run(directory.clone(), lifecycle.clone()));
         lifecycle.spawn("attendance", directory.clone().keep_attendance(lifecycle.clone()));
+        let state = directory.shared.clone();
+        metrics::watch(lifecycle, move || {
+            state.counted.users.set(state.remembered.entry_count() as f64);
+            state.counted.following.set(f64::from(u8::from(lock(&state.feed).is_up(Instant::now()))));
+        });
         directory
     }
 
@@ -133,11 +143,13 @@ impl Directory {
         let now = Instant::now();
         let last = state.remembered.get(user_id).await;
         if let Some(last) = last.filter(|last| self.is_fresh(last, now)) {
+            state.counted.fresh.increment(1);
             return Ok(last);
         }
         let fallback = last.filter(|last| last.holds(now, &state.settings));
         let outage = lock(&state.silent_since).is_some_and(|since| now < since + OUTAGE_PAUSE);
         if let (Some(last), true) = (fallback, outage) {
+            state.counted.last.increment(1);
             return Ok(last);
         }
         let deadline = if fallback.is_some() { deadline.min(now + PATIENCE) } else { deadline };
@@ -145,6 +157,12 @@ impl Directory {
             Ok(outcome) => outcome,
             Err(_) => Err(NoAnswer::Silent { limit: deadline.saturating_duration_since(now) }),
         };
+        let counter = match (&outcome, fallback) {
+            (Ok(_), _) => &state.counted.asked,
+            (Err(_), Some(_)) => &state.counted.last,
+            (Err(_), None) => &state.counted.none,
+        };
+        counter.increment(1);
         outcome.or_else(|silence| fallback.ok_or(DirectoryError::Unavailable(silence)))
     }
 

@@ -6,6 +6,8 @@ use std::{
     time::Instant,
 };
 
+use tracing::Span;
+
 use super::writer::{Waiter, Work, WriteError};
 use crate::{
     domain::conversation::Id,
@@ -96,6 +98,13 @@ impl Batch {
 
     pub(super) fn changes(&self) -> Vec<&Change> {
         self.changes.iter().map(|waiting| &waiting.change).collect()
+    }
+
+    /// The calls that wait for it, where traces are on.
+    pub(super) fn spans(&self) -> impl Iterator<Item = &Span> {
+        let of_sends = self.sends.iter().flat_map(|waiting| std::iter::once(&waiting.first).chain(&waiting.repeats));
+        let spans = of_sends.map(|waiter| &waiter.span);
+        spans.chain(self.changes.iter().map(|waiting| &waiting.waiter.span))
     }
 
     /// Two halves, to find the item that the database refuses.

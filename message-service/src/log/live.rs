@@ -15,7 +15,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{
+    lifecycle::Lifecycle,
+    telemetry::metrics::{self, gauge},
+};
 use tokio::sync::Notify;
 
 use super::signal::Signal;
@@ -25,6 +28,7 @@ use crate::{
         ephemeral::{Ephemeral, EphemeralKind},
         event::{Event, EventKind},
     },
+    metrics::Living,
     planted::{self, Bug},
 };
 
@@ -78,6 +82,7 @@ struct Shared {
     followers: AtomicUsize,
     /// Somebody follows where nobody did.
     first_came: Notify,
+    counted: Living,
 }
 
 /// One conversation's live log.
@@ -162,8 +167,24 @@ impl LiveLogs {
                 max_bytes,
                 followers: AtomicUsize::new(0),
                 first_came: Notify::new(),
+                counted: Living::new(),
             }),
         }
+    }
+
+    /// What is counted of live logs and those who follow them.
+    pub(super) fn counted(&self) -> &Living {
+        &self.shared.counted
+    }
+
+    /// Counts what there is, from now on.
+    pub(crate) fn watch(&self, lifecycle: &Lifecycle) {
+        gauge!("parlance_live_ring_bytes_max").set(self.shared.max_bytes as f64);
+        let shared = self.shared.clone();
+        metrics::watch(lifecycle, move || {
+            let conversations = lock(&shared.logs).len();
+            shared.counted.hold(conversations, shared.used_bytes.load(Ordering::Relaxed));
+        });
     }
 
     /// Gives up what is idle, until the lifecycle is closing.

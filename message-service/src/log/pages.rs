@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -80,7 +81,9 @@ impl Pages {
         let Ok(_turn) = self.shared.reads.acquire().await else {
             return Ok(None);
         };
+        let began = Instant::now();
         let page = self.shared.store.read_log(conversation_id, after, MAX_ENTRIES, MAX_BYTES).await?;
+        self.shared.live.counted().page_seconds.record(began.elapsed());
         Ok(page.map(|page| {
             let frames = page.events.iter().map(|event| self.shared.live.frame(event)).collect();
             Arc::new(LogFrames { frames, last_sequence: page.last_sequence })

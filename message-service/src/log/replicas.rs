@@ -13,6 +13,7 @@ use super::live::LiveLogs;
 use crate::{
     bus::Exchange,
     domain::conversation::Id,
+    metrics::Polling,
     storage::{Error, Store, outbox::Seen},
 };
 
@@ -49,13 +50,16 @@ pub(crate) async fn follow(
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
         reread_at: Instant::now(),
+        counted: Polling::new(),
     };
     let work = async {
         let mut is_failing = false;
         loop {
             poller.wait_for_followers().await;
             let began = Instant::now();
-            if let Err(error) = poller.poll().await {
+            let outcome = poller.poll().await;
+            poller.count(began, outcome.is_ok());
+            if let Err(error) = outcome {
                 if !is_failing {
                     tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");
                 }
@@ -86,6 +90,7 @@ struct Poller {
     users_to_reread: Vec<Id>,
     /// When all of both are to be read again.
     reread_at: Instant,
+    counted: Polling,
 }
 
 impl Poller {
@@ -94,6 +99,16 @@ impl Poller {
         if !self.live.is_followed() {
             self.last = None;
             self.live.followed().await;
+        }
+    }
+
+    fn count(&self, began: Instant, is_good: bool) {
+        if is_good {
+            self.counted.seconds.record(began.elapsed());
+            self.counted.age.set(0.0);
+        } else {
+            self.counted.failures.increment(1);
+            self.counted.age.set(self.last.as_ref().map_or(0.0, |(sent, _)| sent.elapsed().as_secs_f64()));
         }
     }
 
@@ -111,8 +126,10 @@ impl Poller {
             }
         }
         if news.is_whole && last.is_some_and(|last| news.seen.continues(last)) {
+            self.counted.continued.increment(1);
             self.reread(now).await?;
         } else {
+            self.counted.reread.increment(1);
             // Read after the new snapshot was taken, so that what is committed later is found by the next poll. Whoever begins
             // to follow later reads the head itself.
             for ids in self.live.conversation_ids().chunks(MAX_READ) {

@@ -11,8 +11,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{database::Settings, lifecycle::Lifecycle};
+use service_kit::{database::Settings, lifecycle::Lifecycle, telemetry::trace};
 use tokio::sync::mpsc;
+use tracing::{Instrument, field::Empty};
 
 use super::{
     batch::Batch,
@@ -24,6 +25,7 @@ use super::{
 use crate::planted::{self, Bug};
 use crate::{
     bus::Exchange,
+    metrics::Writing,
     storage::{
         Error, WriterConnection,
         append::{Appended, ChangeKind, Outcome},
@@ -49,6 +51,7 @@ pub(super) fn start(
         timeout: settings.timeout,
         live: live.clone(),
         exchange: exchange.clone(),
+        counted: Writing::new(),
     };
     let lane = Lane::default();
     let shard = Shard { storer: storer(), lane: lane.clone() };
@@ -101,6 +104,7 @@ pub(super) struct Storer {
     timeout: Duration,
     live: LiveLogs,
     exchange: Exchange,
+    counted: Writing,
 }
 
 impl Storer {
@@ -131,8 +135,10 @@ impl Storer {
             if batch.is_empty() {
                 return Stored::Answered(Vec::new());
             }
+            let began = Instant::now();
             let Attempt { error, sent } = match self.append(&batch, skip_locked).await {
                 Ok(appended) => {
+                    self.counted.committed(&appended, began.elapsed());
                     self.publish(&batch, &appended);
                     return Stored::Answered(batch.answer(&appended));
                 }
@@ -148,6 +154,7 @@ impl Storer {
             }
             match Verdict::of(&error, skip_locked) {
                 Verdict::Again => {
+                    self.counted.retries.increment(1);
                     tracing::warn!(
                         cause = &error as &dyn std::error::Error,
                         "a batch of writes failed and is tried again"
@@ -180,8 +187,23 @@ impl Storer {
         if planted::is(Bug::AckBeforeCommit) || planted::is(Bug::PublishBeforeCommit) {
             return self.append_early(batch, skip_locked).await.map_err(|error| Attempt { error, sent: true });
         }
-        let outcome = self.connection.append(&batch.sends(), &batch.changes(), skip_locked).await;
-        outcome.map_err(|error| Attempt { error, sent: true })
+        let span = trace::of_all(batch.spans(), |parent| {
+            tracing::info_span!(
+                parent: parent,
+                "append_v1",
+                otel.kind = "client",
+                db.system.name = "postgresql",
+                db.operation.name = "append_v1",
+                db.operation.batch.size = batch.len(),
+                otel.status_code = Empty,
+            )
+        });
+        let (sends, changes) = (batch.sends(), batch.changes());
+        let outcome = self.connection.append(&sends, &changes, skip_locked).instrument(span.clone()).await;
+        outcome.map_err(|error| {
+            span.record("otel.status_code", "ERROR");
+            Attempt { error, sent: true }
+        })
     }
 
     #[cfg(feature = "planted-bugs")]

@@ -27,6 +27,7 @@ use crate::{
         conversation::{Conversation, Id, Kind},
         refusal::Refusal,
     },
+    metrics::Open,
     planted::{self, Bug},
     storage::{
         Error,
@@ -143,11 +144,12 @@ pub(crate) struct Subscription {
     /// How many of the first are not caught up.
     first_left: usize,
     is_all_told: bool,
+    _open: Open,
 }
 
 impl Subscription {
     /// Follows nothing yet.
-    fn new(live: &LiveLogs, pages: &Pages, user_id: &Id) -> Self {
+    fn new(live: &LiveLogs, pages: &Pages, user_id: &Id, to_all: bool) -> Self {
         Self {
             live: live.clone(),
             pages: pages.clone(),
@@ -166,6 +168,7 @@ impl Subscription {
             retry_at: None,
             first_left: 0,
             is_all_told: true,
+            _open: live.counted().open(to_all),
         }
     }
 
@@ -181,7 +184,7 @@ impl Subscription {
         positions: &HashMap<Id, i64>,
         start: Start,
     ) -> Result<Self, Error> {
-        let mut new = Self::new(live, pages, user_id);
+        let mut new = Self::new(live, pages, user_id, true);
         new.inbox = Some(live.open_inbox(&new.signal));
         new.is_all_told = false;
         // Listed after the inbox was opened: what is joined later is heard of.
@@ -210,7 +213,7 @@ impl Subscription {
 
     /// One conversation, at no position yet. It is followed from here on: what is read from storage after this is complete.
     pub(crate) fn to_one(live: &LiveLogs, pages: &Pages, user_id: &Id, conversation_id: &Id) -> Beginning {
-        let new = Self::new(live, pages, user_id);
+        let new = Self::new(live, pages, user_id, false);
         let cursor = Cursor::register(live, conversation_id, &new.signal);
         Beginning { subscription: new, cursor }
     }
@@ -336,7 +339,10 @@ impl Subscription {
         }
         match followed.cursor.look() {
             Ahead::Nothing => {}
-            Ahead::Frames(frames) => self.take(id, frames),
+            Ahead::Frames(frames) => {
+                self.live.counted().from_ring.increment(frames.len() as u64);
+                self.take(id, frames);
+            }
             Ahead::InStorage => {
                 followed.is_behind = true;
                 self.behind.push_back(id.clone());
@@ -403,6 +409,9 @@ impl Subscription {
                     self.retry(id);
                 } else {
                     followed.is_behind = false;
+                    let counted = self.live.counted();
+                    counted.from_page.increment(frames.len() as u64);
+                    counted.lag.record((page.last_sequence - after) as f64);
                     self.take(id, frames);
                 }
             }

@@ -11,8 +11,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{database::Settings, lifecycle::Lifecycle};
+use service_kit::{
+    database::Settings,
+    lifecycle::Lifecycle,
+    telemetry::{
+        metrics::{self, Counter, counter, gauge},
+        trace,
+    },
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tracing::Span;
 
 use super::{create, live::LiveLogs, shard};
 use crate::{
@@ -57,6 +65,8 @@ pub(super) struct Waiter<R> {
     pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
     /// Why an earlier try of this write ended in doubt, if one did: it may be stored.
     pub(super) doubt: Option<Arc<Error>>,
+    /// Of the call that waits, where traces are on.
+    pub(super) span: Span,
     /// Its part of what may wait; given back when the write is answered.
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -78,6 +88,7 @@ pub(crate) struct Writers {
     shards: Arc<[mpsc::UnboundedSender<Work>]>,
     hasher: RandomState,
     room: Arc<Semaphore>,
+    rejected: Counter,
     store: Store,
     live: LiveLogs,
     exchange: Exchange,
@@ -97,10 +108,13 @@ impl Writers {
     ) -> Self {
         // Unbounded channels, since the room is what bounds them.
         let shard = |_| shard::start(settings, live, exchange, lifecycle);
+        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        watch(&room, lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
-            room: Arc::new(Semaphore::new(MAX_WAITING_BYTES)),
+            room,
+            rejected: counter!("parlance_writer_rejected_total"),
             store: store.clone(),
             live: live.clone(),
             exchange: exchange.clone(),
@@ -170,7 +184,10 @@ impl Writers {
 
     fn take_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, WriteError> {
         let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
-        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| WriteError::QueueFull)
+        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| {
+            self.rejected.increment(1);
+            WriteError::QueueFull
+        })
     }
 
     /// Gives a write its place; gives what will tell what became of it.
@@ -185,10 +202,17 @@ impl Writers {
         let deadline = deadline.min(Instant::now() + MAX_WAIT);
         let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
         self.shards[shard]
-            .send(work(Waiter { deadline, reply, doubt: None, _room: room.0 }))
+            .send(work(Waiter { deadline, reply, doubt: None, span: trace::current(), _room: room.0 }))
             .map_err(|_| WriteError::Draining)?;
         Ok(answer)
     }
+}
+
+/// Counts what waits.
+fn watch(room: &Arc<Semaphore>, lifecycle: &Lifecycle) {
+    gauge!("parlance_writer_waiting_bytes_max").set(MAX_WAITING_BYTES as f64);
+    let (room, waiting) = (room.clone(), gauge!("parlance_writer_waiting_bytes"));
+    metrics::watch(lifecycle, move || waiting.set((MAX_WAITING_BYTES - room.available_permits()) as f64));
 }
 
 async fn answered<R>(queued: Result<oneshot::Receiver<Result<R, WriteError>>, WriteError>) -> Result<R, WriteError> {

@@ -8,6 +8,7 @@ use service_kit::lifecycle::Lifecycle;
 use crate::{
     bus::{Bus, Exchange, Hint},
     log::live::LiveLogs,
+    metrics::Passing,
 };
 
 /// The least time between two hints: those in between are one.
@@ -24,16 +25,19 @@ pub(crate) fn start(bus: impl Bus, exchange: &Exchange, live: &LiveLogs, lifecyc
 }
 
 async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
+    let counted = Passing::telling();
     let work = async {
         let mut pause = Pause::default();
         loop {
             let hint = exchange.next().await;
             match bus.tell(hint).await {
                 Ok(()) => {
+                    counted.worked();
                     pause = Pause::default();
                     tokio::time::sleep(TELL_EVERY).await;
                 }
                 Err(error) => {
+                    counted.failed();
                     tracing::debug!(%error, "the other replicas were not told");
                     pause.wait().await;
                 }
@@ -44,15 +48,18 @@ async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
 }
 
 async fn hear(bus: Arc<impl Bus>, exchange: Exchange, live: LiveLogs, lifecycle: Lifecycle) {
+    let counted = Passing::hearing();
     let work = async {
         let mut pause = Pause::default();
         loop {
             match bus.hear().await {
                 Ok(hint) => {
+                    counted.worked();
                     pause = Pause::default();
                     heed(hint, &exchange, &live);
                 }
                 Err(error) => {
+                    counted.failed();
                     tracing::debug!(%error, "the other replicas are not heard");
                     pause.wait().await;
                 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{lifecycle::Lifecycle, telemetry::metrics::counter};
 use tokio::time::Instant;
 
 use crate::storage::{Error, Store, outbox::Horizon};
@@ -13,6 +13,7 @@ const TIMES: u32 = 10;
 
 /// Trims until the lifecycle is closing. Readers have `retention` to read a row after its transaction has ended.
 pub(crate) async fn run(store: Store, retention: Duration, lifecycle: Lifecycle) {
+    counter!("parlance_outbox_trimmed_total").increment(0);
     let work = async {
         let mut horizons = VecDeque::new();
         loop {
@@ -31,7 +32,13 @@ async fn trim(store: &Store, retention: Duration, horizons: &mut VecDeque<(Insta
     let old_enough = horizons.iter().take_while(|(taken, _)| taken.elapsed() >= retention).count();
     horizons.drain(..old_enough.saturating_sub(1));
     if let Some((_, below)) = horizons.front().filter(|_| old_enough > 0) {
-        while Store::is_full_trim(store.trim_outbox(below).await?) {}
+        loop {
+            let trimmed = store.trim_outbox(below).await?;
+            counter!("parlance_outbox_trimmed_total").increment(trimmed);
+            if !Store::is_full_trim(trimmed) {
+                break;
+            }
+        }
     }
     Ok(())
 }

@@ -47,6 +47,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// A word for metrics: one for each variant.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Conflict { .. } => "conflict",
+            Self::Serialization(_) => "serialization",
+            Self::LockTimeout(_) => "lock_timeout",
+            Self::Data(_) => "data",
+            Self::NotConnected(_) => "not_connected",
+            Self::Unavailable(_) => "unavailable",
+            Self::Timeout { .. } => Self::TIMEOUT,
+            Self::Corrupt(_) => "corrupt",
+            Self::Driver(_) => "driver",
+        }
+    }
+
+    pub(super) const TIMEOUT: &'static str = "timeout";
+
     /// Of an attempt to get a connection: whatever failed, nothing was sent yet.
     pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
         match error.into() {

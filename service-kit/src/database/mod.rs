@@ -6,7 +6,10 @@ mod listener;
 mod migrate;
 mod version;
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 pub use error::Error;
 pub use listener::{Heard, Listener};
@@ -20,6 +23,11 @@ use sqlx::{
 };
 use tokio::runtime::Handle;
 pub use version::{VersionError, check_version};
+
+use crate::{
+    lifecycle::Lifecycle,
+    telemetry::metrics::{self, Counter, Histogram, counter, gauge, histogram},
+};
 
 /// A connection that has been idle for longer is asked whether it still lives before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
@@ -58,6 +66,33 @@ impl std::fmt::Debug for Settings {
 pub struct Database {
     pool: PgPool,
     settings: Settings,
+    counted: Counted,
+}
+
+/// What is counted of a pool.
+#[derive(Debug, Clone)]
+struct Counted {
+    of: &'static str,
+    waited: Histogram,
+    called: Histogram,
+}
+
+impl Counted {
+    fn new(of: &'static str) -> Self {
+        let waited = histogram!("parlance_database_wait_seconds", "pool" => of);
+        let called = histogram!("parlance_database_call_seconds", "pool" => of);
+        let counted = Self { of, waited, called };
+        counted.errors(Error::TIMEOUT).increment(0);
+        counted
+    }
+
+    fn failed(&self, error: &Error) {
+        self.errors(error.kind()).increment(1);
+    }
+
+    fn errors(&self, kind: &'static str) -> Counter {
+        counter!("parlance_database_errors_total", "pool" => self.of, "kind" => kind)
+    }
 }
 
 impl Database {
@@ -83,7 +118,8 @@ impl Database {
                 Box::pin(async move { session.apply(connection).await })
             })
             .connect_lazy_with(settings.connect_options());
-        Self { pool, settings }
+        let counted = Counted::new(settings.application_name);
+        Self { pool, settings, counted }
     }
 
     /// The bounds it was made with.
@@ -96,10 +132,7 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut lease = self.lease().await?;
-        let connection = lease.connection()?;
-        let outcome = bounded(self.settings.timeout, query.fetch_all(connection)).await;
-        lease.end(outcome)
+        self.call(async |connection, limit| bounded(limit, query.fetch_all(connection)).await).await
     }
 
     /// The first row, if there is one.
@@ -107,10 +140,7 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut lease = self.lease().await?;
-        let connection = lease.connection()?;
-        let outcome = bounded(self.settings.timeout, query.fetch_optional(connection)).await;
-        lease.end(outcome)
+        self.call(async |connection, limit| bounded(limit, query.fetch_optional(connection)).await).await
     }
 
     /// The one row of a statement that always gives one.
@@ -118,18 +148,14 @@ impl Database {
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
     {
-        let mut lease = self.lease().await?;
-        let connection = lease.connection()?;
-        let outcome = bounded(self.settings.timeout, query.fetch_one(connection)).await;
-        lease.end(outcome)
+        self.call(async |connection, limit| bounded(limit, query.fetch_one(connection)).await).await
     }
 
     /// Runs a statement; gives the number of rows it changed.
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let mut lease = self.lease().await?;
-        let connection = lease.connection()?;
-        let outcome = bounded(self.settings.timeout, query.execute(connection)).await;
-        lease.end(outcome).map(|done| done.rows_affected())
+        self.call(async |connection, limit| bounded(limit, query.execute(connection)).await)
+            .await
+            .map(|done| done.rows_affected())
     }
 
     /// Asks whether the database answers.
@@ -147,9 +173,39 @@ impl Database {
         self.pool.close().await;
     }
 
+    /// One call over a connection of the pool, within the limit.
+    async fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&mut PgConnection, Duration) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let outcome = async {
+            let asked = Instant::now();
+            let mut lease = self.lease().await?;
+            self.counted.waited.record(asked.elapsed());
+            let began = Instant::now();
+            let outcome = call(lease.connection()?, self.settings.timeout).await;
+            self.counted.called.record(began.elapsed());
+            lease.end(outcome)
+        };
+        outcome.await.inspect_err(|error| self.counted.failed(error))
+    }
+
     async fn lease(&self) -> Result<Lease, Error> {
         let connection = self.pool.acquire().await.map_err(Error::of_connecting)?;
         Ok(Lease { connection: Some(connection), limit: self.settings.timeout })
+    }
+
+    /// Counts the connections of the pool from now on, until the lifecycle is closing.
+    pub fn watch(&self, lifecycle: &Lifecycle) {
+        let (pool, of) = (self.pool.clone(), self.settings.application_name);
+        gauge!("parlance_database_connections_max", "pool" => of).set(self.settings.connections);
+        let used = gauge!("parlance_database_connections", "pool" => of, "state" => "used");
+        let idle = gauge!("parlance_database_connections", "pool" => of, "state" => "idle");
+        metrics::watch(lifecycle, move || {
+            let (size, free) = (pool.size(), pool.num_idle());
+            idle.set(free as f64);
+            used.set((size as usize).saturating_sub(free) as f64);
+        });
     }
 }
 

@@ -10,7 +10,11 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
-use crate::{failure::Failure, lifecycle::Lifecycle};
+use crate::{
+    failure::Failure,
+    lifecycle::Lifecycle,
+    telemetry::metrics::{Gauge, gauge},
+};
 
 /// The generated server to add to the routes.
 pub type HealthServer = health_server::HealthServer<Health>;
@@ -39,13 +43,17 @@ enum Stage {
 pub struct Health {
     state: Arc<watch::Sender<State>>,
     services: Arc<[String]>,
+    serving: Arc<[Gauge]>,
 }
 
 impl Health {
     /// Makes the health of a process that serves these full service names. Nothing but `liveness` is up yet.
     pub fn new<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
-        let services = services.into_iter().map(str::to_owned).collect();
-        Self { state: Arc::new(watch::Sender::new(State::default())), services }
+        let services: Arc<[String]> = services.into_iter().map(str::to_owned).collect();
+        let serving = services.iter().map(|name| gauge!("parlance_serving", "grpc_service" => name.clone())).collect();
+        let health = Self { state: Arc::new(watch::Sender::new(State::default())), services, serving };
+        health.count(State::default());
+        health
     }
 
     /// The service to add to the routes.
@@ -94,8 +102,13 @@ impl Health {
         self.state.send_if_modified(|state| {
             let before = *state;
             change(state);
+            self.count(*state);
             *state != before
         });
+    }
+
+    fn count(&self, state: State) {
+        self.serving.iter().for_each(|gauge| gauge.set(f64::from(u8::from(state.is_serving()))));
     }
 
     fn status(&self, name: &str, state: State) -> ServingStatus {

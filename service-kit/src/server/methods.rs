@@ -3,10 +3,12 @@
 //! Deadlines and the concurrency limit treat unary calls differently, and a log line or a metric names a method only
 //! when it is one of ours: a path is the caller's text.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use prost::{DecodeError, Message};
 use prost_types::FileDescriptorSet;
+
+use super::metrics::MethodMetrics;
 
 /// The shape of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,16 +20,20 @@ pub(crate) enum Kind {
 }
 
 /// One method that is served.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Method {
     pub(crate) service: String,
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    pub(crate) metrics: Arc<MethodMetrics>,
 }
 
 /// All methods by their path, such as `/grpc.health.v1.Health/Check`.
-#[derive(Debug, Default)]
-pub(crate) struct Methods(HashMap<String, Method>);
+#[derive(Debug)]
+pub(crate) struct Methods {
+    by_path: HashMap<String, Method>,
+    others: Arc<MethodMetrics>,
+}
 
 impl Methods {
     /// Reads the methods of these sets, and of health and reflection, which every server has.
@@ -46,20 +52,30 @@ impl Methods {
                         package => format!("{package}.{}", service.name()),
                     };
                     for method in &service.method {
-                        let streams = method.client_streaming() || method.server_streaming();
-                        let kind = if streams { Kind::Streaming } else { Kind::Unary };
+                        let (shape, kind) = match (method.client_streaming(), method.server_streaming()) {
+                            (false, false) => ("unary", Kind::Unary),
+                            (true, false) => ("client_stream", Kind::Streaming),
+                            (false, true) => ("server_stream", Kind::Streaming),
+                            (true, true) => ("bidi_stream", Kind::Streaming),
+                        };
                         let path = format!("/{service_name}/{}", method.name());
                         let (service, name) = (service_name.clone(), method.name().to_owned());
-                        methods.insert(path, Method { service, name, kind });
+                        let metrics = Arc::new(MethodMetrics::new(shape, &service, &name));
+                        methods.insert(path, Method { service, name, kind, metrics });
                     }
                 }
             }
         }
-        Ok(Self(methods))
+        Ok(Self { by_path: methods, others: Arc::new(MethodMetrics::new("unary", "unknown", "unknown")) })
     }
 
     /// The method of this path, if it is one of ours.
     pub(crate) fn find(&self, path: &str) -> Option<&Method> {
-        self.0.get(path)
+        self.by_path.get(path)
+    }
+
+    /// What counts calls of this method, or of all those that are none of ours.
+    pub(crate) fn metrics(&self, method: Option<&Method>) -> Arc<MethodMetrics> {
+        method.map_or(&self.others, |method| &method.metrics).clone()
     }
 }

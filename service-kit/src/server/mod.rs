@@ -8,6 +8,7 @@ mod admission;
 mod connection;
 pub mod health;
 mod methods;
+mod metrics;
 pub mod readiness;
 pub mod reflection;
 mod settings;
@@ -31,7 +32,10 @@ pub use self::{
     settings::{MAX_REQUEST_BYTES, Settings},
     stack::{Deadline, RequestId, note_cause},
 };
-use crate::lifecycle::Lifecycle;
+use crate::{
+    lifecycle::Lifecycle,
+    telemetry::metrics::{counter, gauge},
+};
 
 /// Serves until the lifecycle is closing, then sends every connection away and waits for them until it is killed.
 ///
@@ -61,11 +65,13 @@ pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, li
 async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admission: &Admission, tasks: &TaskTracker) {
     let mut backoff = Backoff::default();
     let mut full = false;
+    let (open, refused) = (gauge!("parlance_connections"), counter!("parlance_connections_refused_total"));
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 backoff.reset();
                 let Some(place) = admission.admit(peer.ip()) else {
+                    refused.increment(1);
                     // One line for a whole flood.
                     if !std::mem::replace(&mut full, true) {
                         tracing::warn!(%peer, "connections refused: too many");
@@ -73,9 +79,11 @@ async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admissio
                     continue;
                 };
                 full = false;
-                let connections = Arc::clone(connections);
+                let (connections, open) = (Arc::clone(connections), open.clone());
                 tasks.spawn(async move {
+                    open.increment(1);
                     connections.serve(stream, peer).await;
+                    open.decrement(1);
                     drop(place);
                 });
             }

@@ -14,8 +14,11 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use parlance::message::v1::{
-    conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
+use parlance::{
+    message::v1::{
+        conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
+    },
+    user::v1::user_service_client::UserServiceClient,
 };
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -35,7 +38,13 @@ pub struct Process {
 impl Process {
     /// Starts `user-service` and waits until it serves.
     pub async fn user_service(database_url: &str) -> Self {
-        let process = Self::launch("user-service", ANY_PORT, &["--database-url", database_url]).await;
+        Self::user_service_with(database_url, &[]).await
+    }
+
+    /// The same, with more flags.
+    pub async fn user_service_with(database_url: &str, more: &[&str]) -> Self {
+        let flags = [&["--database-url", database_url][..], more].concat();
+        let process = Self::launch("user-service", None, ANY_PORT, &flags).await;
         process.wait_until_serving().await;
         process
     }
@@ -57,7 +66,7 @@ impl Process {
         let flags = [&["--database-url", database_url, "--user-service-url", &url][..], more].concat();
         let listen = listen.map_or_else(|| ANY_PORT.to_owned(), |listen| listen.to_string());
         let name = if bug.is_some() { "message-service-planted" } else { "message-service" };
-        let process = Self::launch_with(name, bug, &listen, &flags).await;
+        let process = Self::launch(name, bug, &listen, &flags).await;
         process.wait_until_serving().await;
         process
     }
@@ -67,12 +76,8 @@ impl Process {
         Self::message_service_with(None, Some(listen), database_url, user_service, &[]).await
     }
 
-    /// Starts a binary, by default on a port that the system picks, and learns it from the log.
-    async fn launch(name: &str, listen: &str, flags: &[&str]) -> Self {
-        Self::launch_with(name, None, listen, flags).await
-    }
-
-    async fn launch_with(name: &str, bug: Option<&str>, listen: &str, flags: &[&str]) -> Self {
+    /// Starts a binary, perhaps on a port that the system picks, and learns it from the log.
+    async fn launch(name: &str, bug: Option<&str>, listen: &str, flags: &[&str]) -> Self {
         let mut child = Command::new(binary(name))
             .args(["--listen", listen, "--log-format", "json", "--log-level", "info"])
             .args(["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "10s"])
@@ -149,6 +154,21 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// A client of users.
+    pub fn users(&self) -> UserServiceClient<Channel> {
+        UserServiceClient::new(self.channel.clone())
+    }
+
+    /// Where its admin port is, of which it has told before it served.
+    pub fn admin_address(&self) -> SocketAddr {
+        let log = self.log.lock().unwrap();
+        let told = |line: &String| {
+            let said: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            (said["message"] == "metrics are at /metrics").then(|| said["address"].as_str().unwrap().parse().unwrap())
+        };
+        log.iter().find_map(told).expect("an admin port")
     }
 
     /// What it has logged so far, as lines of JSON.

@@ -4,13 +4,25 @@
 //! The queue is bounded and full is said at once; each waiter waits no longer than a database call may take; one that
 //! hangs up is skipped and harms nobody.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use service_kit::database;
+use service_kit::{
+    database,
+    telemetry::{
+        metrics::{Counter, counter, histogram},
+        trace,
+    },
+};
 use tokio::{
     sync::{Mutex, mpsc, oneshot},
     time::timeout,
 };
+use tracing::{Instrument, Span};
 
 use super::Error;
 use crate::domain::{User, UserId};
@@ -26,6 +38,8 @@ type Answer = Result<Option<User>, Error>;
 struct Lookup {
     user_id: UserId,
     answer: oneshot::Sender<Answer>,
+    /// Of the call that waits, where traces are on.
+    span: Span,
 }
 
 /// Asks. Cheap to clone.
@@ -33,6 +47,7 @@ struct Lookup {
 pub(crate) struct Lookups {
     waiting: mpsc::Sender<Lookup>,
     limit: Duration,
+    rejected: Counter,
 }
 
 /// What was asked and not taken yet. Clones share it: one worker for each query that may run at a time.
@@ -47,14 +62,19 @@ impl Lookups {
 
     fn with_room_for(most: usize, limit: Duration) -> (Self, Queue) {
         let (sender, receiver) = mpsc::channel(most);
-        (Self { waiting: sender, limit }, Queue(Arc::new(Mutex::new(receiver))))
+        let rejected = counter!("parlance_lookups_rejected_total");
+        (Self { waiting: sender, limit, rejected }, Queue(Arc::new(Mutex::new(receiver))))
     }
 
     /// Finds the user with this id, tombstones included.
     pub(crate) async fn find(&self, user_id: UserId) -> Answer {
         let (sender, answer) = oneshot::channel();
-        self.waiting.try_send(Lookup { user_id, answer: sender }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded,
+        let lookup = Lookup { user_id, answer: sender, span: trace::current() };
+        self.waiting.try_send(lookup).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                self.rejected.increment(1);
+                Error::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => Error::NotReady,
         })?;
         match timeout(self.limit, answer).await {
@@ -73,13 +93,18 @@ impl Queue {
         F: Fn(Vec<UserId>) -> Q,
         Q: Future<Output = Result<Vec<User>, Error>>,
     {
+        let (users, seconds) = (histogram!("parlance_lookup_batch_users"), histogram!("parlance_lookup_seconds"));
         let mut taken = Vec::new();
         while self.take(&mut taken).await {
+            let span = span(&taken);
             let waiters = by_id(taken.drain(..));
             if waiters.is_empty() {
                 continue;
             }
-            let found = find_all(waiters.keys().cloned().collect()).await;
+            let began = Instant::now();
+            let found = find_all(waiters.keys().cloned().collect()).instrument(span).await;
+            users.record(waiters.len() as f64);
+            seconds.record(began.elapsed());
             answer(waiters, found);
         }
     }
@@ -89,6 +114,20 @@ impl Queue {
     async fn take(&self, taken: &mut Vec<Lookup>) -> bool {
         self.0.lock().await.recv_many(taken, MAX_BATCH).await > 0
     }
+}
+
+/// Of one query, for all who wait for it.
+fn span(taken: &[Lookup]) -> Span {
+    trace::of_all(taken.iter().map(|lookup| &lookup.span), |parent| {
+        tracing::info_span!(
+            parent: parent,
+            "find users",
+            otel.kind = "client",
+            db.system.name = "postgresql",
+            db.operation.name = "SELECT",
+            db.operation.batch.size = taken.len(),
+        )
+    })
 }
 
 type Waiters = HashMap<UserId, Vec<oneshot::Sender<Answer>>>;

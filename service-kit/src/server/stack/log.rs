@@ -1,34 +1,60 @@
-//! The span of a call and the one line that is written when it fails.
+//! The span of a call, what is counted of it, and the one line that is written when it fails.
 //!
 //! The line has the code, the reason, how long it took and what caused it, never a message or its contents. Our own
 //! faults are errors, what a retry may cure are warnings, the caller's faults are information, a caller that hung up is
 //! for debugging only.
 
-use std::{error::Error, time::Instant};
+use std::{error::Error, sync::Arc, time::Instant};
 
+use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use tracing::Span;
+use tracing::{Span, field::Empty};
 
 use super::{cause, request_id::RequestId};
-use crate::server::methods::Method;
+use crate::{
+    server::{
+        methods::Methods,
+        metrics::{MethodMetrics, code_name},
+    },
+    telemetry::trace,
+};
 
 /// One running call. Dropped without an end, it was given up by its caller.
 #[derive(Debug)]
 pub(super) struct CallLog {
     span: Span,
+    metrics: Arc<MethodMetrics>,
     started: Instant,
     ended: bool,
 }
 
 impl CallLog {
-    /// Opens the span. An unknown path is not repeated: it is the caller's text.
-    pub(super) fn begin(method: Option<&Method>, request_id: &RequestId) -> Self {
+    /// Opens the span, as a part of the caller's trace if the headers name one. An unknown path is not repeated: it is the
+    /// caller's text.
+    pub(super) fn begin(methods: &Methods, path: &str, request_id: &RequestId, headers: &HeaderMap) -> Self {
+        let method = methods.find(path);
         let service = method.map_or("unknown", |method| &method.service);
         let name = method.map_or("unknown", |method| &method.name);
         let request_id = request_id.as_str();
-        let span = tracing::info_span!("call", rpc.service = service, rpc.method = name, request_id);
-        Self { span, started: Instant::now(), ended: false }
+        let span = tracing::info_span!(
+            "call",
+            rpc.service = service,
+            rpc.method = name,
+            request_id,
+            trace_id = Empty,
+            otel.name = Empty,
+            otel.kind = Empty,
+        );
+        if trace::is_on() {
+            span.record("otel.name", format_args!("{service}/{name}")).record("otel.kind", "server");
+        }
+        if let Some(trace_id) = trace::adopt(&span, headers) {
+            span.record("trace_id", trace_id);
+        }
+        let metrics = methods.metrics(method);
+        metrics.begin();
+        Self { span, metrics, started: Instant::now(), ended: false }
     }
 
     pub(super) fn span(&self) -> Span {
@@ -42,7 +68,7 @@ impl CallLog {
 
     pub(super) fn succeeded(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
-            let duration_ms = self.duration_ms();
+            let duration_ms = self.end(Code::Ok);
             self.within(|| tracing::debug!(rpc.grpc.status_code = "OK", duration_ms, "call ended"));
         }
     }
@@ -52,20 +78,24 @@ impl CallLog {
         if !std::mem::replace(&mut self.ended, true) {
             let cause = noted.or_else(|| status.source().map(cause::text));
             let reason = status.get_details_error_info().map(|info| info.reason);
-            let duration_ms = self.duration_ms();
+            let duration_ms = self.end(status.code());
             self.within(|| write(status.code(), reason.as_deref(), duration_ms, cause.as_deref()));
         }
     }
 
-    fn duration_ms(&self) -> f64 {
-        self.started.elapsed().as_secs_f64() * 1e3
+    /// Counts the end; gives how long it took, in milliseconds.
+    fn end(&self, code: Code) -> f64 {
+        let duration = self.started.elapsed();
+        self.metrics.end(code, duration);
+        trace::end(&self.span, code, is_our_fault(code));
+        duration.as_secs_f64() * 1e3
     }
 }
 
 impl Drop for CallLog {
     fn drop(&mut self) {
         if !self.ended {
-            let duration_ms = self.duration_ms();
+            let duration_ms = self.end(Code::Cancelled);
             self.within(|| {
                 tracing::debug!(rpc.grpc.status_code = "CANCELLED", duration_ms, "call given up by its caller");
             });
@@ -74,9 +104,9 @@ impl Drop for CallLog {
 }
 
 fn write(code: Code, reason: Option<&str>, duration_ms: f64, cause: Option<&str>) {
-    let name = name(code);
+    let name = code_name(code);
     match code {
-        Code::Internal | Code::Unknown | Code::DataLoss => {
+        _ if is_our_fault(code) => {
             tracing::error!(rpc.grpc.status_code = name, reason, duration_ms, cause, "call failed");
         }
         Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
@@ -89,25 +119,6 @@ fn write(code: Code, reason: Option<&str>, duration_ms: f64, cause: Option<&str>
     }
 }
 
-/// The code as the gRPC specification writes it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
+fn is_our_fault(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::Unknown | Code::DataLoss)
 }

@@ -104,7 +104,7 @@ impl Stack {
     async fn call(self, mut request: Request<Body>) -> Response<Body> {
         let request_id = RequestId::of(request.headers());
         let echo = request_id.to_header();
-        let mut log = CallLog::begin(self.0.methods.find(request.uri().path()), &request_id);
+        let mut log = CallLog::begin(&self.0.methods, request.uri().path(), &request_id, request.headers());
         request.extensions_mut().insert(request_id);
         request.extensions_mut().insert(Caller::Trusted);
 

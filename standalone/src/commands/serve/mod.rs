@@ -10,12 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
-use service_kit::telemetry;
+use service_kit::telemetry::Telemetry;
 use sqlx::postgres::PgConnectOptions;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::arguments::Arguments;
-use self::arguments::Database;
+use self::arguments::{Config, Database};
 use self::services::{Services, Wiring};
 use self::welcome::Welcome;
 use super::signals::Signals;
@@ -27,7 +27,13 @@ pub(crate) const DATABASE: &str = "parlance";
 /// Runs until a signal, or until something that it cannot do without has failed.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.resolve()?;
-    telemetry::init(config.shared.log_format, &config.shared.log_level);
+    let telemetry = Telemetry::start("parlance", &config.shared).await.map_err(anyhow::Error::from_boxed)?;
+    let end = serve(config).await;
+    telemetry.end().await;
+    end
+}
+
+async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
 
     let (mut cluster, user_database, message_database, database) = match config.database {

@@ -1,0 +1,320 @@
+//! What message-service counts, and what each number says. The parts of the service count with the handles made here.
+
+use std::time::Duration;
+
+use service_kit::telemetry::metrics::{Counter, Gauge, Histogram, Kind, Metric, counter, gauge, histogram};
+
+use crate::storage::append::{Appended, Outcome};
+
+/// What message-service tells beside what every service does.
+pub(crate) const METRICS: &[Metric] = &[
+    Metric {
+        name: "parlance_writer_batch_items",
+        kind: Kind::Histogram,
+        help: "Sends and changes that were stored by one transaction.",
+    },
+    Metric {
+        name: "parlance_writer_commit_seconds",
+        kind: Kind::Histogram,
+        help: "How long transactions of the writers took, with their flush.",
+    },
+    Metric {
+        name: "parlance_writer_entries_total",
+        kind: Kind::Counter,
+        help: "Sends and changes that were answered, by outcome: stored, repeated (a harmless retry) or refused.",
+    },
+    Metric {
+        name: "parlance_writer_retries_total",
+        kind: Kind::Counter,
+        help: "Batches that failed with their connection and ran again.",
+    },
+    Metric {
+        name: "parlance_writer_locked_total",
+        kind: Kind::Counter,
+        help: "Writes that had to wait because somebody else held their conversation locked.",
+    },
+    Metric {
+        name: "parlance_writer_rejected_total",
+        kind: Kind::Counter,
+        help: "Writes refused with RESOURCE_EXHAUSTED because too much was waiting.",
+    },
+    Metric {
+        name: "parlance_writer_waiting_bytes",
+        kind: Kind::Gauge,
+        help: "Writes that wait to be stored, in bytes.",
+    },
+    Metric {
+        name: "parlance_writer_waiting_bytes_max",
+        kind: Kind::Gauge,
+        help: "The most bytes that may wait; beyond that writes are refused.",
+    },
+    Metric {
+        name: "parlance_live_subscriptions",
+        kind: Kind::Gauge,
+        help: "Streams that are open: of one conversation (StreamMessages) or of all of a user's (Subscribe, Chat).",
+    },
+    Metric {
+        name: "parlance_live_conversations",
+        kind: Kind::Gauge,
+        help: "Conversations that somebody follows at this replica.",
+    },
+    Metric {
+        name: "parlance_live_ring_bytes",
+        kind: Kind::Gauge,
+        help: "Memory that the latest entries of followed conversations take.",
+    },
+    Metric { name: "parlance_live_ring_bytes_max", kind: Kind::Gauge, help: "The most memory that they may take." },
+    Metric {
+        name: "parlance_live_entries_total",
+        kind: Kind::Counter,
+        help: "Entries handed to subscribers, by where they came from: ring (memory) or page (the database).",
+    },
+    Metric {
+        name: "parlance_live_page_seconds",
+        kind: Kind::Histogram,
+        help: "How long reads of the log for those who are behind took; equal ones are one read.",
+    },
+    Metric {
+        name: "parlance_live_lag_entries",
+        kind: Kind::Histogram,
+        help: "How many entries a subscriber was behind by when it took a page.",
+    },
+    Metric {
+        name: "parlance_directory_answers_total",
+        kind: Kind::Counter,
+        help: "Questions about single users, by answer: fresh (remembered), asked (of user-service), last (user-service gave \
+               none, the last one still holds) or none (refused UNAVAILABLE).",
+    },
+    Metric {
+        name: "parlance_directory_call_seconds",
+        kind: Kind::Histogram,
+        help: "How long calls to user-service took, by outcome: answered or failed.",
+    },
+    Metric { name: "parlance_directory_users", kind: Kind::Gauge, help: "Users that answers are remembered of." },
+    Metric {
+        name: "parlance_directory_following",
+        kind: Kind::Gauge,
+        help: "1 while user-service tells of changes, else 0: answers are then good for 2 s only.",
+    },
+    Metric {
+        name: "parlance_bus_told_total",
+        kind: Kind::Counter,
+        help: "Hints that this replica has given to the others.",
+    },
+    Metric { name: "parlance_bus_heard_total", kind: Kind::Counter, help: "Hints that others have given." },
+    Metric {
+        name: "parlance_bus_failures_total",
+        kind: Kind::Counter,
+        help: "Hints that could not be given or heard, by direction: tell or hear.",
+    },
+    Metric {
+        name: "parlance_bus_up",
+        kind: Kind::Gauge,
+        help: "0 after a failure of the bus and until it works again, else 1, by direction: tell or hear.",
+    },
+    Metric {
+        name: "parlance_outbox_polls_total",
+        kind: Kind::Counter,
+        help: "Looks into the outbox, by kind: continued (what came since the last one) or reread (all heads that are followed).",
+    },
+    Metric {
+        name: "parlance_outbox_poll_seconds",
+        kind: Kind::Histogram,
+        help: "How long looks into the outbox took.",
+    },
+    Metric { name: "parlance_outbox_failures_total", kind: Kind::Counter, help: "Looks into the outbox that failed." },
+    Metric {
+        name: "parlance_outbox_poll_age_seconds",
+        kind: Kind::Gauge,
+        help: "How old the last good look was at the last one that failed; 0 once one succeeds.",
+    },
+    Metric {
+        name: "parlance_outbox_trimmed_total",
+        kind: Kind::Counter,
+        help: "Rows of the outbox that were removed.",
+    },
+];
+
+/// What the writers count.
+#[derive(Debug, Clone)]
+pub(crate) struct Writing {
+    items: Histogram,
+    seconds: Histogram,
+    stored: Counter,
+    repeated: Counter,
+    refused: Counter,
+    locked: Counter,
+    pub(crate) retries: Counter,
+}
+
+impl Writing {
+    pub(crate) fn new() -> Self {
+        let entries = |outcome: &'static str| counter!("parlance_writer_entries_total", "outcome" => outcome);
+        Self {
+            items: histogram!("parlance_writer_batch_items"),
+            seconds: histogram!("parlance_writer_commit_seconds"),
+            stored: entries("stored"),
+            repeated: entries("repeated"),
+            refused: entries("refused"),
+            locked: counter!("parlance_writer_locked_total"),
+            retries: counter!("parlance_writer_retries_total"),
+        }
+    }
+
+    /// A batch was committed.
+    pub(crate) fn committed(&self, appended: &Appended, after: Duration) {
+        let outcomes = appended.sends.iter().map(|sent| sent.outcome).chain(appended.changes.iter().copied());
+        let (mut stored, mut repeated, mut refused, mut locked) = (0, 0, 0, 0);
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Done => stored += 1,
+                Outcome::Unchanged => repeated += 1,
+                Outcome::Locked => locked += 1,
+                _ => refused += 1,
+            }
+        }
+        self.items.record((stored + repeated + refused + locked) as f64);
+        self.seconds.record(after);
+        self.stored.increment(stored);
+        self.repeated.increment(repeated);
+        self.refused.increment(refused);
+        self.locked.increment(locked);
+    }
+}
+
+/// What the live logs and the subscribers count.
+#[derive(Debug, Clone)]
+pub(crate) struct Living {
+    pub(crate) from_ring: Counter,
+    pub(crate) from_page: Counter,
+    pub(crate) page_seconds: Histogram,
+    pub(crate) lag: Histogram,
+    one: Gauge,
+    all: Gauge,
+    conversations: Gauge,
+    ring_bytes: Gauge,
+}
+
+impl Living {
+    pub(crate) fn new() -> Self {
+        let entries = |source: &'static str| counter!("parlance_live_entries_total", "source" => source);
+        let open = |of: &'static str| gauge!("parlance_live_subscriptions", "of" => of);
+        Self {
+            from_ring: entries("ring"),
+            from_page: entries("page"),
+            page_seconds: histogram!("parlance_live_page_seconds"),
+            lag: histogram!("parlance_live_lag_entries"),
+            one: open("one"),
+            all: open("all"),
+            conversations: gauge!("parlance_live_conversations"),
+            ring_bytes: gauge!("parlance_live_ring_bytes"),
+        }
+    }
+
+    /// How much there is by now.
+    pub(crate) fn hold(&self, conversations: usize, ring_bytes: usize) {
+        self.conversations.set(conversations as f64);
+        self.ring_bytes.set(ring_bytes as f64);
+    }
+
+    /// A subscription is open until this is dropped.
+    pub(crate) fn open(&self, to_all: bool) -> Open {
+        let gauge = if to_all { &self.all } else { &self.one };
+        gauge.increment(1);
+        Open(gauge.clone())
+    }
+}
+
+/// An open subscription, counted.
+pub(crate) struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.decrement(1);
+    }
+}
+
+/// What the directory counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Asking {
+    pub(crate) fresh: Counter,
+    pub(crate) asked: Counter,
+    pub(crate) last: Counter,
+    pub(crate) none: Counter,
+    pub(crate) users: Gauge,
+    pub(crate) following: Gauge,
+}
+
+impl Asking {
+    pub(crate) fn new() -> Self {
+        let answers = |answer: &'static str| counter!("parlance_directory_answers_total", "answer" => answer);
+        Self {
+            fresh: answers("fresh"),
+            asked: answers("asked"),
+            last: answers("last"),
+            none: answers("none"),
+            users: gauge!("parlance_directory_users"),
+            following: gauge!("parlance_directory_following"),
+        }
+    }
+}
+
+/// What one direction of the bus counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Passing {
+    done: Counter,
+    failures: Counter,
+    up: Gauge,
+}
+
+impl Passing {
+    pub(crate) fn telling() -> Self {
+        Self::new(counter!("parlance_bus_told_total"), "tell")
+    }
+
+    pub(crate) fn hearing() -> Self {
+        Self::new(counter!("parlance_bus_heard_total"), "hear")
+    }
+
+    fn new(done: Counter, direction: &'static str) -> Self {
+        let failures = counter!("parlance_bus_failures_total", "direction" => direction);
+        let up = gauge!("parlance_bus_up", "direction" => direction);
+        up.set(1.0);
+        Self { done, failures, up }
+    }
+
+    pub(crate) fn worked(&self) {
+        self.done.increment(1);
+        self.up.set(1.0);
+    }
+
+    pub(crate) fn failed(&self) {
+        self.failures.increment(1);
+        self.up.set(0.0);
+    }
+}
+
+/// What reading the outbox counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Polling {
+    pub(crate) continued: Counter,
+    pub(crate) reread: Counter,
+    pub(crate) seconds: Histogram,
+    pub(crate) failures: Counter,
+    pub(crate) age: Gauge,
+}
+
+impl Polling {
+    pub(crate) fn new() -> Self {
+        let polls = |kind: &'static str| counter!("parlance_outbox_polls_total", "kind" => kind);
+        let age = gauge!("parlance_outbox_poll_age_seconds");
+        age.set(0.0);
+        Self {
+            continued: polls("continued"),
+            reread: polls("reread"),
+            seconds: histogram!("parlance_outbox_poll_seconds"),
+            failures: counter!("parlance_outbox_failures_total"),
+            age,
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What a process tells of itself: logs on standard error, metrics on the admin port, traces to a collector. Never a message
+//! text, a token or a connection string in any of them; who logs sees to that.
+
+mod admin;
+pub mod metrics;
+mod process;
+pub mod trace;
+
+use std::{io::IsTerminal, net::SocketAddr};
+
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tokio::{net::TcpListener, task::JoinSet};
+use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
+
+use crate::{
+    config::{LogFormat, SharedConfig},
+    lifecycle::BoxError,
+};
+
+/// The telemetry of a process; one, however many services are in it.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    admin: Option<Admin>,
+}
+
+#[derive(Debug)]
+struct Admin {
+    address: SocketAddr,
+    /// Ended with this.
+    _tasks: JoinSet<()>,
+}
+
+impl Telemetry {
+    /// Begins all that the settings ask for. `process` is the name under which it is known to dashboards and in traces.
+    ///
+    /// # Errors
+    /// When the admin port is taken, or the collector's address cannot be used.
+    pub async fn start(process: &'static str, config: &SharedConfig) -> Result<Self, BoxError> {
+        let traces = match &config.otlp_endpoint {
+            Some(endpoint) => Some(trace::provider(process, endpoint, config.trace_ratio)?),
+            None => None,
+        };
+        install(config, traces.as_ref());
+        let admin = match config.admin_listen {
+            Some(listen) => Some(Admin::start(process, listen).await?),
+            None => None,
+        };
+        Ok(Self { traces, admin })
+    }
+
+    /// Where the admin port is: the configured address with the port that was taken.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(|admin| admin.address)
+    }
+
+    /// Sends the traces that still wait, for a few seconds at most, and closes the admin port.
+    pub async fn end(self) {
+        if let Some(traces) = self.traces {
+            // It waits for the collector, which must not stop the tasks that talk to it.
+            let sent = tokio::task::spawn_blocking(move || traces.shutdown_with_timeout(trace::EXPORT_LIMIT)).await;
+            if let Ok(Err(cause)) = sent {
+                tracing::debug!(%cause, "the last traces were not sent");
+            }
+        }
+    }
+}
+
+impl Admin {
+    async fn start(process: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
+        let refused = |cause| format!("cannot listen on {listen} for metrics: {cause}");
+        let listener = TcpListener::bind(listen).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let recorder = metrics::install(process)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(recorder.clone().keep());
+        tasks.spawn(admin::serve(listener, recorder));
+        tracing::info!(%address, "metrics are at /metrics");
+        Ok(Self { address, _tasks: tasks })
+    }
+}
+
+/// Begins logs only, as a command needs them that does one thing and ends.
+pub fn logs(config: &SharedConfig) {
+    install(config, None);
+}
+
+/// Installs the process's subscriber. A second call changes nothing, so that tests may make several services in one process.
+fn install(config: &SharedConfig, traces: Option<&SdkTracerProvider>) {
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines: Box<dyn Layer<registry::Registry> + Send + Sync> = match config.log_format {
+        LogFormat::Human => fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .with_filter(filter)
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .with_writer(std::io::stderr)
+            .with_filter(filter)
+            .boxed(),
+    };
+    if tracing_subscriber::registry().with(lines).with(traces.map(trace::layer)).try_init().is_err() {
+        tracing::debug!("logging is already set up");
+    }
+}

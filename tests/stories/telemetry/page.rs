@@ -1,0 +1,53 @@
+//! The page that Prometheus reads, fetched and taken apart.
+
+use std::{collections::BTreeSet, net::SocketAddr};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// One look at a page.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) text: String,
+}
+
+impl Page {
+    /// Fetches `/metrics`.
+    pub(super) async fn of(address: SocketAddr) -> Self {
+        let answer = get(address, "GET /metrics").await;
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"), "{head}");
+        Self { text: text.to_owned() }
+    }
+
+    /// The sum of all series of this name whose labels contain all of these, without what is behind the point.
+    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> u64 {
+        let of_name =
+            self.text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
+        let of_labels = of_name.filter(|rest| labels.iter().all(|label| rest.contains(label)));
+        of_labels.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>() as u64
+    }
+
+    /// The names of all metrics that have a series; those of histograms without what is put behind them.
+    pub(super) fn names(&self) -> BTreeSet<String> {
+        let series = self.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        series.map(|line| family(line.split(['{', ' ']).next().unwrap()).to_owned()).collect()
+    }
+}
+
+/// The metric that a name in an expression means.
+pub(super) fn family(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+/// One HTTP request over a connection of its own; the whole answer.
+pub(super) async fn get(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
