@@ -3,7 +3,9 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes settings-docs backup-check
+
+.PHONY: clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -61,6 +63,14 @@ kubernetes: ## Check the manifests in deploy/kubernetes, against the API and aga
 	cargo build --package user-service --package message-service --bins
 	@scripts/check-kubernetes '$(TARGET_DIR)/debug'
 
+
+settings-docs: ## Write the table of settings in docs/OPERATIONS.md anew, from what the binaries say
+	cargo build --workspace --bins
+	PARLANCE_SETTINGS=write cargo test --package parlance --test stories -- operations::settings
+
+backup-check: postgres ## Drill: back up under load, lose everything, restore on another server, go on
+	cargo build --workspace --bins
+	@PARLANCE_BACKUP=full exec $(PARLANCE) with-postgres -- cargo test --package parlance --test stories -- operations::backup
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance

@@ -1,12 +1,22 @@
-//! This service as its command line sees it: `serve`, `migrate`, `healthcheck`.
+//! This service as its command line sees it: `serve`, `migrate`, `verify`, `healthcheck`.
 
 use service_kit::{
     command::Service,
     config::{Problems, SharedConfig},
+    database::Settings,
     lifecycle::{self, BoxError},
+    verify::Report,
 };
 
-use crate::{App, Args, Config, app};
+use crate::{App, Args, Config, app, verify};
+
+/// What to check.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct VerifyArgs {
+    /// One conversation instead of everything.
+    #[arg(long = "conversation", value_name = "ID")]
+    pub conversation_id: Option<String>,
+}
 
 /// The binary `message-service`.
 #[derive(Debug)]
@@ -15,6 +25,7 @@ pub struct Process;
 impl Service for Process {
     type Args = Args;
     type Config = Config;
+    type Verify = VerifyArgs;
 
     const NAME: &'static str = "message-service";
     const ABOUT: &'static str = "The conversations of Parlance, over gRPC on PostgreSQL.";
@@ -35,5 +46,17 @@ impl Service for Process {
 
     async fn migrate(config: &Config) -> Result<usize, BoxError> {
         Ok(app::migrate(config).await?)
+    }
+
+    fn report(max_examples: usize) -> Report {
+        Report::new(Self::NAME, &verify::CHECKS, max_examples)
+    }
+
+    fn database(config: &Config) -> &Settings {
+        &config.database
+    }
+
+    async fn verify(database: &Settings, what: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
+        Ok(verify::run(database, what.conversation_id.as_deref(), slice, report).await?)
     }
 }

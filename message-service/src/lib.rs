@@ -3,7 +3,7 @@
 //!
 //! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
 //! `log` (writers and live logs), `bus` (what replicas tell each other), `directory` (its question to user-service), `grpc` (the only one that knows wire types;
-//! a file per RPC), `tasks` (jobs in the background), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
+//! a file per RPC), `tasks` (jobs in the background), `verify` (the check of what is stored), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
 //! What user-service has in common with this is in `service-kit`.
 
 mod app;
@@ -18,9 +18,10 @@ mod metrics;
 mod planted;
 mod storage;
 mod tasks;
+mod verify;
 
 pub use app::{App, BuildError, MigrateError, RunError, migrate};
 pub use bus::{Address as BusAddress, NotABus, nats::Servers as NatsServers};
-pub use command::Process;
+pub use command::{Process, VerifyArgs};
 pub use config::{Args, Config, Tuning, TuningArgs};
 pub use directory::{Address, NotAnAddress, Settings as DirectorySettings};

@@ -1,5 +1,6 @@
 //! Plumbing that both services need and none of their nouns: configuration, telemetry, life cycle, the server and its
-//! tower stack, the database connection, migrations, typed failures, page tokens.
+//! tower stack, the database connection, migrations, typed failures, page tokens,
+//! the report of a check.
 //!
 //! Nothing here knows a user, a conversation or the wire contract; what differs between the services is a parameter.
 
@@ -14,3 +15,4 @@ pub mod lifecycle;
 pub mod page_token;
 pub mod server;
 pub mod telemetry;
+pub mod verify;

@@ -1,4 +1,4 @@
-//! The `parlance` command: `serve`, `chat`, `postgres`, `with-postgres`.
+//! The `parlance` command: `serve`, `chat`, `verify`, `postgres`, `with-postgres`.
 
 mod commands;
 mod say;
@@ -19,6 +19,7 @@ struct Arguments {
 enum Command {
     Serve(Box<commands::serve::Arguments>),
     Chat(commands::chat::Arguments),
+    Verify(commands::verify::Arguments),
     Postgres(commands::postgres::Arguments),
     WithPostgres(commands::with_postgres::Arguments),
 }
@@ -28,6 +29,7 @@ async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Serve(arguments) => commands::serve::run(*arguments).await,
         Command::Chat(arguments) => commands::chat::run(arguments).await,
+        Command::Verify(arguments) => Ok(commands::verify::run(arguments).await),
         Command::Postgres(arguments) => commands::postgres::run(arguments).await,
         Command::WithPostgres(arguments) => commands::with_postgres::run(arguments).await,
     };

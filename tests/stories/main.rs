@@ -16,6 +16,7 @@ mod kubernetes;
 mod live;
 mod messages;
 mod model;
+mod operations;
 mod streams;
 mod subscribe;
 mod support;

@@ -1,12 +1,18 @@
-//! This service as its command line sees it: `serve`, `migrate`, `healthcheck`.
+//! This service as its command line sees it: `serve`, `migrate`, `verify`, `healthcheck`.
 
 use service_kit::{
     command::Service,
     config::{Problems, SharedConfig},
+    database::Settings,
     lifecycle::{self, BoxError},
+    verify::Report,
 };
 
-use crate::{App, Args, Config, app};
+use crate::{App, Args, Config, app, verify};
+
+/// What to check: always everything.
+#[derive(Debug, Default, Clone, clap::Args)]
+pub struct VerifyArgs {}
 
 /// The binary `user-service`.
 #[derive(Debug)]
@@ -15,6 +21,7 @@ pub struct Process;
 impl Service for Process {
     type Args = Args;
     type Config = Config;
+    type Verify = VerifyArgs;
 
     const NAME: &'static str = "user-service";
     const ABOUT: &'static str = "The accounts of Parlance, over gRPC on PostgreSQL.";
@@ -35,5 +42,17 @@ impl Service for Process {
 
     async fn migrate(config: &Config) -> Result<usize, BoxError> {
         Ok(app::migrate(config).await?)
+    }
+
+    fn report(max_examples: usize) -> Report {
+        Report::new(Self::NAME, &verify::CHECKS, max_examples)
+    }
+
+    fn database(config: &Config) -> &Settings {
+        &config.database
+    }
+
+    async fn verify(database: &Settings, _: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
+        Ok(verify::run(database, slice, report).await?)
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod messages;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
 pub(crate) mod places;
+pub(crate) mod verify;
 
 use std::sync::Arc;
 

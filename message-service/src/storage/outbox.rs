@@ -73,12 +73,15 @@ struct NewsRow {
 }
 
 // The new snapshot is that of the statement: what it does not show is what the next one asks for. A transaction is asked for
-// by what the old snapshot could see and not by its number, since it may commit long after later ones.
+// by what the old snapshot could see and not by its number, since it may commit long after later ones. A row of a transaction
+// that has not begun here can be visible only because a restore brought it along from another server; read at every poll, it
+// would tell nothing new each time.
 const READ_NEWS: &str = "
     WITH new AS MATERIALIZED (
         SELECT o.conversation_ids, o.last_sequences, o.user_ids
         FROM parlance_message.outbox AS o
         WHERE o.xact_id >= pg_snapshot_xmin($1::pg_snapshot) AND NOT pg_visible_in_snapshot(o.xact_id, $1::pg_snapshot)
+            AND o.xact_id < pg_snapshot_xmax(pg_current_snapshot())
         LIMIT $2 + 1
     ), counted AS (
         SELECT greatest(count(*), coalesce(sum(cardinality(conversation_ids)), 0), coalesce(sum(cardinality(user_ids)), 0))
@@ -113,6 +116,18 @@ const TRIM_BELOW: &str = "
         FOR UPDATE SKIP LOCKED
     )";
 
+// What a restore brought along: it would stay until this server has had as many transactions as the other one.
+const TRIM_FOREIGN: &str = "
+    DELETE FROM parlance_message.outbox
+    WHERE outbox_id IN (
+        SELECT outbox_id
+        FROM parlance_message.outbox
+        WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
+        ORDER BY xact_id
+        LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    )";
+
 impl Store {
     /// Reads what was committed since `last`: nothing is left out however late its transaction committed, and nothing comes
     /// twice, as long as `last` is younger than what [`trim_outbox`](Self::trim_outbox) keeps. Without `last` it only begins.
@@ -135,10 +150,12 @@ impl Store {
         Ok(Horizon(xmin))
     }
 
-    /// Deletes rows of transactions below the horizon, at most 10,000 of them; gives their number. Replicas that do this at the
-    /// same time share the work. Read along `outbox_xact_id_idx`.
+    /// Deletes rows of transactions below the horizon and rows of another server, at most 10,000 of each; gives their number.
+    /// Replicas that do this at the same time share the work. Read along `outbox_xact_id_idx`.
     pub(crate) async fn trim_outbox(&self, below: &Horizon) -> Result<u64, Error> {
-        self.database.execute(sqlx::query(TRIM_BELOW).bind(&below.0).bind(TRIM)).await
+        let old = self.database.execute(sqlx::query(TRIM_BELOW).bind(&below.0).bind(TRIM)).await?;
+        let foreign = self.database.execute(sqlx::query(TRIM_FOREIGN).bind(TRIM)).await?;
+        Ok(old + foreign)
     }
 
     /// True when a call of [`trim_outbox`](Self::trim_outbox) that deleted this many may have left some.
@@ -304,6 +321,32 @@ mod tests {
         let more = store.read_outbox(Some(&begun.seen)).await.unwrap();
         assert!(!more.is_whole && more.heads.is_empty());
         assert!(store.read_outbox(Some(&all.seen)).await.unwrap().is_whole);
+        fresh.drop().await;
+    }
+
+    /// What a restore brings along from a server whose transactions have higher numbers than this one's ever had.
+    const OF_ANOTHER_SERVER: &str = "
+        INSERT INTO parlance_message.outbox (xact_id, conversation_ids, last_sequences, user_ids, created_at)
+        SELECT '4000000000000'::xid8, ARRAY['old' || n], ARRAY[7], ARRAY['ann'], now() FROM generate_series(1, 20001) AS n";
+
+    #[tokio::test]
+    async fn what_another_server_wrote_is_neither_read_nor_kept() {
+        let fresh = Fresh::new("restored").await;
+        let store = &fresh.store;
+        store.database.execute(sqlx::query(OF_ANOTHER_SERVER)).await.unwrap();
+        let begun = store.read_outbox(None).await.unwrap();
+        store.database.execute(row("c", 1)).await.unwrap();
+        let news = store.read_outbox(Some(&begun.seen)).await.unwrap();
+        assert_eq!((news.heads, news.is_whole, news.joins), (vec![("c".into(), 1)], true, vec![]));
+
+        let horizon = store.horizon().await.unwrap();
+        while Store::is_full_trim(store.trim_outbox(&horizon).await.unwrap()) {}
+        let left: Vec<(i64,)> = store
+            .database
+            .fetch_all(sqlx::query_as("SELECT count(*) FROM parlance_message.outbox WHERE conversation_ids <> '{c}'"))
+            .await
+            .unwrap();
+        assert_eq!(left, [(0,)]);
         fresh.drop().await;
     }
 

@@ -4,6 +4,7 @@
 mod error;
 mod listener;
 mod migrate;
+mod version;
 
 use std::{
     future::Future,
@@ -21,6 +22,7 @@ use sqlx::{
     query::{Query, QueryAs},
 };
 use tokio::runtime::Handle;
+pub use version::{VersionError, check_version};
 
 use crate::{
     lifecycle::Lifecycle,

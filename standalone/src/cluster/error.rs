@@ -102,6 +102,13 @@ pub enum Error {
         elsewhere: PathBuf,
     },
 
+    /// There is none, where one was to be found and not made.
+    #[error("there is no PostgreSQL cluster of ours in {}", .folder.display())]
+    NoCluster {
+        /// The data folder.
+        folder: PathBuf,
+    },
+
     /// Another run has the data folder.
     #[error("the data folder {} is in use by {}: stop that first, or give another data folder", .folder.display(), holder(*.pid))]
     InUse {

@@ -70,7 +70,7 @@ async fn stop(pid: u32) -> Result<(), Error> {
 }
 
 /// The first line of the pid file; `None` without a file, or with one that was cut short.
-fn read_pid(pid_file: &Path) -> Option<u32> {
+pub(super) fn read_pid(pid_file: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(pid_file).ok()?;
     text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 1)
 }

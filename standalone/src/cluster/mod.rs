@@ -8,6 +8,7 @@
 //! | `init` | how a cluster comes into being, all or nothing |
 //! | `leftover` | what a killed run left behind |
 //! | `server` | one running server process |
+//! | `running` | where a server that another process runs is to be found |
 //! | `temporary` | clusters that go away again, also those of dead runs |
 //!
 //! The server listens on 127.0.0.1 only, with a generated password and without a Unix socket (socket paths end at 107
@@ -25,6 +26,7 @@ mod log;
 mod options;
 mod process;
 mod room;
+mod running;
 mod server;
 mod temporary;
 
@@ -39,6 +41,7 @@ use self::lock::Lock;
 pub use self::options::Options;
 use self::options::Place;
 use self::room::Room;
+pub use self::running::url_of_running;
 use self::server::{Launch, Server};
 use self::temporary::Temporary;
 

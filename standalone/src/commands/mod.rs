@@ -4,4 +4,5 @@ pub(crate) mod chat;
 pub(crate) mod postgres;
 pub(crate) mod serve;
 mod signals;
+pub(crate) mod verify;
 pub(crate) mod with_postgres;

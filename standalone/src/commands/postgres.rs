@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use parlance_standalone::cluster::{Cluster, Options, StopMode};
+use anyhow::Context;
+use parlance_standalone::cluster::{Cluster, Options, StopMode, url_of_running};
 
 use super::signals::Signals;
 use crate::say;
@@ -23,10 +24,18 @@ pub(crate) struct Arguments {
     /// The folder of PostgreSQL's programs (initdb, postgres); searched for when not given [env: PG_BIN_DIR]
     #[arg(long)]
     pg_bin_dir: Option<PathBuf>,
+    /// Start nothing: print the connection string of the one that runs on the data folder already (under `parlance serve`)
+    #[arg(long)]
+    running: bool,
 }
 
 /// Runs until a signal, or until PostgreSQL ends by itself, which is an error.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if arguments.running {
+        let url = url_of_running(&arguments.data_dir, &arguments.database)?;
+        say::out(url.with_context(|| format!("no PostgreSQL runs on {}", arguments.data_dir.display()))?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut signals = Signals::listen()?;
     let mut options = Options::new(&arguments.data_dir);
     if let Some(folder) = arguments.pg_bin_dir {

@@ -84,3 +84,43 @@ fn a_second_run_is_told_who_has_the_folder() {
     first.signal(Signal::SIGINT);
     assert_eq!(first.code(), Some(0));
 }
+
+#[tokio::test]
+async fn what_is_stored_is_checked_whether_the_services_run_or_not() {
+    let folder = data_dir();
+    let path = folder.path().to_str().unwrap();
+    let run = |words: &[&str]| {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_parlance")).args(words).args(["--data-dir", path]).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, out, err) = run(&["verify"]);
+    assert_eq!((code, &*out), (Some(2), ""), "{err}");
+    assert!(err.contains("there is no PostgreSQL cluster of ours in"), "{err}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes nothing");
+
+    let any_port = ["--user-listen", "127.0.0.1:0", "--message-listen", "127.0.0.1:0"];
+    let mut serve = Parlance::start(&[&["serve", "--data-dir", path, "--log-level", "error"], &any_port[..]].concat());
+    assert_eq!(serve.line(), "Parlance is ready.");
+    let server = postmaster(folder.path());
+    let (code, url, err) = run(&["postgres", "--running"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert_eq!(text(url.trim(), "SELECT current_database()::text").await, "parlance");
+    for is_running in [true, false] {
+        let (code, out, err) = run(&["verify"]);
+        assert_eq!(code, Some(0), "{out} {err}");
+        for service in ["user-service", "message-service"] {
+            assert!(out.contains(&format!("{service}: no problems in ")), "{out}");
+        }
+        assert_eq!(is_alive(server), is_running);
+        if is_running {
+            serve.signal(Signal::SIGTERM);
+            assert_eq!(serve.code(), Some(0));
+        }
+    }
+    assert!(!folder.path().join("cluster/data/postmaster.pid").exists(), "no server is left");
+    let (code, out, err) = run(&["postgres", "--running"]);
+    assert_eq!((code, &*out), (Some(1), ""), "{err}");
+    assert!(err.contains("no PostgreSQL runs on"), "{err}");
+}

@@ -25,13 +25,13 @@ use tonic_types::StatusExt;
 use crate::support::{PATIENCE, eventually, send_as, try_read_log};
 
 /// What a client was told, by request id.
-pub(super) type Account = HashMap<String, Message>;
+pub type Account = HashMap<String, Message>;
 
 /// Whole logs, by conversation.
-pub(super) type Logs = BTreeMap<String, Vec<Event>>;
+pub type Logs = BTreeMap<String, Vec<Event>>;
 
 /// Clients that send until they are told to stop.
-pub(super) struct Load {
+pub struct Load {
     clients: JoinSet<Account>,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ pub(super) struct Load {
 impl Load {
     /// Begins. Each client sends one message after the other to one of the conversations, as `ann`, and repeats what was not
     /// acknowledged, at whatever address is the current one, until it is. Loads of the same name make the same requests.
-    pub(super) fn begin(
+    pub fn begin(
         recorder: &Recorder,
         name: &str,
         clients: usize,
@@ -65,12 +65,12 @@ impl Load {
     }
 
     /// How many messages were acknowledged so far.
-    pub(super) fn acknowledged(&self) -> usize {
+    pub fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Waits until this many more are acknowledged.
-    pub(super) async fn more(&self, count: usize) {
+    pub async fn more(&self, count: usize) {
         let until = self.acknowledged() + count;
         eventually(Duration::from_secs(30), || async {
             let now = self.acknowledged();
@@ -80,7 +80,7 @@ impl Load {
     }
 
     /// Ends it, once what every client has begun is acknowledged; gives what they were told.
-    pub(super) async fn end(self) -> Account {
+    pub async fn end(self) -> Account {
         self.stop.store(true, Ordering::Relaxed);
         let all = tokio::time::timeout(Duration::from_secs(30), self.clients.join_all()).await;
         all.expect("the last sends are acknowledged").into_iter().flatten().collect()
@@ -153,7 +153,7 @@ fn check_may_be_retried(status: &Status) {
 
 /// One who follows a conversation from its beginning, as `ben`, and comes back with the sequence it has whenever its stream
 /// ends.
-pub(super) struct Follower {
+pub struct Follower {
     reading: Arc<Reading>,
     position: Arc<AtomicI64>,
     task: JoinHandle<()>,
@@ -161,7 +161,7 @@ pub(super) struct Follower {
 
 impl Follower {
     /// Begins, at whatever address is the current one.
-    pub(super) fn begin(recorder: &Recorder, name: &str, conversation_id: &str, at: &watch::Receiver<Channel>) -> Self {
+    pub fn begin(recorder: &Recorder, name: &str, conversation_id: &str, at: &watch::Receiver<Channel>) -> Self {
         let reading = Arc::new(recorder.reads(name, conversation_id, 0));
         let position = Arc::new(AtomicI64::new(0));
         let (conversation_id, at) = (conversation_id.to_owned(), at.clone());
@@ -193,7 +193,7 @@ impl Follower {
     }
 
     /// How far it is.
-    pub(super) fn position(&self) -> i64 {
+    pub fn position(&self) -> i64 {
         self.position.load(Ordering::Relaxed)
     }
 
@@ -210,7 +210,7 @@ impl Follower {
 }
 
 /// Reads whole logs once faults are over: a connection of the pool that broke unnoticed costs one read its answer.
-pub(super) async fn read_logs(client: &MessageServiceClient<Channel>, conversations: &[&str]) -> Logs {
+pub async fn read_logs(client: &MessageServiceClient<Channel>, conversations: &[&str]) -> Logs {
     let mut logs = Logs::new();
     for conversation in conversations {
         let read = || {
@@ -223,7 +223,7 @@ pub(super) async fn read_logs(client: &MessageServiceClient<Channel>, conversati
 }
 
 /// Waits until the followers have been told all there is, and holds everything against the logs.
-pub(super) async fn hold(
+pub async fn hold(
     recorder: &Recorder,
     followers: Vec<(&str, Follower)>,
     logs: &Logs,
@@ -236,7 +236,7 @@ pub(super) async fn hold(
 }
 
 /// Fails with what was broken, if anything was.
-pub(super) fn kept(violations: &[Violation]) {
+pub fn kept(violations: &[Violation]) {
     let first: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
     assert!(violations.is_empty(), "{} promises broken:\n{}", violations.len(), first.join("\n"));
 }

@@ -4,7 +4,7 @@
 mod backends;
 mod database_away;
 mod killed;
-mod load;
+pub mod load;
 mod locked;
 mod lost_answers;
 mod many_processes;

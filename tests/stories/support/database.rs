@@ -43,6 +43,11 @@ impl TestDatabase {
         Self::create("").await
     }
 
+    /// Clones this one, to which nobody may be connected.
+    pub async fn copy(&self) -> Self {
+        Self::create(&format!("TEMPLATE {}", self.name)).await
+    }
+
     async fn create(how: &str) -> Self {
         let name = format!("parlance_test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         run(&mut server().await, &format!("CREATE DATABASE {name} {how}")).await;

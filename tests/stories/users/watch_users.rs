@@ -171,6 +171,20 @@ async fn more_changes_than_can_be_told_are_a_gap() {
 }
 
 #[tokio::test]
+async fn what_a_restore_brings_along_from_another_server_is_not_told_again_and_again() {
+    const RESTORED: &str = "
+        INSERT INTO parlance_user.outbox (xact_id, user_id)
+        SELECT '4000000000000'::xid8, 'u' || n FROM generate_series(1, 1001) AS n";
+    let World { service, database } = World::new().await;
+    database.connect().await.execute(RESTORED).await.unwrap();
+    let mut watch = Watch::ready(&service).await;
+    for name in ["after", "later"] {
+        service.create(name).await;
+        assert_eq!(watch.change().await.user_id, name);
+    }
+}
+
+#[tokio::test]
 async fn silence_is_broken_by_heartbeats() {
     let World { service, database: _database } = World::new().await;
     let mut watch = Watch::ready(&service).await;

@@ -11,6 +11,7 @@ mod outbox;
 mod rows;
 mod settings;
 mod users;
+pub(crate) mod verify;
 
 use std::sync::{Arc, OnceLock};
 

@@ -42,7 +42,9 @@ struct LookRow {
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::text";
 
-// One statement, so that the snapshot given is the one that the rows were read by. Along outbox_xact_id_idx.
+// One statement, so that the snapshot given is the one that the rows were read by. Along outbox_xact_id_idx. A row of a
+// transaction that has not begun here can be visible only because a restore brought it along from another server; read at
+// every look, it would tell nothing new each time.
 const LOOK: &str = "
     SELECT pg_current_snapshot()::text AS snapshot,
            pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax($1::pg_snapshot) AS is_behind,
@@ -51,6 +53,7 @@ const LOOK: &str = "
                FROM parlance_user.outbox
                WHERE xact_id >= pg_snapshot_xmin($1::pg_snapshot)
                    AND NOT pg_visible_in_snapshot(xact_id, $1::pg_snapshot)
+                   AND xact_id < pg_snapshot_xmax(pg_current_snapshot())
                LIMIT $2
            ) AS user_ids";
 
@@ -64,6 +67,18 @@ const TRIM_BELOW: &str = "
         WHERE xact_id < $1::xid8
         ORDER BY xact_id
         LIMIT $2
+        FOR UPDATE SKIP LOCKED
+    )";
+
+// What a restore brought along: it would stay until this server has had as many transactions as the other one.
+const TRIM_FOREIGN: &str = "
+    DELETE FROM parlance_user.outbox
+    WHERE outbox_id IN (
+        SELECT outbox_id
+        FROM parlance_user.outbox
+        WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())
+        ORDER BY xact_id
+        LIMIT $1
         FOR UPDATE SKIP LOCKED
     )";
 
@@ -91,10 +106,13 @@ impl Store {
         Ok(Horizon(xmin))
     }
 
-    /// Deletes rows of transactions below the horizon, at most 10,000 of them; gives their number. Replicas that do this at
-    /// the same time share the work.
+    /// Deletes rows of transactions below the horizon and rows of another server, at most 10,000 of each; gives their
+    /// number. Replicas that do this at the same time share the work.
     pub(crate) async fn trim_outbox(&self, below: &Horizon) -> Result<u64, Error> {
-        Ok(self.database()?.execute(sqlx::query(TRIM_BELOW).bind(&below.0).bind(TRIM)).await?)
+        let database = self.database()?;
+        let old = database.execute(sqlx::query(TRIM_BELOW).bind(&below.0).bind(TRIM)).await?;
+        let foreign = database.execute(sqlx::query(TRIM_FOREIGN).bind(TRIM)).await?;
+        Ok(old + foreign)
     }
 
     /// True when a call of [`trim_outbox`](Self::trim_outbox) that deleted this many may have left some.

@@ -22,7 +22,7 @@ use super::signals::Signals;
 use crate::say;
 
 /// The private cluster's database.
-const DATABASE: &str = "parlance";
+pub(crate) const DATABASE: &str = "parlance";
 
 /// Runs until a signal, or until something that it cannot do without has failed.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

@@ -1,0 +1,34 @@
+//! Where the server of a data folder is to be found while another process runs it: for commands that look inside and
+//! leave everything as it is.
+
+use std::path::Path;
+
+use super::connect::Address;
+use super::error::Error;
+use super::{leftover, process};
+
+/// The connection string for `database` of the server that runs on `data_dir`, password included; `None` when none runs.
+/// Makes nothing and changes nothing.
+///
+/// Errors: [`Error::NoCluster`]; [`Error::File`] when the password may not be read.
+pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>, Error> {
+    let missing = || Error::NoCluster { folder: data_dir.to_path_buf() };
+    let folder = data_dir.canonicalize().map_err(|_| missing())?;
+    let folder = folder.join("elsewhere").read_link().unwrap_or(folder);
+    let data = folder.join("cluster/data");
+    if !data.is_dir() {
+        return Err(missing());
+    }
+    let pid_file = data.join("postmaster.pid");
+    if !leftover::read_pid(&pid_file).is_some_and(|pid| process::is_postmaster_of(pid, &data)) {
+        return Ok(None);
+    }
+    // The fourth line, which a server that is just starting may not have written yet.
+    let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+    let Some(port) = text.lines().nth(3).and_then(|line| line.trim().parse().ok()) else {
+        return Ok(None);
+    };
+    let password_file = folder.join("cluster/password");
+    let password = std::fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
+    Ok(Some(Address { port, password: password.trim().to_owned() }.url(database)))
+}
