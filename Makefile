@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery observability postgres nats clean-data
+.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery observability containers postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -60,6 +60,10 @@ bench-delivery: postgres nats ## Measure the time from a commit to its delivery 
 observability: postgres ## Hold alerts and dashboard against real services and a real Prometheus
 	cargo build --workspace --bins
 	@exec $(PARLANCE) with-postgres -- scripts/check-observability
+
+containers: ## Build the image, and talk to what docker-compose.yml starts while parts of it fail
+	cargo build --package parlance-standalone --bin parlance
+	@exec scripts/check-containers
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres
