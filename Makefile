@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes settings-docs backup-check
+.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes settings-docs backup-check containers
 
 .PHONY: clean-data
 
@@ -89,6 +89,10 @@ grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha; 
 clients: postgres ## Build the example clients and run them through restarts (installs Go, Node.js, a JDK)
 	cargo build --workspace --bins
 	@exec scripts/check-clients
+
+containers: ## Build the image, and talk to what docker-compose.yml starts while parts of it fail
+	cargo build --package parlance-standalone --bin parlance
+	@exec scripts/check-containers
 
 postgres: ## Install PostgreSQL's server programs unless they are there
 	@scripts/install-postgres
