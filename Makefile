@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto deny ci bench-delivery postgres nats clean-data
+.PHONY: help run test web web-check build fmt fmt-check lint doc proto deny ci bench-delivery postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -26,6 +26,13 @@ test: postgres nats ## Run all tests, on a PostgreSQL of their own that is gone 
 	@# One more of message-service, with bugs on purpose: the stories prove that such bugs are found.
 	cargo build --package message-service --features planted-bugs --bin message-service-planted
 	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
+
+web: ## Build the page anew into web/dist, which is committed (needs Node.js)
+	@scripts/check-web --build
+
+web-check: postgres ## Check the page: types, protocol, the committed build, and all of it in Chromium (needs Node.js)
+	cargo build --package parlance-standalone --bin parlance
+	@scripts/check-web
 
 build: ## Build everything
 	cargo build --workspace --all-targets
@@ -50,7 +57,7 @@ proto: ## Check the contract: style and format (needs Node.js)
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
-ci: fmt-check lint doc proto deny test ## Everything that CI checks
+ci: fmt-check lint doc proto deny test web-check ## Everything that CI checks
 
 bench-delivery: postgres nats ## Measure the time from a commit to its delivery at another replica
 	cargo build --package parlance-standalone --bin parlance

@@ -15,6 +15,7 @@ mod faults;
 mod live;
 mod messages;
 mod model;
+mod page;
 mod streams;
 mod subscribe;
 mod support;
