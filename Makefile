@@ -3,9 +3,8 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data somewhere else.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build fmt fmt-check lint doc proto api-docs deny ci bench-delivery observability grpcurl postgres nats clean-data clients kubernetes settings-docs backup-check containers
-
-.PHONY: clean-data
+.PHONY: help run test web web-check build fmt fmt-check lint doc proto api-docs settings-docs deny
+.PHONY: grpcurl clients kubernetes observability backup-check containers ci bench-delivery postgres nats clean-data
 
 DATA_DIR ?= data
 ARGS ?=
@@ -28,6 +27,13 @@ test: postgres nats ## Run all tests, on a PostgreSQL of their own that is gone 
 	@# One more of message-service, with bugs on purpose: the stories prove that such bugs are found.
 	cargo build --package message-service --features planted-bugs --bin message-service-planted
 	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
+
+web: ## Build the page anew into web/dist, which is committed (needs Node.js)
+	@scripts/check-web --build
+
+web-check: postgres ## Check the page: types, protocol, the committed build, and all of it in Chromium (needs Node.js)
+	cargo build --package parlance-standalone --bin parlance
+	@scripts/check-web
 
 build: ## Build everything
 	cargo build --workspace --all-targets
@@ -57,12 +63,11 @@ api-docs: ## Write docs/API.md anew, from the comments in proto/ (needs Node.js 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	cargo deny check
 
-ci: fmt-check lint doc proto deny test grpcurl kubernetes ## Everything that CI checks
+ci: fmt-check lint doc proto deny test grpcurl clients kubernetes observability backup-check web-check containers ## Everything that CI checks
 
 kubernetes: ## Check the manifests in deploy/kubernetes, against the API and against the binaries
 	cargo build --package user-service --package message-service --bins
 	@scripts/check-kubernetes '$(TARGET_DIR)/debug'
-
 
 settings-docs: ## Write the table of settings in docs/OPERATIONS.md anew, from what the binaries say
 	cargo build --workspace --bins

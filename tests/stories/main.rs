@@ -17,6 +17,7 @@ mod live;
 mod messages;
 mod model;
 mod operations;
+mod page;
 mod streams;
 mod subscribe;
 mod support;

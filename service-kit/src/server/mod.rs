@@ -30,7 +30,7 @@ use self::{
 pub use self::{
     connection::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
-    stack::{Deadline, RequestId, note_cause},
+    stack::{Deadline, RequestId, is_loopback_host, note_cause},
 };
 use crate::{
     lifecycle::Lifecycle,

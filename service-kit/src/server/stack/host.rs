@@ -23,7 +23,8 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     Err(Failure::new(Code::PermissionDenied, reason::HOST_NOT_ALLOWED, message))
 }
 
-fn is_loopback(name: &str) -> bool {
+/// Whether a host name, with or without a port, leads to this machine whoever resolves it.
+pub fn is_loopback(name: &str) -> bool {
     let Ok(authority) = name.parse::<Authority>() else {
         return false;
     };

@@ -29,7 +29,7 @@ use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
 use self::{body::CallBody, limit::Limit, log::CallLog};
-pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
+pub use self::{cause::note_cause, deadline::Deadline, host::is_loopback as is_loopback_host, request_id::RequestId};
 use super::{
     connection::Leaving,
     methods::{Kind, Method, Methods},

@@ -2,16 +2,21 @@
 //! [`Arguments::resolve`] turns them into values and reports everything that is wrong with them at once.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use parlance_standalone::cluster::Options;
 use service_kit::config::{Problems, Secret, SharedArgs, SharedConfig};
 use sqlx::postgres::PgConnectOptions;
 
+use super::page::Place;
+
 /// Connections beyond the services' pools and writers: migrations, the two of the bus, and an operator who wants to
 /// look inside.
 const SPARE_CONNECTIONS: u32 = 30;
+
+/// Where the page is served unless told otherwise.
+const USUAL_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Run everything: a private PostgreSQL, user-service and message-service
 ///
@@ -33,6 +38,15 @@ pub(crate) struct Arguments {
     /// Where message-service listens; port 0 takes a free one
     #[arg(long, env = "MESSAGE_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     message_listen: String,
+
+    /// Where the page is served, for a browser; port 0 takes a free one, `off` or nothing serves none. Unless told otherwise
+    /// it is 127.0.0.1:8080, and none when that is taken. Beyond loopback the page's origin needs --cors-allow-origin, too
+    #[arg(long, env = "WEB_LISTEN", value_name = "ADDRESS")]
+    web_listen: Option<String>,
+
+    /// Serve no page, whatever else is said
+    #[arg(long)]
+    no_web: bool,
 
     /// A PostgreSQL to use instead of a private one, for both services: postgres://USER:PASSWORD@HOST:PORT/DATABASE
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
@@ -68,6 +82,8 @@ pub(super) struct Config {
     pub(super) user_listen: SocketAddr,
     /// Where message-service listens.
     pub(super) message_listen: SocketAddr,
+    /// Where the page is served.
+    pub(super) web: Place,
     /// Which database.
     pub(super) database: Database,
     /// What is message-service's alone.
@@ -113,15 +129,34 @@ impl Arguments {
         {
             problems.add(format!("--user-listen and --message-listen are both {user}: give each its own port"));
         }
+        let web = self.web([user_listen, message_listen], &mut problems);
         let tuning = self.tuning.parse(&mut problems);
         let database = self.database(tuning.as_ref(), shared.as_ref(), &mut problems);
-        match (user_listen, message_listen, database, tuning, shared) {
-            (Some(user_listen), Some(message_listen), Some(database), Some(tuning), Some(shared)) => {
+        match (user_listen, message_listen, web, database, tuning, shared) {
+            (Some(user_listen), Some(message_listen), Some(web), Some(database), Some(tuning), Some(shared)) => {
                 problems.into_result()?;
-                Ok(Config { user_listen, message_listen, database, tuning, shared })
+                Ok(Config { user_listen, message_listen, web, database, tuning, shared })
             }
             // A value that is missing has left its problem behind.
             _ => Err(problems),
+        }
+    }
+
+    fn web(&self, services: [Option<SocketAddr>; 2], problems: &mut Problems) -> Option<Place> {
+        let is_of_a_service = |port: u16| services.iter().flatten().any(|service| service.port() == port);
+        match self.web_listen.as_deref().map(str::trim) {
+            _ if self.no_web => Some(Place::Nowhere),
+            Some("" | "off") => Some(Place::Nowhere),
+            // A service was told to be there.
+            None if is_of_a_service(USUAL_WEB.port()) => Some(Place::Nowhere),
+            None => Some(Place::Usual(USUAL_WEB)),
+            Some(text) => {
+                let address = listen("--web-listen", text, &self.shared, problems)?;
+                if address.port() != 0 && services.contains(&Some(address)) {
+                    problems.add(format!("--web-listen is {address}, where a service listens: give it its own port"));
+                }
+                Some(Place::At(address))
+            }
         }
     }
 
@@ -232,6 +267,25 @@ mod tests {
     fn a_password_is_never_printed() {
         let config = resolve(&["--database-url", "postgres://u:hidden@h/d"]).unwrap();
         assert!(!format!("{config:?}").contains("hidden"), "{config:?}");
+    }
+
+    #[test]
+    fn the_page_is_where_it_is_told_to_be_or_not_at_all() {
+        let web = |words: &[&str]| resolve(words).map(|config| config.web);
+        assert_eq!(web(&[]), Ok(Place::Usual(USUAL_WEB)));
+        assert_eq!(web(&["--web-listen", "127.0.0.1:0"]), Ok(Place::At("127.0.0.1:0".parse().unwrap())));
+        for words in [
+            &["--web-listen", "off"][..],
+            &["--web-listen", ""],
+            &["--no-web", "--web-listen", "127.0.0.1:0"],
+            &["--user-listen", "127.0.0.1:8080"],
+        ] {
+            assert_eq!(web(words), Ok(Place::Nowhere), "{words:?}");
+        }
+        for address in ["127.0.0.1:50051", "0.0.0.0:80", "here"] {
+            let said = web(&["--web-listen", address]).unwrap_err().to_string();
+            assert!(said.contains("--web-listen"), "{address}: {said}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The order of the start is the reverse of the order of the end: PostgreSQL, services, signal, services, PostgreSQL.
 
 mod arguments;
+mod page;
 mod services;
 mod welcome;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::arguments::Arguments;
 use self::arguments::{Config, Database};
+use self::page::Page;
 use self::services::{Services, Wiring};
 use self::welcome::Welcome;
 use super::signals::Signals;
@@ -35,6 +37,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let page = Page::bind(config.web).await?;
 
     let (mut cluster, user_database, message_database, database) = match config.database {
         Database::Given { user, message, shown } => (None, *user, *message, shown),
@@ -51,16 +54,18 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     };
 
     let (user_listen, message_listen) = (config.user_listen, config.message_listen);
-    let (tuning, shared) = (config.tuning, config.shared);
+    let (tuning, mut shared) = (config.tuning, config.shared);
+    shared.cors_allow_origin.extend(page.iter().flat_map(Page::origins));
     let wiring = Wiring { user_listen, message_listen, user_database, message_database, tuning, shared };
     let services = tokio::select! {
         services = Services::build(wiring) => services?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     let program = std::env::args().next().unwrap_or_else(|| "parlance".to_owned());
-    let welcome = Welcome { user: services.user(), message: services.message(), database, program };
+    let page_at = page.as_ref().map(Page::address);
+    let welcome = Welcome { page: page_at, user: services.user(), message: services.message(), database, program };
 
-    let end = supervise(services, welcome, cluster.as_mut(), &mut signals).await;
+    let end = supervise(services, page, welcome, cluster.as_mut(), &mut signals).await;
     if let Some(mut cluster) = cluster {
         tokio::select! {
             () = cluster.stop(StopMode::Fast) => {}
@@ -85,6 +90,7 @@ async fn start_private(options: Options) -> anyhow::Result<Cluster> {
 /// the end of PostgreSQL or of one of them, which is an error.
 async fn supervise(
     services: Services,
+    page: Option<Page>,
     welcome: Welcome,
     mut cluster: Option<&mut Cluster>,
     signals: &mut Signals,
@@ -92,7 +98,15 @@ async fn supervise(
     let stop = CancellationToken::new();
     let mut ready = Box::pin(services::serving(services.user(), services.message()));
     let mut welcomed = false;
-    let mut running = Box::pin(services.run(stop.clone()));
+    let (user, message) = (services.user(), services.message());
+    let mut running = Box::pin(async {
+        let page = async {
+            if let Some(page) = page {
+                page.run(user, message, stop.clone()).await;
+            }
+        };
+        tokio::join!(services.run(stop.clone()), page).0
+    });
     let mut end = Ok(ExitCode::SUCCESS);
     loop {
         let database_ends = async {

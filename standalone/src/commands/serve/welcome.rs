@@ -11,6 +11,7 @@ const USUAL_MESSAGE: &str = "127.0.0.1:50052";
 
 /// The text, for addresses as they were bound.
 pub(super) struct Welcome {
+    pub(super) page: Option<SocketAddr>,
     pub(super) user: SocketAddr,
     pub(super) message: SocketAddr,
     /// A sentence on where the data is.
@@ -24,6 +25,9 @@ impl fmt::Display for Welcome {
         let (user, message) = (reachable(self.user), reachable(self.message));
         writeln!(f, "Parlance is ready.")?;
         writeln!(f)?;
+        if let Some(page) = self.page {
+            writeln!(f, "  in a browser     http://{}", reachable(page))?;
+        }
         writeln!(f, "  user-service     {user}")?;
         writeln!(f, "  message-service  {message}")?;
         writeln!(f, "  database         {}", self.database)?;

@@ -1,0 +1,174 @@
+//! What is answered to a request for the page: a file, the addresses of the services, or no.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{
+        ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH, REFERRER_POLICY,
+        X_CONTENT_TYPE_OPTIONS,
+    },
+    uri::Authority,
+};
+use http_body_util::Full;
+use service_kit::server::is_loopback_host;
+
+use super::{
+    files::{self, File},
+    origins::{Services, of_service},
+};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// What is served, and to whom.
+pub(super) struct Site {
+    files: Vec<File>,
+    services: Services,
+    /// A page that makes its own name resolve to 127.0.0.1 is then of the same origin as this one; the name it came by
+    /// gives it away.
+    loopback_hosts_only: bool,
+}
+
+impl Site {
+    /// The site of a listener.
+    pub(super) fn new(local: SocketAddr, services: Services) -> Self {
+        Self { files: files::all(), services, loopback_hosts_only: local.ip().is_loopback() }
+    }
+
+    /// The answer to one request. The body of one to HEAD is left out on the way.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
+        let Some(host) = host(request).filter(|host| !self.loopback_hosts_only || is_loopback_host(host)) else {
+            let text = "This page is answered by loopback host names only: localhost or 127.0.0.1.\n";
+            return self.refuse(StatusCode::FORBIDDEN, text);
+        };
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let mut answer = self.refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        let path = request.uri().path();
+        if path == "/config.json" {
+            let [user, message] = self.service_origins(&host);
+            let text = format!(r#"{{"user_service": "{user}", "message_service": "{message}"}}"#);
+            return self.respond(StatusCode::OK, JSON, text.into(), "no-store", &host);
+        }
+        let Some(file) = self.files.iter().find(|file| file.path == path) else {
+            return self.refuse(StatusCode::NOT_FOUND, "There is nothing of this name.\n");
+        };
+        // Asked each time whether it has changed: with a new binary the page is new.
+        let (status, content) = if has(request.headers(), &file.etag) {
+            (StatusCode::NOT_MODIFIED, Bytes::new())
+        } else {
+            (StatusCode::OK, file.content.clone())
+        };
+        let mut answer = self.respond(status, file.content_type, content, "no-cache", &host);
+        answer.headers_mut().extend(HeaderValue::from_str(&file.etag).map(|etag| (ETAG, etag)));
+        answer
+    }
+
+    fn refuse(&self, status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+        self.respond(status, TEXT, Bytes::from_static(text.as_bytes()), "no-store", "localhost")
+    }
+
+    fn respond(
+        &self,
+        status: StatusCode,
+        content_type: &'static str,
+        content: Bytes,
+        cache: &'static str,
+        host: &str,
+    ) -> Response<Full<Bytes>> {
+        let [user, message] = self.service_origins(host);
+        let policy = format!(
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+             connect-src 'self' {user} {message}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
+        );
+        let mut answer = Response::new(Full::new(content));
+        *answer.status_mut() = status;
+        let headers = answer.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+        headers.extend(HeaderValue::from_str(&policy).map(|policy| (CONTENT_SECURITY_POLICY, policy)));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
+        headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+        answer
+    }
+
+    fn service_origins(&self, host: &str) -> [String; 2] {
+        [of_service(self.services.user, host), of_service(self.services.message, host)]
+    }
+}
+
+/// The host name that the page was asked for by, without the port; none when there is not exactly one, or it is no plain name
+/// or address, which could mean something in a header or in JSON.
+fn host<B>(request: &Request<B>) -> Option<String> {
+    let mut given = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (given.next(), given.next()) else { return None };
+    let host: Authority = host.to_str().ok()?.parse().ok()?;
+    if request.uri().authority().is_some_and(|named| *named != host) {
+        return None;
+    }
+    let name = host.host();
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || ".-:[]".contains(character);
+    (!host.as_str().contains('@') && !name.is_empty() && name.chars().all(is_plain)).then(|| name.to_owned())
+}
+
+fn has(headers: &HeaderMap, etag: &str) -> bool {
+    let listed = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    listed.flat_map(|value| value.split(',')).any(|value| value.trim().trim_start_matches("W/") == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
+        let services = Services { user: "127.0.0.1:1".parse().unwrap(), message: "127.0.0.1:2".parse().unwrap() };
+        let site = Site::new("127.0.0.1:3".parse().unwrap(), services);
+        let request = Request::builder().method(method).uri(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        site.answer(&request.body(()).unwrap())
+    }
+
+    #[test]
+    fn loopback_names_are_answered_and_others_are_not() {
+        for name in ["localhost:3", "LOCALHOST", "127.0.0.1:3", "[::1]:3"] {
+            assert_eq!(ask("GET", "/", &[("host", name)]).status(), StatusCode::OK, "{name}");
+        }
+        for name in ["", "evil.example", "localhost.evil.example:3", "me@localhost:3", "10.0.0.1", "local host"] {
+            assert_eq!(ask("GET", "/", &[("host", name)]).status(), StatusCode::FORBIDDEN, "{name}");
+        }
+        let twice = [("host", "localhost:3"), ("host", "evil.example")];
+        for headers in [&twice[..], &[]] {
+            assert_eq!(ask("GET", "/", headers).status(), StatusCode::FORBIDDEN, "{headers:?}");
+        }
+        assert_eq!(ask("GET", "http://evil.example/", &twice[..1]).status(), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn a_file_that_is_there_already_is_not_sent_again() {
+        let host = ("host", "localhost:3");
+        let first = ask("GET", "/app.js", &[host]);
+        let etag = first.headers()[ETAG].to_str().unwrap();
+        for known in [etag, &format!("\"other\", W/{etag}")] {
+            let again = ask("GET", "/app.js", &[host, ("if-none-match", known)]);
+            assert_eq!((again.status(), &again.headers()[ETAG]), (StatusCode::NOT_MODIFIED, &first.headers()[ETAG]));
+            assert!(again.headers().contains_key(CONTENT_SECURITY_POLICY));
+        }
+        assert_eq!(ask("GET", "/app.js", &[host, ("if-none-match", "\"other\"")]).status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn nothing_but_reading_is_answered() {
+        for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+            let answer = ask(method, "/", &[("host", "localhost:3")]);
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
+            assert_eq!(answer.headers()[ALLOW], "GET, HEAD");
+        }
+    }
+}

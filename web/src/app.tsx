@@ -1,0 +1,17 @@
+// The page begins here: it asks where the services are, then shows itself.
+
+import { render } from "preact";
+
+import { connect, type Addresses } from "./services";
+import { Root } from "./view/root";
+
+async function begin(): Promise<void> {
+  const answer = await fetch("/config.json", { cache: "no-store" });
+  const { user_service, message_service } = (await answer.json()) as { user_service: string; message_service: string };
+  const addresses: Addresses = { userService: user_service, messageService: message_service };
+  render(<Root services={connect(addresses)} />, document.body);
+}
+
+begin().catch(() => {
+  render(<p class="broken">The page cannot be loaded: parlance does not answer. Is it running?</p>, document.body);
+});

@@ -1,0 +1,218 @@
+// What the tests of the page stand on: the real `parlance serve`, a real browser, and a client of their own.
+//
+// The environment says where they are: PARLANCE (the binary), CHROMIUM, TEST_DATABASE_URL.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { createServer } from "node:net";
+
+import { type Browser, chromium, type Locator, type Page } from "playwright-core";
+
+import { connect, requestId, type Services } from "../src/services";
+
+/** Longer than anything here takes on a busy machine. */
+export const PATIENCE_MS = 30_000;
+
+/** Asks again and again until nothing is thrown, and gives what was answered. */
+export async function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
+  const until = Date.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (Date.now() > until) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+}
+
+/** `parlance serve`, which can be stopped and started again where it was. */
+export class Parlance {
+  #process: ChildProcess | undefined;
+
+  private constructor(
+    readonly page: string,
+    private readonly userPort: number,
+    private readonly messagePort: number,
+    private readonly webPort: number,
+  ) {}
+
+  static async start(): Promise<Parlance> {
+    const [user, message, web] = await freePorts(3);
+    const parlance = new Parlance(`http://127.0.0.1:${web}`, user ?? 0, message ?? 0, web ?? 0);
+    await parlance.again();
+    return parlance;
+  }
+
+  /** A client beside the page. */
+  get services(): Services {
+    const at = (port: number) => `http://127.0.0.1:${port}`;
+    return connect({ userService: at(this.userPort), messageService: at(this.messagePort) });
+  }
+
+  get origins(): string[] {
+    return [this.webPort, this.userPort, this.messagePort].map((port) => `http://127.0.0.1:${port}`);
+  }
+
+  async again(): Promise<void> {
+    const at = (port: number) => `127.0.0.1:${port}`;
+    const ports = ["--user-listen", at(this.userPort), "--message-listen", at(this.messagePort)];
+    const flags = ["serve", "--database-url", needed("TEST_DATABASE_URL"), ...ports, "--web-listen", at(this.webPort)];
+    const child = spawn(needed("PARLANCE"), flags, { stdio: ["ignore", "pipe", "pipe"] });
+    this.#process = child;
+    let said = "";
+    child.stdout.on("data", (text: Buffer) => (said += text.toString()));
+    child.stderr.on("data", (text: Buffer) => (said += text.toString()));
+    await eventually(() => {
+      if (!said.includes("Ctrl-C ends it.")) throw new Error(`parlance does not serve: ${said}`);
+    });
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined) return;
+    child.kill("SIGTERM");
+    await eventually(() => {
+      if (child.exitCode === null && child.signalCode === null) throw new Error("parlance does not end");
+    });
+    this.#process = undefined;
+    if (child.exitCode !== 0) throw new Error(`parlance ended with ${child.exitCode}, ${child.signalCode}`);
+  }
+
+  kill(): void {
+    this.#process?.kill("SIGKILL");
+  }
+}
+
+/** A browser with nothing in it, that talks to nobody by itself. */
+export async function openBrowser(): Promise<Browser> {
+  return chromium.launch({
+    executablePath: needed("CHROMIUM"),
+    args: [
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-gpu",
+      "--disable-quic",
+      "--disable-sync",
+      "--no-first-run",
+      // Chromium refuses its sandbox to root, which CI is; it is shown nothing but our own page.
+      "--no-sandbox",
+    ],
+  });
+}
+
+/** One person at one window. */
+export class Person {
+  /** What the browser complained about. */
+  readonly complaints: string[] = [];
+  readonly requested = new Set<string>();
+
+  private constructor(
+    readonly name: string,
+    readonly page: Page,
+  ) {}
+
+  /** A window of its own, at the way in. */
+  static async arrive(browser: Browser, parlance: Parlance, name: string, options: Options = {}): Promise<Person> {
+    const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-GB", ...options });
+    const page = await context.newPage();
+    page.setDefaultTimeout(PATIENCE_MS);
+    const person = new Person(name, page);
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) person.complaints.push(message.text());
+    });
+    page.on("pageerror", (error) => person.complaints.push(String(error)));
+    page.on("request", (request) => {
+      if (/^(https?|wss?):/.test(request.url())) person.requested.add(new URL(request.url()).origin);
+    });
+    await page.goto(parlance.page);
+    return person;
+  }
+
+  /** Types the name, which makes the user if there is none. */
+  async signIn(): Promise<void> {
+    await this.page.getByLabel("Your name").fill(this.name);
+    await this.page.getByLabel("Your name").press("Enter");
+    await this.isConnected();
+  }
+
+  async isConnected(): Promise<void> {
+    await this.page.locator(".sidebar .standing:empty").waitFor({ state: "attached" });
+  }
+
+  async start(kind: "Direct" | "Group" | "Channel"): Promise<Locator> {
+    await this.page.getByRole("button", { name: "Start a conversation" }).first().click();
+    const dialog = this.page.getByRole("dialog");
+    await dialog.getByText(kind, { exact: true }).click();
+    return dialog;
+  }
+
+  async channel(title: string): Promise<void> {
+    const dialog = await this.start("Channel");
+    await dialog.getByLabel("Name").fill(title);
+    await dialog.getByRole("button", { name: "Open channel" }).click();
+    await this.page.getByRole("heading", { name: title }).waitFor();
+  }
+
+  row(title: string): Locator {
+    return this.page.getByRole("navigation").getByRole("link").filter({ hasText: title });
+  }
+
+  async open(title: string): Promise<void> {
+    await this.row(title).click();
+    await this.page.getByRole("heading", { name: title }).waitFor();
+  }
+
+  get box(): Locator {
+    return this.page.getByRole("textbox", { name: /^Message to/ });
+  }
+
+  async says(text: string): Promise<void> {
+    await this.box.fill(text);
+    await this.box.press("Enter");
+  }
+
+  /** Waits for a message, acknowledged if it is one's own. */
+  async sees(text: string): Promise<void> {
+    await this.page.locator(".line:not(.is-draft) .text", { hasText: text }).first().waitFor();
+  }
+
+  /** All messages shown, in order, without their times. */
+  async texts(): Promise<string[]> {
+    return this.page.locator(".line .text").evaluateAll((all) => all.map((text) => text.firstChild?.textContent ?? ""));
+  }
+
+  line(text: string): Locator {
+    return this.page.locator(".line", { hasText: text });
+  }
+}
+
+type Options = Parameters<Browser["newContext"]>[0];
+
+export async function send(services: Services, conversationId: string, senderId: string, texts: string[]): Promise<void> {
+  for (const text of texts) {
+    await services.messages.sendMessage({ conversationId, senderId, text, requestId: requestId() });
+  }
+}
+
+function needed(name: string): string {
+  const value = process.env[name];
+  if (value === undefined || value === "") throw new Error(`${name} is not set: run scripts/check-web`);
+  return value;
+}
+
+/** Ports that nobody listens on; all are held until the last is found, so that they differ. */
+async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer();
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => {
+    const address = server.address();
+    return typeof address === "object" && address !== null ? address.port : 0;
+  });
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
+}

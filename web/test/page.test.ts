@@ -1,0 +1,350 @@
+// The page as people have it: the real services, a real browser, two windows and more.
+
+import assert from "node:assert/strict";
+import { after, afterEach, before, test } from "node:test";
+
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Browser } from "playwright-core";
+
+import { ConversationKind } from "../gen/parlance/message/v1/conversation_pb";
+import { requestId, type Services } from "../src/services";
+import { eventually, openBrowser, Parlance, Person, send } from "./harness";
+
+let parlance: Parlance;
+let browser: Browser;
+let services: Services;
+let people: Person[] = [];
+
+before(async () => {
+  parlance = await Parlance.start();
+  services = parlance.services;
+  browser = await openBrowser();
+});
+
+after(async () => {
+  try {
+    await browser?.close();
+    await parlance?.stop();
+  } finally {
+    parlance?.kill();
+  }
+});
+
+afterEach(async () => {
+  const there = people;
+  people = [];
+  for (const person of there) {
+    assert.deepEqual(person.complaints, [], `what ${person.name}'s browser complained about`);
+    const strange = [...person.requested].filter((origin) => !parlance.origins.includes(origin));
+    assert.deepEqual(strange, [], `${person.name}'s page asked strangers`);
+  }
+  await Promise.all(there.map((person) => person.page.context().close()));
+});
+
+async function arrive(name: string, options?: Parameters<typeof Person.arrive>[3]): Promise<Person> {
+  const person = await Person.arrive(browser, parlance, name, options);
+  people.push(person);
+  return person;
+}
+
+async function arriveAndSignIn(name: string): Promise<Person> {
+  const person = await arrive(name);
+  await person.signIn();
+  return person;
+}
+
+/** A user, and a group of theirs with others, made beside the page. */
+async function group(id: string, names: string[]): Promise<string> {
+  for (const name of names) {
+    await services.users.createUser({ userId: name, username: name }).catch((error: unknown) => {
+      if (ConnectError.from(error).code !== Code.AlreadyExists) throw error;
+    });
+  }
+  const [creatorId, ...memberIds] = names;
+  const request = { conversationId: id, title: id, kind: ConversationKind.GROUP, creatorId: creatorId ?? "", memberIds };
+  await services.conversations.createConversation({ ...request, requestId: requestId() });
+  return id;
+}
+
+test("two who never were there meet in a channel and talk", async () => {
+  const ada = await arriveAndSignIn("ada");
+  await ada.channel("The Lobby");
+  const user = await services.users.getUser({ username: "ADA" });
+  assert.equal(user.userId, "ada", "made by signing in");
+
+  const bob = await arriveAndSignIn("bob");
+  await bob.channel("The Lobby");
+  await ada.page.getByText("bob joined").waitFor();
+  await ada.says("hello");
+  await bob.sees("hello");
+  await ada.page.getByText("Seen by bob").waitFor();
+  await bob.says("hi\nwith a second line");
+  await ada.sees("hi");
+  assert.deepEqual(await ada.texts(), ["hello", "hi\nwith a second line"]);
+
+  // Not sent yet: others hear of it, for a while.
+  await eventually(async () => {
+    await bob.box.pressSequentially("…");
+    assert.equal(await ada.page.locator(".typing").innerText(), "BO\nbob is typing");
+  });
+  await ada.page.locator(".typing:empty").waitFor({ state: "attached" });
+  await bob.says("I am done");
+  await ada.sees("I am done");
+
+  await bob.page.getByRole("button", { name: "Leave" }).click();
+  await bob.page.getByRole("button", { name: "Leave?" }).click();
+  await ada.page.getByText("bob left").waitFor();
+  await bob.page.getByText("You are no longer in The Lobby.").waitFor();
+  assert.equal(await bob.row("The Lobby").count(), 0);
+});
+
+test("who is there already is chosen from the list, and is remembered by the window", async () => {
+  await group("reading", ["carla", "dan"]);
+  const carla = await arrive("carla");
+  await carla.page.getByLabel("Your name").fill("car");
+  await carla.page.locator(".people").getByRole("button", { name: "carla" }).click();
+  await carla.open("reading");
+  await carla.page.reload();
+  await carla.page.getByRole("heading", { name: "reading" }).waitFor();
+  assert.equal(await carla.page.locator(".sidebar header .name").innerText(), "carla");
+});
+
+test("a name that cannot be is refused in plain words", async () => {
+  const eve = await arrive("eve");
+  await services.users.createUser({ userId: "eve", username: "somebody" });
+  await eve.page.getByLabel("Your name").fill("eve");
+  await eve.page.getByRole("button", { name: "Create" }).click();
+  await eve.page.getByText("That name once belonged to somebody else. Choose another.").waitFor();
+});
+
+test("a long history is read back to its beginning, without a hole, and stays in place", async () => {
+  await group("history", ["fay", "gil"]);
+  const texts = Array.from({ length: 180 }, (_, at) => `line ${at + 1}`);
+  await send(services, "history", "gil", texts);
+  const fay = await arriveAndSignIn("fay");
+  await fay.open("history");
+  await fay.sees("line 180");
+  const box = fay.page.locator(".scroll");
+  const atBottom = () => box.evaluate((element) => element.scrollHeight - element.scrollTop - element.clientHeight < 5);
+  assert(await atBottom(), "the newest is what is seen first");
+  assert((await fay.texts()).length < 180, "not all of it is read at once");
+  await eventually(async () => {
+    await box.hover();
+    await fay.page.mouse.wheel(0, -1_500);
+    assert.equal(await fay.page.getByText("This is the beginning of").count(), 1);
+  });
+  assert.deepEqual(await fay.texts(), texts);
+  await fay.page.getByText("gil", { exact: false }).first().waitFor();
+
+  // What comes below does not move what is being read.
+  await box.evaluate((element) => (element.scrollTop = element.scrollHeight / 2));
+  const before = await box.evaluate((element) => element.scrollTop);
+  await send(services, "history", "gil", ["line 181"]);
+  await fay.page.getByRole("button", { name: "New messages" }).waitFor();
+  assert.equal(await box.evaluate((element) => element.scrollTop), before);
+  await fay.page.getByRole("button", { name: "New messages" }).click();
+  await eventually(async () => assert(await atBottom()));
+});
+
+test("unread counts go up, and are cleared by looking", async () => {
+  await group("busy", ["hal", "ivy"]);
+  await group("quiet", ["hal", "ivy"]);
+  await send(services, "busy", "ivy", ["before"]);
+  const hal = await arriveAndSignIn("hal");
+  const badge = hal.row("busy").locator(".badge");
+  assert.equal(await badge.textContent(), "1 unread");
+  await hal.open("quiet");
+  await send(services, "busy", "ivy", ["one", "two"]);
+  await hal.row("busy").getByText("3 unread").waitFor();
+  await eventually(async () => assert.equal(await hal.page.title(), "(3) Parlance"));
+  assert.match(await hal.row("busy").innerText(), /ivy: two/);
+  assert.equal(await hal.page.getByRole("navigation").getByRole("link").first().locator(".name").innerText(), "busy");
+
+  await hal.open("busy");
+  await badge.waitFor({ state: "detached" });
+  await eventually(async () => assert.equal(await hal.page.title(), "Parlance"));
+  await hal.page.locator(".divider", { hasText: "New" }).waitFor();
+  await eventually(async () => {
+    const { items } = await services.conversations.listConversations({ actorId: "hal" });
+    assert.deepEqual(items.map(({ membership }) => membership?.unreadCount), [0n, 0n]);
+  });
+  // Read in another window of the same person: counted here, cleared from there.
+  await hal.open("quiet");
+  await send(services, "busy", "ivy", ["three"]);
+  await hal.row("busy").getByText("1 unread").waitFor();
+  await services.conversations.markRead({ conversationId: "busy", actorId: "hal", sequence: 1_000n });
+  await badge.waitFor({ state: "detached" });
+});
+
+test("a direct conversation and a group are begun by choosing people", async () => {
+  await group("old", ["jan", "kim", "leo"]);
+  const jan = await arriveAndSignIn("jan");
+  const kim = await arriveAndSignIn("kim");
+  const dialog = await jan.start("Direct");
+  await dialog.getByLabel("People").fill("ki");
+  await dialog.getByRole("button", { name: "kim" }).click();
+  await jan.page.getByRole("heading", { name: "kim" }).waitFor();
+  await jan.says("psst");
+  await kim.row("psst").waitFor();
+  await kim.open("jan");
+  await kim.sees("psst");
+  await jan.page.getByText("Seen", { exact: true }).waitFor();
+
+  const making = await jan.start("Group");
+  await making.getByLabel("Title").fill("Three of us");
+  for (const name of ["kim", "leo"]) await making.getByRole("checkbox", { name }).check();
+  await making.getByRole("button", { name: "Start with 2" }).click();
+  await jan.page.getByRole("heading", { name: "Three of us" }).waitFor();
+  await jan.page.getByText("Group · 3 members").waitFor();
+  await jan.page.getByText("You added kim and leo").waitFor();
+  await kim.row("Three of us").waitFor();
+});
+
+test("edits and deletions are seen as they happen", async () => {
+  await group("drafts", ["mia", "ned"]);
+  const mia = await arriveAndSignIn("mia");
+  const ned = await arriveAndSignIn("ned");
+  await mia.open("drafts");
+  await ned.open("drafts");
+  await mia.says("frist");
+  await mia.says("second");
+  await ned.sees("second");
+  await mia.line("frist").hover();
+  await mia.line("frist").getByRole("button", { name: "Edit message" }).click();
+  const edit = mia.page.getByLabel("Text of the message");
+  await edit.fill("first");
+  await edit.press("Enter");
+  await ned.sees("first");
+  assert.match(await ned.line("first").innerText(), /edited/);
+
+  // By the keyboard: the arrow up takes the last one.
+  await mia.box.press("ArrowUp");
+  await mia.page.getByLabel("Text of the message").fill("third");
+  await mia.page.getByRole("button", { name: "Save" }).click();
+  await ned.sees("third");
+
+  await mia.line("third").hover();
+  await mia.line("third").getByRole("button", { name: "Delete message" }).click();
+  await mia.line("third").getByRole("button", { name: "Delete?" }).click();
+  await ned.sees("Message deleted");
+  assert.deepEqual(await ned.texts(), ["first", "Message deleted"]);
+  assert.equal(await ned.page.getByRole("button", { name: "Edit message" }).count(), 0, "it is not one's own");
+});
+
+test("text is text", async () => {
+  const markup = '<img src=x onerror="document.title=\'broken into\'"><b>bold</b> &amp; javascript:alert(1)';
+  await services.users.createUser({ userId: "odd", username: "odd", displayName: "<i>odd</i>" });
+  await group("markup", ["pia", "odd"]);
+  const pia = await arriveAndSignIn("pia");
+  await pia.open("markup");
+  await send(services, "markup", "odd", [markup]);
+  await pia.sees("onerror");
+  assert.deepEqual(await pia.texts(), [markup]);
+  assert.match(await pia.row("markup").innerText(), /<i>odd<\/i>: <img/);
+  assert.equal(await pia.page.locator(".thread img, .thread b, .thread i, .sidebar img").count(), 0);
+  assert.equal(await pia.page.title(), "Parlance");
+});
+
+test("who is removed is told so, and what was typed is refused in plain words", async () => {
+  await group("club", ["quin", "rob"]);
+  const rob = await arriveAndSignIn("rob");
+  await rob.open("club");
+  await services.conversations.removeMember({ conversationId: "club", actorId: "quin", userId: "rob" });
+  await rob.page.getByText("You are no longer in club.").waitFor();
+  await rob.page.getByText("There is no such conversation, or you are not a member of it.").waitFor();
+
+  await services.users.deactivateUser({ userId: "rob" });
+  await rob.page.getByText("The account rob is deactivated.").waitFor();
+});
+
+test("the services go away and come back: everything is there once, and in order", async () => {
+  await group("restart", ["sue", "tom"]);
+  const sue = await arriveAndSignIn("sue");
+  await sue.open("restart");
+  await sue.says("before");
+  await sue.sees("before");
+
+  await parlance.stop();
+  await sue.page.locator(".sidebar .standing", { hasText: "Reconnecting…" }).waitFor();
+  await sue.says("typed meanwhile");
+  await sue.page.locator(".is-draft", { hasText: "typed meanwhile" }).waitFor();
+  // While the window has no network, others go on.
+  await sue.page.context().setOffline(true);
+  await parlance.again();
+  await send(services, "restart", "tom", ["one", "two", "three"]);
+  assert.equal(await sue.page.getByText("three").count(), 0);
+  await sue.page.context().setOffline(false);
+
+  await sue.isConnected();
+  await sue.sees("typed meanwhile");
+  await sue.says("after");
+  await sue.sees("after");
+  await send(services, "restart", "tom", ["last"]);
+  await sue.sees("last");
+  const expected = ["before", "one", "two", "three", "typed meanwhile", "after", "last"];
+  assert.deepEqual(await sue.texts(), expected);
+  const stored = await services.messages.listMessages({ conversationId: "restart", actorId: "tom", order: 2 });
+  assert.deepEqual(stored.messages.map(({ text }) => text), expected, "stored once each");
+
+  // A browser says of each try that it found nobody, and only of that.
+  sue.complaints.splice(0, sue.complaints.length, ...sue.complaints.filter((text) => !text.includes("net::ERR_")));
+});
+
+test("on a phone one thing is shown at a time, and nothing is wider than the screen", async () => {
+  await group("pocket", ["una", "vic"]);
+  await send(services, "pocket", "vic", ["a".repeat(400), "hello"]);
+  const una = await arrive("una", { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
+  await una.signIn();
+  const list = una.page.getByRole("navigation");
+  await una.open("pocket");
+  await una.sees("hello");
+  assert.equal(await list.isVisible(), false);
+  const width = await una.page.evaluate(() => document.documentElement.scrollWidth);
+  assert.equal(width, 360);
+  await una.says("from the pocket");
+  await una.sees("from the pocket");
+  await una.line("from the pocket").tap();
+  await una.page.getByRole("button", { name: "Edit message" }).tap();
+  await una.page.getByLabel("Text of the message").press("Escape");
+  await una.page.getByRole("link", { name: "Back to the list" }).tap();
+  await list.waitFor();
+});
+
+test("everything can be done by the keyboard", async () => {
+  await group("keys", ["wim", "xia"]);
+  await send(services, "keys", "xia", ["hello"]);
+  const wim = await arrive("wim");
+  const { keyboard } = wim.page;
+  await wim.page.locator("#name:focus").waitFor();
+  await keyboard.type("wim");
+  await keyboard.press("Enter");
+  await wim.isConnected();
+  const focused = () => wim.page.evaluate(() => {
+    const element = document.activeElement === document.body ? null : document.activeElement;
+    return element?.getAttribute("aria-label") ?? element?.textContent ?? "";
+  });
+  const tabTo = async (what: RegExp, key = "Tab") => {
+    for (let presses = 0; presses < 12; presses += 1) {
+      if (what.test(await focused())) return;
+      await keyboard.press(key);
+    }
+    assert.fail(`no ${what} to be reached by ${key}; ${await focused()}`);
+  };
+  await tabTo(/keys/);
+  await keyboard.press("Enter");
+  await wim.sees("hello");
+  await eventually(async () => assert.match(await focused(), /^Message to keys/));
+  await keyboard.type("hi");
+  await keyboard.press("Enter");
+  await wim.sees("hi");
+  await tabTo(/^Delete message/, "Shift+Tab");
+  await keyboard.press("Enter");
+  await keyboard.press("Enter");
+  await wim.sees("Message deleted");
+
+  await tabTo(/^Start a conversation/, "Shift+Tab");
+  await keyboard.press("Enter");
+  await wim.page.getByRole("dialog").waitFor();
+  await keyboard.press("Escape");
+  await wim.page.getByRole("dialog").waitFor({ state: "detached" });
+});

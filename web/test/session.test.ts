@@ -1,0 +1,260 @@
+// The protocol against services that do what the real ones do only when something is broken: leave out an entry, say
+// nothing, end in the middle, refuse. What the real ones do is tried in page.test.ts.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, createClient, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
+
+import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
+import { ConversationKind } from "../gen/parlance/message/v1/conversation_pb";
+import { ConversationService } from "../gen/parlance/message/v1/conversation_service_pb";
+import { EventSchema } from "../gen/parlance/message/v1/event_pb";
+import { MessageSchema } from "../gen/parlance/message/v1/message_pb";
+import { MessageService, type SubscribeRequest, SubscribeResponseSchema } from "../gen/parlance/message/v1/message_service_pb";
+import { UserService } from "../gen/parlance/user/v1/user_service_pb";
+import { type Options, Session } from "../src/session";
+import { eventually } from "./harness";
+
+type Item = MessageInitShape<typeof SubscribeResponseSchema>;
+
+/** Services that answer with one conversation, `c`, whose head is 10, and tell one script of items for each subscription. */
+class Services {
+  readonly subscriptions: SubscribeRequest[] = [];
+  readonly sent: string[] = [];
+  readonly marked: bigint[] = [];
+  /** What each subscription tells; `hang` keeps it open, else it ends. The last one counts for all that follow. */
+  scripts: (Item | "hang" | ConnectError)[][] = [["hang"]];
+  /** What sends are answered with, before they are taken. */
+  refusals: ConnectError[] = [];
+  head = 10n;
+  unread = 0n;
+  lastRead = 10n;
+
+  get all() {
+    const transport = createRouterTransport(({ service }) => {
+      service(UserService, {});
+      service(ConversationService, this.#conversations);
+      service(MessageService, this.#messages);
+    });
+    return {
+      users: createClient(UserService, transport),
+      conversations: createClient(ConversationService, transport),
+      messages: createClient(MessageService, transport),
+    };
+  }
+
+  get #conversations(): Partial<ServiceImpl<typeof ConversationService>> {
+    return {
+      listConversations: () => ({
+        items: [
+          {
+            conversation: { conversationId: "c", kind: ConversationKind.GROUP, title: "C", lastSequence: this.head },
+            membership: { conversationId: "c", userId: "ada", lastReadSequence: this.lastRead, unreadCount: this.unread },
+          },
+        ],
+      }),
+      markRead: ({ sequence }) => {
+        this.marked.push(sequence);
+        return { lastReadSequence: sequence };
+      },
+    };
+  }
+
+  get #messages(): Partial<ServiceImpl<typeof MessageService>> {
+    const services = this;
+    return {
+      async *subscribe(request, { signal }) {
+        const script = services.scripts[Math.min(services.subscriptions.length, services.scripts.length - 1)] ?? [];
+        services.subscriptions.push(request);
+        for (const item of script) {
+          if (item instanceof ConnectError) throw item;
+          if (item === "hang") await new Promise((resolve) => signal.addEventListener("abort", resolve));
+          else yield create(SubscribeResponseSchema, item);
+        }
+      },
+      sendMessage: ({ requestId, text, senderId, conversationId }) => {
+        services.sent.push(`${requestId} ${text}`);
+        const refusal = services.refusals.shift();
+        if (refusal !== undefined) throw refusal;
+        return { message: { conversationId, senderId, requestId, text, sequence: 11n, changeSequence: 11n } };
+      },
+    };
+  }
+}
+
+function message(sequence: bigint, senderId = "bob", requestId = ""): Item {
+  const value = create(MessageSchema, { conversationId: "c", sequence, senderId, text: `${sequence}`, changeSequence: sequence, requestId });
+  const event = create(EventSchema, { conversationId: "c", sequence, actorId: senderId, kind: { case: "messageSent", value } });
+  return { item: { case: "event", value: event } };
+}
+
+function caughtUp(sequence: bigint): Item {
+  return { item: { case: "caughtUp", value: { conversationId: "c", sequence } } };
+}
+
+const allCaughtUp: Item = { item: { case: "caughtUp", value: {} } };
+
+function refusal(code: Code, reason: string): ConnectError {
+  return new ConnectError("no", code, undefined, [{ desc: ErrorInfoSchema, value: { domain: "parlance", reason } }]);
+}
+
+/** A session, until the test is done with it. */
+async function session(services: Services, test: (session: Session) => Promise<void>, options: Partial<Options> = {}) {
+  const session = new Session(services.all, "ada", { changed: () => undefined, random: () => 0, ...options });
+  const running = session.run();
+  try {
+    await test(session);
+  } finally {
+    session.close();
+    await running;
+  }
+}
+
+function shown(session: Session): number[] {
+  return session.get("c")?.lines.map((line) => line.sequence) ?? [];
+}
+
+const cursor = (request: SubscribeRequest | undefined) => request?.cursors.map(({ afterSequence }) => afterSequence);
+
+test("it begins where the listing is, and goes on after a break where it was, without a double", async () => {
+  const services = new Services();
+  services.scripts = [
+    [message(11n), message(12n), refusal(Code.Unavailable, "DRAINING")],
+    [message(12n), message(13n), caughtUp(13n), allCaughtUp, "hang"],
+  ];
+  await session(services, async (session) => {
+    await eventually(() => assert.deepEqual(shown(session), [11, 12, 13]));
+    await eventually(() => assert.equal(session.link.is, "live"));
+    assert.deepEqual(services.subscriptions.map(cursor), [[10n], [12n]]);
+    assert.equal(session.get("c")?.unread, 3, "each counted once");
+  });
+});
+
+test("a stream that leaves something out is given up", async () => {
+  for (const hole of [message(12n), caughtUp(12n)]) {
+    const services = new Services();
+    services.scripts = [[hole, "hang"], [message(11n), message(12n), allCaughtUp, "hang"]];
+    await session(services, async (session) => {
+      await eventually(() => assert.deepEqual(shown(session), [11, 12]));
+      assert.deepEqual(services.subscriptions.map(cursor), [[10n], [10n]]);
+    });
+  }
+});
+
+test("a stream that says nothing is given up", async () => {
+  const services = new Services();
+  services.scripts = [[allCaughtUp, "hang"], [message(11n), "hang"]];
+  const told: string[] = [];
+  const options = { silenceMs: 50 };
+  await session(services, async (session) => {
+    await eventually(() => assert.deepEqual(shown(session), [11]));
+    told.push(session.link.is);
+  }, options);
+  assert.deepEqual(told, ["reconnecting"], "live again when everything was told, not before");
+});
+
+test("what is sent keeps its request id until it is answered, and its order", async () => {
+  const services = new Services();
+  services.scripts = [[allCaughtUp, "hang"]];
+  services.refusals = [refusal(Code.Unavailable, "DATABASE_UNAVAILABLE"), new ConnectError("fetch failed", Code.Unknown)];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.link.is, "live"));
+    const conversation = session.get("c");
+    assert(conversation);
+    session.send(conversation, "one");
+    session.send(conversation, "two");
+    await eventually(() => assert.deepEqual(conversation.drafts, []));
+    const ids = services.sent.map((sent) => sent.split(" ")[0]);
+    assert.deepEqual(services.sent.map((sent) => sent.split(" ")[1]), ["one", "one", "one", "two"]);
+    assert.equal(new Set(ids).size, 2);
+  });
+});
+
+test("what is refused says why, and is tried again only when asked to", async () => {
+  const services = new Services();
+  services.scripts = [[allCaughtUp, "hang"]];
+  services.refusals = [refusal(Code.PermissionDenied, "NOT_A_MEMBER")];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.link.is, "live"));
+    const conversation = session.get("c");
+    assert(conversation);
+    session.send(conversation, "one");
+    await eventually(() => assert.equal(conversation.drafts[0]?.refused, "You are not a member of this conversation."));
+    assert.equal(services.sent.length, 1);
+    assert(conversation.drafts[0]);
+    session.again(conversation, conversation.drafts[0]);
+    await eventually(() => assert.deepEqual(conversation.drafts, []));
+    assert.equal(services.sent[0], services.sent[1], "with the same request id");
+  });
+});
+
+test("one's own message that comes by the stream is no longer a draft", async () => {
+  const services = new Services();
+  services.scripts = [[allCaughtUp, "hang"], [allCaughtUp, "hang"]];
+  // The answer is lost, the message is not.
+  services.refusals = Array.from({ length: 1_000 }, () => refusal(Code.Unavailable, "DATABASE_UNAVAILABLE"));
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.link.is, "live"));
+    const conversation = session.get("c");
+    assert(conversation);
+    session.send(conversation, "11");
+    const requestId = conversation.drafts[0]?.requestId ?? "";
+    await eventually(() => assert(services.sent.length > 0));
+    const own = message(11n, "ada", requestId).item;
+    assert(own?.case === "event");
+    assert.equal(conversation.take(create(EventSchema, own.value)), "new");
+    assert.deepEqual(conversation.drafts, []);
+    await eventually(() => assert.deepEqual(shown(session), [11]));
+  });
+});
+
+test("a conversation that closes is gone, unless its cursor was of another past", async () => {
+  const closed = (reason: string): Item => {
+    const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { domain: "parlance", reason }))];
+    return { item: { case: "closed", value: { conversationId: "c", status: { code: Code.FailedPrecondition, details } } } };
+  };
+  const services = new Services();
+  services.scripts = [[closed("NOT_A_MEMBER"), allCaughtUp, "hang"]];
+  const left: string[] = [];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.link.is, "live"));
+    assert.equal(session.get("c"), undefined);
+  }, { left: (conversation, failure) => left.push(`${conversation.id} ${failure.reason}`) });
+  assert.deepEqual(left, ["c NOT_A_MEMBER"]);
+
+  const restored = new Services();
+  restored.scripts = [[message(11n), closed("SEQUENCE_AHEAD"), "hang"], [message(4n), allCaughtUp, "hang"]];
+  const options: Partial<Options> = { changed: () => (restored.head = 3n) };
+  await session(restored, async (session) => {
+    await eventually(() => assert.deepEqual(shown(session), [4]));
+    assert.deepEqual(restored.subscriptions.map(cursor), [[10n], [3n]]);
+  }, options);
+});
+
+test("who may not have a session is told so, and it is not tried again", async () => {
+  const services = new Services();
+  services.scripts = [[refusal(Code.FailedPrecondition, "USER_DEACTIVATED")]];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.link.is, "ended"));
+    assert.equal(services.subscriptions.length, 1);
+  });
+});
+
+test("what was seen is marked once", async () => {
+  const services = new Services();
+  services.unread = 2n;
+  services.lastRead = 8n;
+  services.scripts = [[allCaughtUp, message(11n), "hang"]];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.get("c")?.unread, 3));
+    const conversation = session.get("c");
+    assert(conversation);
+    await Promise.all([session.seen(conversation), session.seen(conversation)]);
+    await session.seen(conversation);
+    assert.deepEqual(services.marked, [11n]);
+    assert.equal(conversation.unread, 0);
+  });
+});
