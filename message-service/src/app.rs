@@ -19,17 +19,17 @@ use service_kit::{
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
-pub use service_kit::database::MigrateError;
-
 use crate::{
     Config,
-    bus::{Address as BusAddress, Exchange, nats::Nats},
+    bus::{self, Address as BusAddress, Exchange, nats::Nats},
     directory::Directory,
     grpc::{self, Context},
     log::{live::LiveLogs, pages::Pages, replicas, writer::Writers},
-    storage::{self, Store, migrations},
-    tasks::{bus, trim_outbox},
+    storage::{Store, migrations},
+    tasks::trim_outbox,
 };
+
+pub use service_kit::database::MigrateError;
 
 /// Why the service could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -170,11 +170,11 @@ async fn start(
     let Meeting { live, exchange } = meeting;
     match &config.bus {
         BusAddress::Postgres => {
-            bus::start(storage::bus::PostgresBus::new(&config.database), &exchange, &live, &lifecycle);
+            bus::run::start(bus::postgres::PostgresBus::new(&config.database), &exchange, &live, &lifecycle);
         }
         BusAddress::Nats(servers) => {
             let nats = Nats::new(servers.clone(), &store.installation().await?, &exchange);
-            bus::start(nats, &exchange, &live, &lifecycle);
+            bus::run::start(nats, &exchange, &live, &lifecycle);
         }
     }
     lifecycle.spawn("replicas", replicas::follow(store, live, exchange, retention, lifecycle.clone()));

@@ -6,6 +6,7 @@
 //! a file per RPC), `tasks` (jobs in the background), `verify` (the check of what is stored), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
 //! What user-service has in common with this is in `service-kit`.
 
+mod actor;
 mod app;
 mod bus;
 mod command;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service_kit::telemetry::metrics::{Counter, Gauge, Histogram, Kind, Metric, counter, gauge, histogram};
 
-use crate::storage::append::{Appended, Outcome};
+use crate::{domain::change::Outcome, storage::append::BatchOutcome};
 
 /// What message-service tells beside what every service does.
 pub(crate) const METRICS: &[Metric] = &[
@@ -137,7 +137,7 @@ pub(crate) const METRICS: &[Metric] = &[
 
 /// What the writers count.
 #[derive(Debug, Clone)]
-pub(crate) struct Writing {
+pub(crate) struct WriterMetrics {
     items: Histogram,
     seconds: Histogram,
     stored: Counter,
@@ -147,7 +147,7 @@ pub(crate) struct Writing {
     pub(crate) retries: Counter,
 }
 
-impl Writing {
+impl WriterMetrics {
     pub(crate) fn new() -> Self {
         let entries = |outcome: &'static str| counter!("parlance_writer_entries_total", "outcome" => outcome);
         Self {
@@ -162,7 +162,7 @@ impl Writing {
     }
 
     /// A batch was committed.
-    pub(crate) fn committed(&self, appended: &Appended, after: Duration) {
+    pub(crate) fn committed(&self, appended: &BatchOutcome, after: Duration) {
         let outcomes = appended.sends.iter().map(|sent| sent.outcome).chain(appended.changes.iter().copied());
         let (mut stored, mut repeated, mut refused, mut locked) = (0, 0, 0, 0);
         for outcome in outcomes {
@@ -184,7 +184,7 @@ impl Writing {
 
 /// What the live logs and the subscribers count.
 #[derive(Debug, Clone)]
-pub(crate) struct Living {
+pub(crate) struct LiveLogMetrics {
     pub(crate) from_ring: Counter,
     pub(crate) from_page: Counter,
     pub(crate) page_seconds: Histogram,
@@ -195,7 +195,7 @@ pub(crate) struct Living {
     ring_bytes: Gauge,
 }
 
-impl Living {
+impl LiveLogMetrics {
     pub(crate) fn new() -> Self {
         let entries = |source: &'static str| counter!("parlance_live_entries_total", "source" => source);
         let open = |of: &'static str| gauge!("parlance_live_subscriptions", "of" => of);
@@ -236,7 +236,7 @@ impl Drop for Open {
 
 /// What the directory counts.
 #[derive(Debug, Clone)]
-pub(crate) struct Asking {
+pub(crate) struct DirectoryMetrics {
     pub(crate) fresh: Counter,
     pub(crate) asked: Counter,
     pub(crate) last: Counter,
@@ -245,7 +245,7 @@ pub(crate) struct Asking {
     pub(crate) following: Gauge,
 }
 
-impl Asking {
+impl DirectoryMetrics {
     pub(crate) fn new() -> Self {
         let answers = |answer: &'static str| counter!("parlance_directory_answers_total", "answer" => answer);
         Self {
@@ -261,13 +261,13 @@ impl Asking {
 
 /// What one direction of the bus counts.
 #[derive(Debug, Clone)]
-pub(crate) struct Passing {
+pub(crate) struct BusMetrics {
     done: Counter,
     failures: Counter,
     up: Gauge,
 }
 
-impl Passing {
+impl BusMetrics {
     pub(crate) fn telling() -> Self {
         Self::new(counter!("parlance_bus_told_total"), "tell")
     }
@@ -296,7 +296,7 @@ impl Passing {
 
 /// What reading the outbox counts.
 #[derive(Debug, Clone)]
-pub(crate) struct Polling {
+pub(crate) struct OutboxMetrics {
     pub(crate) continued: Counter,
     pub(crate) reread: Counter,
     pub(crate) seconds: Histogram,
@@ -304,7 +304,7 @@ pub(crate) struct Polling {
     pub(crate) age: Gauge,
 }
 
-impl Polling {
+impl OutboxMetrics {
     pub(crate) fn new() -> Self {
         let polls = |kind: &'static str| counter!("parlance_outbox_polls_total", "kind" => kind);
         let age = gauge!("parlance_outbox_poll_age_seconds");

@@ -10,12 +10,11 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 
 use super::{Entries, Hint};
-use crate::{
-    domain::{
-        conversation::Id,
-        ephemeral::{Ephemeral, EphemeralKind},
-    },
-    log::live::Frame,
+use crate::domain::{
+    encoded::EncodedEntry,
+    ephemeral::{Ephemeral, EphemeralKind},
+    ids::{ConversationId, UserId},
+    sequence::Position,
 };
 
 /// The most entries that wait, in bytes. When there are more, the others are told to look instead.
@@ -47,9 +46,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Waiting {
     look: bool,
-    entries: HashMap<Id, Vec<Frame>>,
+    entries: HashMap<ConversationId, Vec<EncodedEntry>>,
     entries_bytes: usize,
-    ephemerals: HashMap<(Id, Id, Discriminant<EphemeralKind>), Ephemeral>,
+    ephemerals: HashMap<(ConversationId, UserId, Discriminant<EphemeralKind>), Ephemeral>,
 }
 
 impl Exchange {
@@ -65,16 +64,16 @@ impl Exchange {
     }
 
     /// Something was committed.
-    pub(crate) fn committed(&self) {
+    pub(crate) fn announce_commit(&self) {
         self.lock().look = true;
         self.shared.news.notify_one();
         self.shared.something.notify_one();
     }
 
     /// These entries were committed: all that was, in this conversation, by one transaction.
-    pub(crate) fn entries(&self, conversation_id: &Id, frames: Vec<Frame>) {
+    pub(crate) fn announce_entries(&self, conversation_id: &ConversationId, frames: Vec<EncodedEntry>) {
         if !self.carries_entries() {
-            return self.committed();
+            return self.announce_commit();
         }
         let mut waiting = self.lock();
         waiting.entries_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
@@ -82,8 +81,10 @@ impl Exchange {
             waiting.give_entries_up();
         } else {
             let known = waiting.entries.entry(conversation_id.clone()).or_default();
-            let continues =
-                known.last().zip(frames.first()).is_none_or(|(last, first)| first.sequence == last.sequence + 1);
+            let continues = known
+                .last()
+                .zip(frames.first())
+                .is_none_or(|(last, first)| first.sequence == Position::from(last.sequence).next());
             known.extend(frames);
             // Another replica wrote in between.
             if !continues {
@@ -97,7 +98,7 @@ impl Exchange {
     }
 
     /// Something is to be told that is live only. Of one member and kind only the newest waits.
-    pub(crate) fn pass_on(&self, ephemeral: Ephemeral) {
+    pub(crate) fn broadcast_ephemeral(&self, ephemeral: Ephemeral) {
         let key = (ephemeral.conversation_id.clone(), ephemeral.user_id.clone(), discriminant(&ephemeral.kind));
         let mut waiting = self.lock();
         if waiting.ephemerals.len() < MAX_EPHEMERALS || waiting.ephemerals.contains_key(&key) {
@@ -131,12 +132,12 @@ impl Exchange {
     }
 
     /// For the bus: another replica has committed something.
-    pub(crate) fn look(&self) {
+    pub(crate) fn request_poll(&self) {
         self.shared.look.notify_one();
     }
 
     /// Waits until another replica has said so since the last time.
-    pub(crate) async fn looked(&self) {
+    pub(crate) async fn poll_requested(&self) {
         self.shared.look.notified().await;
     }
 
@@ -162,9 +163,15 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::domain::sequence::Sequence;
 
-    fn frames(sequences: std::ops::RangeInclusive<i64>, bytes: usize) -> Vec<Frame> {
-        sequences.map(|sequence| Frame { sequence, bytes: Bytes::from(vec![0; bytes]), left: None }).collect()
+    fn frames(sequences: std::ops::RangeInclusive<i64>, bytes: usize) -> Vec<EncodedEntry> {
+        let entry = |number| EncodedEntry {
+            sequence: Sequence::new(number).unwrap(),
+            bytes: Bytes::from(vec![0; bytes]),
+            ends_membership_of: None,
+        };
+        sequences.map(entry).collect()
     }
 
     fn typing(conversation_id: &str, user_id: &str) -> Ephemeral {
@@ -175,10 +182,10 @@ mod tests {
     #[tokio::test]
     async fn what_continues_is_gathered_and_what_does_not_makes_others_look() {
         let exchange = Exchange::new(true);
-        exchange.entries(&"a".into(), frames(5..=6, 10));
-        exchange.entries(&"a".into(), frames(7..=7, 10));
-        exchange.entries(&"b".into(), frames(1..=1, 10));
-        exchange.entries(&"b".into(), frames(3..=3, 10));
+        exchange.announce_entries(&"a".into(), frames(5..=6, 10));
+        exchange.announce_entries(&"a".into(), frames(7..=7, 10));
+        exchange.announce_entries(&"b".into(), frames(1..=1, 10));
+        exchange.announce_entries(&"b".into(), frames(3..=3, 10));
         let hint = exchange.next().await;
         let told: Vec<_> =
             hint.entries.iter().map(|entries| (&*entries.conversation_id, entries.frames.len())).collect();
@@ -188,13 +195,13 @@ mod tests {
     #[tokio::test]
     async fn too_much_becomes_a_look_and_a_bus_without_entries_has_nothing_else() {
         let exchange = Exchange::new(true);
-        exchange.entries(&"a".into(), frames(1..=3, MAX_ENTRIES_BYTES / 2));
+        exchange.announce_entries(&"a".into(), frames(1..=3, MAX_ENTRIES_BYTES / 2));
         let hint = exchange.next().await;
         assert!(hint.look && hint.entries.is_empty());
-        exchange.entries(&"a".into(), frames(4..=4, 10));
+        exchange.announce_entries(&"a".into(), frames(4..=4, 10));
         assert!(!exchange.next().await.look);
         let exchange = Exchange::new(false);
-        exchange.entries(&"a".into(), frames(1..=1, 10));
+        exchange.announce_entries(&"a".into(), frames(1..=1, 10));
         let hint = exchange.next().await;
         assert!(hint.look && hint.entries.is_empty());
     }
@@ -203,16 +210,16 @@ mod tests {
     async fn of_what_is_live_only_the_newest_is_told_and_no_more_than_so_much() {
         let exchange = Exchange::new(false);
         for sequence in 1..=9 {
-            let kind = EphemeralKind::ReadMarker { last_read_sequence: sequence };
-            exchange.pass_on(Ephemeral { kind, ..typing("a", "ann") });
-            exchange.pass_on(typing("a", "ann"));
+            let kind = EphemeralKind::ReadMarker { last_read_sequence: Position::new(sequence).unwrap() };
+            exchange.broadcast_ephemeral(Ephemeral { kind, ..typing("a", "ann") });
+            exchange.broadcast_ephemeral(typing("a", "ann"));
         }
         let hint = exchange.next().await;
         assert!(!hint.look && hint.ephemerals.len() == 2);
-        let newest = EphemeralKind::ReadMarker { last_read_sequence: 9 };
+        let newest = EphemeralKind::ReadMarker { last_read_sequence: Position::new(9).unwrap() };
         assert!(hint.ephemerals.iter().any(|ephemeral| ephemeral.kind == newest), "{hint:?}");
         for n in 0..2 * MAX_EPHEMERALS {
-            exchange.pass_on(typing("a", &n.to_string()));
+            exchange.broadcast_ephemeral(typing("a", &n.to_string()));
         }
         assert_eq!(exchange.next().await.ephemerals.len(), MAX_EPHEMERALS);
     }

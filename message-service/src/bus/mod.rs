@@ -6,17 +6,17 @@
 
 mod exchange;
 pub(crate) mod nats;
-pub(crate) mod wire;
+pub(crate) mod postgres;
+pub(crate) mod run;
+mod wire;
 
 use std::{fmt::Display, future::Future, str::FromStr};
 
 use service_kit::lifecycle::BoxError;
 
+use crate::domain::{encoded::EncodedEntry, ephemeral::Ephemeral, ids::ConversationId};
+
 pub(crate) use self::exchange::Exchange;
-use crate::{
-    domain::{conversation::Id, ephemeral::Ephemeral},
-    log::live::Frame,
-};
 
 /// What one replica tells the others at a time. All of it may be lost, none of it need be true.
 #[derive(Debug, Default)]
@@ -31,8 +31,8 @@ pub(crate) struct Hint {
 /// Entries of one conversation, at least one, in order and without a hole.
 #[derive(Debug, Clone)]
 pub(crate) struct Entries {
-    pub(crate) conversation_id: Id,
-    pub(crate) frames: Vec<Frame>,
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) frames: Vec<EncodedEntry>,
 }
 
 /// Carries hints between replicas. Both directions are used at the same time, each by one task; after an error the next call

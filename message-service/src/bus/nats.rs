@@ -102,12 +102,12 @@ fn watch(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send 
             Event::Connected => {
                 tracing::info!("NATS is connected");
                 *is_away = false;
-                exchange.look();
+                exchange.request_poll();
             }
             Event::Disconnected | Event::ClientError(_) if !std::mem::replace(&mut *is_away, true) => {
                 tracing::warn!(%event, "NATS is away; other replicas are heard of through the outbox");
             }
-            Event::SlowConsumer(_) => exchange.look(),
+            Event::SlowConsumer(_) => exchange.request_poll(),
             other => tracing::debug!(event = %other, "NATS"),
         }
         std::future::ready(())

@@ -3,15 +3,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use service_kit::bounds;
 
 use super::{Entries, Hint, ReplicaId};
-use crate::{
-    domain::{
-        conversation::Id,
-        ephemeral::{Ephemeral, EphemeralKind},
-    },
-    log::live::Frame,
+use crate::domain::{
+    encoded::EncodedEntry,
+    ephemeral::{Ephemeral, EphemeralKind},
+    ids::{ConversationId, UserId},
+    sequence::{Position, Sequence},
 };
 
 /// The most entries of one conversation in one hint.
@@ -70,7 +68,7 @@ pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes
             is_begun &= packing.make_room(bytes + if is_begun { 0 } else { overhead });
             if !is_begun {
                 let conversation_id = conversation_id.to_string();
-                let (first_sequence, frames) = (frame.sequence, Vec::new());
+                let (first_sequence, frames) = (frame.sequence.get(), Vec::new());
                 packing.part.entries.push(WireEntries { conversation_id, first_sequence, frames });
                 is_begun = true;
             }
@@ -81,7 +79,7 @@ pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes
     }
     for ephemeral in hint.ephemerals {
         let last_read_sequence = match ephemeral.kind {
-            EphemeralKind::ReadMarker { last_read_sequence } => last_read_sequence,
+            EphemeralKind::ReadMarker { last_read_sequence } => last_read_sequence.get(),
             EphemeralKind::Typing => 0,
         };
         let wire = WireEphemeral {
@@ -133,26 +131,23 @@ pub(crate) fn decode(own: ReplicaId, bytes: &[u8]) -> Option<Hint> {
 fn decode_entries(wire: WireEntries) -> Option<Entries> {
     let in_bounds = !wire.frames.is_empty() && wire.frames.len() <= MAX_ENTRIES;
     let last = wire.first_sequence.checked_add(wire.frames.len() as i64 - 1)?;
-    if !in_bounds || wire.first_sequence < 1 {
+    if !in_bounds {
         return None;
     }
-    let frame = |(sequence, bytes)| Frame { sequence, bytes, left: None };
-    let frames = (wire.first_sequence..=last).zip(wire.frames).map(frame).collect();
-    Some(Entries { conversation_id: id(wire.conversation_id)?, frames })
+    let entry =
+        |(number, bytes)| Some(EncodedEntry { sequence: Sequence::new(number)?, bytes, ends_membership_of: None });
+    let frames = (wire.first_sequence..=last).zip(wire.frames).map(entry).collect::<Option<_>>()?;
+    Some(Entries { conversation_id: ConversationId::parse(&wire.conversation_id).ok()?, frames })
 }
 
 fn decode_ephemeral(wire: WireEphemeral) -> Option<Ephemeral> {
     let kind = match wire.last_read_sequence {
         0 => EphemeralKind::Typing,
-        last_read_sequence if last_read_sequence > 0 => EphemeralKind::ReadMarker { last_read_sequence },
-        _ => return None,
+        read => EphemeralKind::ReadMarker { last_read_sequence: Position::new(read)? },
     };
-    let (conversation_id, user_id) = (id(wire.conversation_id)?, id(wire.user_id)?);
+    let conversation_id = ConversationId::parse(&wire.conversation_id).ok()?;
+    let user_id = UserId::parse(&wire.user_id).ok()?;
     Some(Ephemeral { conversation_id, user_id, kind, to_others: wire.to_others })
-}
-
-fn id(text: String) -> Option<Id> {
-    bounds::id(&text).is_ok().then(|| text.into())
 }
 
 #[cfg(test)]
@@ -161,9 +156,13 @@ mod tests {
 
     use super::*;
 
-    fn frames() -> impl Strategy<Value = Vec<Frame>> {
+    fn frames() -> impl Strategy<Value = Vec<EncodedEntry>> {
         (1..1_000i64, prop::collection::vec(0..400usize, 1..20)).prop_map(|(first, sizes)| {
-            let frame = |(sequence, size)| Frame { sequence, bytes: Bytes::from(vec![7; size]), left: None };
+            let frame = |(number, size)| EncodedEntry {
+                sequence: Sequence::new(number).unwrap(),
+                bytes: Bytes::from(vec![7; size]),
+                ends_membership_of: None,
+            };
             (first..).zip(sizes).map(frame).collect()
         })
     }
@@ -177,18 +176,18 @@ mod tests {
             look in any::<bool>(),
             max_bytes in 300..2_000usize,
         ) {
-            let ids = (0..).map(|n: usize| Id::from(format!("c{n}")));
+            let ids = (0..).map(|n: usize| ConversationId::from(format!("c{n}").as_str()));
             let entries: Vec<Entries> =
                 ids.zip(&conversations).map(|(conversation_id, frames)| Entries { conversation_id, frames: frames.clone() }).collect();
             let ephemerals: Vec<Ephemeral> = (0..typists).map(|n| Ephemeral {
                 conversation_id: "c".into(),
-                user_id: format!("u{n}").into(),
-                kind: if n % 2 == 0 { EphemeralKind::Typing } else { EphemeralKind::ReadMarker { last_read_sequence: n as i64 } },
+                user_id: format!("u{n}").as_str().into(),
+                kind: if n % 2 == 0 { EphemeralKind::Typing } else { EphemeralKind::ReadMarker { last_read_sequence: Position::new(n as i64).unwrap() } },
                 to_others: n % 3 == 0,
             }).collect();
             let hint = Hint { look, entries: entries.clone(), ephemerals: ephemerals.clone() };
             let (mut heard_look, mut heard_ephemerals) = (false, Vec::new());
-            let mut heard: std::collections::HashMap<Id, Vec<(i64, Bytes)>> = std::collections::HashMap::new();
+            let mut heard: std::collections::HashMap<ConversationId, Vec<(Sequence, Bytes)>> = std::collections::HashMap::new();
             for part in encode(1, hint, max_bytes) {
                 prop_assert!(part.len() <= max_bytes + 64, "{} of {max_bytes}", part.len());
                 prop_assert!(decode(1, &part).is_none());
@@ -215,7 +214,7 @@ mod tests {
         fn nonsense_is_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(hint) = decode(0, &bytes) {
                 for entries in hint.entries {
-                    prop_assert!(entries.frames.windows(2).all(|pair| pair[0].sequence + 1 == pair[1].sequence));
+                    prop_assert!(entries.frames.windows(2).all(|pair| Position::from(pair[0].sequence).next() == pair[1].sequence));
                 }
             }
         }

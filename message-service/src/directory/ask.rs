@@ -23,7 +23,7 @@ use super::{
     feed::Generation,
     peers::{Peer, Peers},
 };
-use crate::domain::conversation::Id;
+use crate::domain::ids::UserId;
 
 /// The most questions under way at a time; others wait for their turn.
 const MAX_CALLS: usize = 256;
@@ -85,7 +85,7 @@ impl Asker {
     }
 
     /// Asks about one user, within 4 s and at most three calls. `asked_in` goes into the answer.
-    pub(super) async fn get_user(&self, user_id: &Id, asked_in: Generation) -> Result<Answer, NoAnswer> {
+    pub(super) async fn get_user(&self, user_id: &UserId, asked_in: Generation) -> Result<Answer, NoAnswer> {
         let end = Instant::now() + QUESTION_LIMIT;
         let mut calls = 1;
         loop {
@@ -116,18 +116,19 @@ impl Asker {
     /// Asks about 1 to 1,000 users in one call, within `limit`.
     pub(super) async fn batch_get_users(
         &self,
-        user_ids: &[Id],
+        user_ids: &[UserId],
         asked_in: Generation,
         limit: Duration,
-    ) -> Result<Vec<(Id, Answer)>, NoAnswer> {
+    ) -> Result<Vec<(UserId, Answer)>, NoAnswer> {
         let asked_at = Instant::now();
         let request = BatchGetUsersRequest { user_ids: user_ids.iter().map(ToString::to_string).collect() };
         let call = |mut client: UserServiceClient<_>, limit| async move {
             client.batch_get_users(timed(request, limit)).await
         };
         let response = self.call(limit, call).instrument(span("BatchGetUsers")).await?;
-        let unknown = response.missing_user_ids.into_iter().map(|id| Ok((id.into(), Standing::Unknown)));
-        let known = response.users.into_iter().map(|user| Ok((user.user_id.as_str().into(), standing(&user)?)));
+        let unknown = response.missing_user_ids.into_iter().map(|id| Ok((UserId::from_storage(id), Standing::Unknown)));
+        let known =
+            response.users.into_iter().map(|user| Ok((UserId::from_storage(user.user_id.clone()), standing(&user)?)));
         unknown
             .chain(known)
             .map(|one| one.map(|(id, standing)| (id, Answer { standing, asked_at, asked_in })))

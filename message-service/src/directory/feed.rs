@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::domain::conversation::Id;
+use crate::domain::ids::UserId;
 
 /// Silence for this long, and changes are not told of any more.
 pub(super) const MAX_SILENCE: Duration = Duration::from_secs(10);
@@ -26,7 +26,7 @@ pub(super) struct Feed {
     /// Everything asked for before it is uncertain.
     ready_in: Generation,
     /// When each user was told of last, since then.
-    changed_in: HashMap<Id, Generation>,
+    changed_in: HashMap<UserId, Generation>,
     /// None while nobody tells of changes.
     heard_at: Option<Instant>,
 }
@@ -44,7 +44,7 @@ impl Feed {
     }
 
     /// A user has changed.
-    pub(super) fn changed(&mut self, user_id: Id, at: Instant) {
+    pub(super) fn changed(&mut self, user_id: UserId, at: Instant) {
         if self.changed_in.len() >= MAX_CHANGED && !self.changed_in.contains_key(&user_id) {
             // Too many to be known one by one: as if all had changed.
             self.begin();
@@ -76,7 +76,7 @@ impl Feed {
     }
 
     /// True when an answer about this user, asked for in this generation, may be of before a change.
-    pub(super) fn is_outdated(&self, user_id: &Id, asked_in: Generation) -> bool {
+    pub(super) fn is_outdated(&self, user_id: &UserId, asked_in: Generation) -> bool {
         self.is_uncertain(asked_in) || self.changed_in.get(user_id).is_some_and(|changed_in| asked_in < *changed_in)
     }
 
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn a_change_outdates_what_was_asked_about_that_user_before_it() {
         let (mut feed, now) = (Feed::default(), Instant::now());
-        let (ann, ben): (Id, Id) = ("ann".into(), "ben".into());
+        let (ann, ben): (UserId, UserId) = ("ann".into(), "ben".into());
         feed.ready(now);
         let before = feed.generation();
         assert!(!feed.is_outdated(&ann, before));
@@ -109,10 +109,10 @@ mod tests {
     #[test]
     fn more_changes_than_can_be_known_outdate_everything_and_never_too_little() {
         let (mut feed, now) = (Feed::default(), Instant::now());
-        let first: Id = "user-0".into();
+        let first: UserId = "user-0".into();
         let before = feed.generation();
         for number in 0..=MAX_CHANGED {
-            feed.changed(format!("user-{number}").into(), now);
+            feed.changed(format!("user-{number}").as_str().into(), now);
             assert!(feed.is_outdated(&first, before));
         }
         assert!(feed.changed_in.len() <= MAX_CHANGED && feed.is_uncertain(before));

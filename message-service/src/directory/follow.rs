@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Request, Status};
 
 use super::{Directory, feed::MAX_SILENCE};
+use crate::domain::ids::UserId;
 
 /// Before the first attempt after one that was ready; doubled after each that was not; jittered down to half.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -80,7 +81,7 @@ async fn heed(directory: &Directory, item: Option<Item>) {
     let now = Instant::now();
     match item {
         Some(Item::Ready(_)) => directory.ready(now),
-        Some(Item::ChangedUser(user)) => directory.changed(user.user_id.into(), now).await,
+        Some(Item::ChangedUser(user)) => directory.changed(UserId::from_storage(user.user_id), now).await,
         // A kind that was made after this binary is at least a sign of life.
         Some(Item::Heartbeat(_)) | None => directory.heard(now),
     }

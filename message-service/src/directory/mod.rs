@@ -9,9 +9,9 @@
 //! generation ([`feed`]) it was asked in and is stored in one place ([`Directory::remember`]), which turns away what was
 //! asked for before a change; nor can a question put before a change be joined after it.
 
+mod active_users;
 mod answer;
 mod ask;
-mod attendance;
 mod feed;
 mod follow;
 mod peers;
@@ -30,21 +30,22 @@ use moka::{future::Cache, ops::compute::Op};
 use service_kit::{lifecycle::Lifecycle, telemetry::metrics};
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
-pub use self::{
-    answer::Settings,
-    peers::{Address, NotAnAddress},
-};
 use self::{
+    active_users::ActiveUsers,
     answer::{Answer, Standing},
     ask::Asker,
-    attendance::Attended,
     feed::{Feed, Generation},
     peers::Peers,
 };
-pub(crate) use self::{ask::NoAnswer, attendance::Attendance};
 use crate::{
-    domain::{conversation::Id, refusal::Refusal},
-    metrics::Asking,
+    domain::{ids::UserId, refusal::Refusal},
+    metrics::DirectoryMetrics,
+};
+
+pub(crate) use self::{active_users::OpenStream, ask::NoAnswer};
+pub use self::{
+    answer::Settings,
+    peers::{Address, NotAnAddress},
 };
 
 /// The most users remembered.
@@ -79,15 +80,15 @@ pub(crate) struct Directory {
 struct State {
     settings: Settings,
     asker: Asker,
-    attended: Attended,
-    remembered: Cache<Id, Answer>,
+    active_users: ActiveUsers,
+    remembered: Cache<UserId, Answer>,
     /// Questions about single users that are under way and may be joined.
-    flights: Mutex<HashMap<Id, (Generation, Flight)>>,
+    flights: Mutex<HashMap<UserId, (Generation, Flight)>>,
     /// What was told of changes. Never locked together with the flights but inside of them.
     feed: Mutex<Feed>,
     /// When user-service last gave no answer, unless it has given one since.
     silent_since: Mutex<Option<Instant>>,
-    counted: Asking,
+    counted: DirectoryMetrics,
     lifecycle: Lifecycle,
 }
 
@@ -104,17 +105,17 @@ impl Directory {
         let state = State {
             settings,
             asker,
-            attended: Attended::default(),
+            active_users: ActiveUsers::default(),
             remembered,
             flights: Mutex::default(),
             feed: Mutex::default(),
             silent_since: Mutex::default(),
-            counted: Asking::new(),
+            counted: DirectoryMetrics::new(),
             lifecycle: lifecycle.clone(),
         };
         let directory = Self { shared: Arc::new(state) };
         lifecycle.spawn("user changes", follow::run(directory.clone(), lifecycle.clone()));
-        lifecycle.spawn("attendance", directory.clone().keep_attendance(lifecycle.clone()));
+        lifecycle.spawn("active users", directory.clone().recheck_active_users(lifecycle.clone()));
         let state = directory.shared.clone();
         metrics::watch(lifecycle, move || {
             state.counted.users.set(state.remembered.entry_count() as f64);
@@ -127,7 +128,7 @@ impl Directory {
     ///
     /// # Errors
     /// The refusal names every unknown user; if there is none, every deleted one; else every deactivated one (at most 15).
-    pub(crate) async fn check_active(&self, user_ids: &[Id], deadline: Instant) -> Result<(), DirectoryError> {
+    pub(crate) async fn check_active(&self, user_ids: &[UserId], deadline: Instant) -> Result<(), DirectoryError> {
         if let [user_id] = user_ids {
             let answer = self.answer(user_id, deadline).await?;
             return judge(&[(user_id, answer.standing)]);
@@ -138,7 +139,7 @@ impl Directory {
     }
 
     /// One user, by `GetUser`, asked once for all who want to know at the time.
-    async fn answer(&self, user_id: &Id, deadline: Instant) -> Result<Answer, DirectoryError> {
+    async fn answer(&self, user_id: &UserId, deadline: Instant) -> Result<Answer, DirectoryError> {
         let state = &self.shared;
         let now = Instant::now();
         let last = state.remembered.get(user_id).await;
@@ -172,7 +173,7 @@ impl Directory {
     }
 
     /// The flight that asks about this user, begun if there is none that knows of all changes told so far.
-    fn flight(&self, user_id: &Id) -> Flight {
+    fn flight(&self, user_id: &UserId) -> Flight {
         let mut flights = lock(&self.shared.flights);
         let (asked_in, joinable) = {
             let feed = lock(&self.shared.feed);
@@ -206,7 +207,7 @@ impl Directory {
     }
 
     /// Ends a flight; one that took its place meanwhile goes on.
-    fn landed(&self, user_id: &Id, asked_in: Generation) {
+    fn landed(&self, user_id: &UserId, asked_in: Generation) {
         let mut flights = lock(&self.shared.flights);
         if flights.get(user_id).is_some_and(|(generation, _)| *generation == asked_in) {
             flights.remove(user_id);
@@ -214,7 +215,7 @@ impl Directory {
     }
 
     /// Several users, by `BatchGetUsers` for those of whom there is no fresh answer. One alone goes the way of single users.
-    async fn answers(&self, user_ids: &[Id], deadline: Instant) -> Result<HashMap<Id, Answer>, DirectoryError> {
+    async fn answers(&self, user_ids: &[UserId], deadline: Instant) -> Result<HashMap<UserId, Answer>, DirectoryError> {
         let state = &self.shared;
         let now = Instant::now();
         let (mut answers, mut fallbacks, mut missing) = (HashMap::new(), HashMap::new(), Vec::new());
@@ -244,13 +245,13 @@ impl Directory {
         Ok(answers)
     }
 
-    async fn ask_all(&self, user_ids: &[Id], limit: Duration) -> Result<Vec<(Id, Answer)>, NoAnswer> {
+    async fn ask_all(&self, user_ids: &[UserId], limit: Duration) -> Result<Vec<(UserId, Answer)>, NoAnswer> {
         let asked_in = lock(&self.shared.feed).generation();
         let questions =
             user_ids.chunks(MAX_BATCH).map(|chunk| self.shared.asker.batch_get_users(chunk, asked_in, limit));
         let outcome = timeout(limit, try_join_all(questions)).await.unwrap_or(Err(NoAnswer::Silent { limit }));
         // A silence may be the fault of a caller in a hurry, and says nothing about user-service.
-        let answers: Vec<(Id, Answer)> = outcome?.into_iter().flatten().collect();
+        let answers: Vec<(UserId, Answer)> = outcome?.into_iter().flatten().collect();
         self.note(None);
         for (id, answer) in &answers {
             self.remember(id.clone(), *answer).await;
@@ -260,10 +261,10 @@ impl Directory {
 
     /// The one place where answers are kept. One that was asked for before the one that is there is late, and dropped; so is
     /// one that was asked for before a change that was told of since.
-    async fn remember(&self, user_id: Id, answer: Answer) {
+    async fn remember(&self, user_id: UserId, answer: Answer) {
         let id = user_id.clone();
         // Looked at inside: a change forgets the user after it has raised the generation, and the two take turns.
-        let keep_newer = |entry: Option<moka::Entry<Id, Answer>>| {
+        let keep_newer = |entry: Option<moka::Entry<UserId, Answer>>| {
             let is_late = entry.is_some_and(|entry| entry.value().asked_at > answer.asked_at)
                 || lock(&self.shared.feed).is_outdated(&id, answer.asked_in);
             std::future::ready(if is_late { Op::Nop } else { Op::Put(answer) })
@@ -278,7 +279,7 @@ impl Directory {
     }
 
     /// A user has changed: what is remembered of it is wrong.
-    async fn changed(&self, user_id: Id, now: Instant) {
+    async fn changed(&self, user_id: UserId, now: Instant) {
         lock(&self.shared.feed).changed(user_id.clone(), now);
         let forget = |_| std::future::ready(Op::Remove);
         self.shared.remembered.entry(user_id.clone()).and_compute_with(forget).await;
@@ -311,10 +312,10 @@ impl Directory {
 }
 
 /// What the standings of all users of a request come to.
-fn judge(users: &[(&Id, Standing)]) -> Result<(), DirectoryError> {
+fn judge(users: &[(&UserId, Standing)]) -> Result<(), DirectoryError> {
     let who = |wanted: Standing| {
         let matching = users.iter().filter(|(_, standing)| *standing == wanted);
-        let user_ids: Vec<Id> = matching.map(|(id, _)| (*id).clone()).take(MAX_NAMED).collect();
+        let user_ids: Vec<UserId> = matching.map(|(id, _)| (*id).clone()).take(MAX_NAMED).collect();
         (!user_ids.is_empty()).then_some(user_ids)
     };
     let refusal = if let Some(user_ids) = who(Standing::Unknown) {

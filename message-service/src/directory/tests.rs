@@ -19,6 +19,7 @@ use tonic::{
 };
 
 use super::*;
+use crate::domain::{ids::UserId, refusal::Refusal};
 
 /// Users are active unless their id begins with another word. It refuses calls while it is away, and tells watchers what a
 /// test has it tell.
@@ -122,7 +123,7 @@ fn stage(fresh: Duration, stale: Duration) -> Stage {
 
 impl Stage {
     async fn check(&self, user_ids: &[&str]) -> Result<(), DirectoryError> {
-        let user_ids: Vec<Id> = user_ids.iter().map(|id| Id::from(*id)).collect();
+        let user_ids: Vec<UserId> = user_ids.iter().map(|id| UserId::from(*id)).collect();
         self.directory.check_active(&user_ids, Instant::now() + Duration::from_secs(10)).await
     }
 }
@@ -182,7 +183,7 @@ async fn who_hangs_up_does_not_end_the_question_of_the_others() {
 #[tokio::test]
 async fn each_standing_is_refused_in_its_own_word_the_gravest_first() {
     let stage = stage(LONG, LONG);
-    let ids = |ids: &[&str]| ids.iter().map(|id| Id::from(*id)).collect::<Vec<_>>();
+    let ids = |ids: &[&str]| ids.iter().map(|id| UserId::from(*id)).collect::<Vec<_>>();
     assert_eq!(refusal(stage.check(&["nobody"]).await), Refusal::UserNotFound { user_ids: ids(&["nobody"]) });
     assert_eq!(refusal(stage.check(&["deleted-1"]).await), Refusal::UserDeleted { user_ids: ids(&["deleted-1"]) });
     let mixed = ["ada", "deactivated-1", "nobody-1", "deleted-1", "nobody-2", "deactivated-2"];
@@ -305,7 +306,7 @@ async fn a_question_put_before_a_change_is_neither_remembered_nor_joined_after_i
         stage.tell_changed("ada").await;
     });
     // The first question has been answered, after both changes.
-    assert!(stage.directory.shared.remembered.get(&Id::from("ada")).await.is_none());
+    assert!(stage.directory.shared.remembered.get(&UserId::from("ada")).await.is_none());
     stage.check(&["ada"]).await.unwrap();
     assert_eq!(stage.users.gets(), 3);
 }
@@ -321,7 +322,7 @@ async fn ready_makes_everything_stale_and_drops_nothing() {
 
     stage.tell(Item::Ready(Ready {})).await;
     stage.users.0.is_away.store(true, Ordering::SeqCst);
-    // Asked about, in vain: the last answer holds.
+    // Params about, in vain: the last answer holds.
     stage.check(&["ada"]).await.unwrap();
     assert_eq!(stage.users.gets(), 5);
     // Not the one of who has changed since.

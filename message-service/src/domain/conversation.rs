@@ -1,12 +1,12 @@
 //! Conversations and their members.
 
-use std::sync::Arc;
-
 use time::OffsetDateTime;
 
-/// An id whose bounds were checked when it came in, or that was read from storage. Shared, since batches, events and
-/// subscriptions all name the same few conversations and users.
-pub(crate) type Id = Arc<str>;
+use super::{
+    ids::{ConversationId, UserId},
+    request::RequestHash,
+    sequence::{Position, Sequence},
+};
 
 /// What a conversation is. The numbers are those of the wire and of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,15 +52,15 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "an id has one name everywhere")]
 pub(crate) struct Conversation {
-    pub(crate) conversation_id: Id,
+    pub(crate) conversation_id: ConversationId,
     pub(crate) kind: Kind,
     pub(crate) title: String,
-    pub(crate) creator_id: Id,
+    pub(crate) creator_id: UserId,
     /// Moves with the title; the etag is made of it.
     pub(crate) version: i64,
     /// First entry that is kept.
-    pub(crate) oldest_sequence: i64,
-    pub(crate) last_sequence: i64,
+    pub(crate) oldest_sequence: Sequence,
+    pub(crate) last_sequence: Position,
     pub(crate) message_count: i64,
     pub(crate) last_message_at: Option<OffsetDateTime>,
     pub(crate) created_at: OffsetDateTime,
@@ -70,15 +70,27 @@ pub(crate) struct Conversation {
 /// One user's part in one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
-    pub(crate) conversation_id: Id,
-    pub(crate) user_id: Id,
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) user_id: UserId,
     pub(crate) role: Role,
     /// The entry by which the member last joined.
-    pub(crate) join_sequence: i64,
+    pub(crate) join_sequence: Sequence,
     pub(crate) joined_at: OffsetDateTime,
-    pub(crate) last_read_sequence: i64,
+    pub(crate) last_read_sequence: Position,
     /// Messages sent after the read mark; 0 or more.
     pub(crate) unread_count: i64,
+}
+
+/// A conversation to create. `member_ids` are the other members, each once, without the creator.
+#[derive(Debug, Clone)]
+pub(crate) struct NewConversation {
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) kind: Kind,
+    pub(crate) title: String,
+    pub(crate) creator_id: UserId,
+    pub(crate) member_ids: Vec<UserId>,
+    pub(crate) request_id: String,
+    pub(crate) request_hash: RequestHash,
 }
 
 /// The etag of a version: opaque to callers, quoted as AIP-154 wants it.

@@ -3,18 +3,33 @@
 use time::OffsetDateTime;
 
 use super::{
-    conversation::{Id, Role},
-    message::Message,
+    conversation::Role,
+    ids::{ConversationId, UserId},
+    message::{Message, NewMessage, StoredAt},
+    sequence::Sequence,
 };
 
 /// One entry of a conversation's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
-    pub(crate) conversation_id: Id,
-    pub(crate) sequence: i64,
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) sequence: Sequence,
     pub(crate) created_at: OffsetDateTime,
-    pub(crate) actor_id: Id,
+    pub(crate) actor_id: UserId,
     pub(crate) kind: EventKind,
+}
+
+impl Event {
+    /// Returns the entry that a message is once it is stored.
+    pub(crate) fn message_sent(new: &NewMessage, stored: &StoredAt) -> Self {
+        Self {
+            conversation_id: new.conversation_id.clone(),
+            sequence: stored.sequence,
+            created_at: stored.created_at,
+            actor_id: new.sender_id.clone(),
+            kind: EventKind::MessageSent(new.to_message(stored)),
+        }
+    }
 }
 
 /// What happened. Messages are shown as they are now, members and titles as the change made them.
@@ -32,7 +47,7 @@ pub(crate) enum EventKind {
 /// A change of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MemberChange {
-    pub(crate) user_id: Id,
+    pub(crate) user_id: UserId,
     pub(crate) role: Role,
     pub(crate) joined_at: OffsetDateTime,
 }

@@ -5,15 +5,18 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{conversation::Kind, message::Attributes};
-
-/// The content of a request, as far as a repeat must agree with it.
-pub(crate) type RequestHash = [u8; 16];
+use super::{
+    attributes::Attributes,
+    conversation::Kind,
+    ids::{ConversationId, UserId},
+    request::RequestHash,
+    sequence::Sequence,
+};
 
 /// Of a message: text, attributes, reply.
-pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence: i64) -> RequestHash {
+pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence: Option<Sequence>) -> RequestHash {
     let mut hasher = Hasher::new("message");
-    hasher.part(text.as_bytes()).part(&reply_to_sequence.to_be_bytes());
+    hasher.part(text.as_bytes()).part(&reply_to_sequence.map_or(0, Sequence::get).to_be_bytes());
     for (key, value) in attributes {
         hasher.part(key.as_bytes()).part(value.as_bytes());
     }
@@ -21,7 +24,7 @@ pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence:
 }
 
 /// Of a conversation: the id the caller gave, kind, title, members (sorted, each once, without the creator).
-pub(crate) fn of_conversation(given_id: &str, kind: Kind, title: &str, sorted_members: &[&str]) -> RequestHash {
+pub(crate) fn of_conversation(given_id: &str, kind: Kind, title: &str, sorted_members: &[&UserId]) -> RequestHash {
     let mut hasher = Hasher::new("conversation");
     hasher.part(given_id.as_bytes()).part(&[kind as u8]).part(title.as_bytes());
     for member in sorted_members {
@@ -31,11 +34,12 @@ pub(crate) fn of_conversation(given_id: &str, kind: Kind, title: &str, sorted_me
 }
 
 /// The id of the one DIRECT conversation of two users, whoever begins it: 45 characters, beginning with `~d`.
-pub(crate) fn direct_conversation_id(one: &str, other: &str) -> String {
-    let (first, second) = if one <= other { (one, other) } else { (other, one) };
+pub(crate) fn direct_conversation_id(mut pair: [&UserId; 2]) -> ConversationId {
+    pair.sort_unstable();
+    let [first, second] = pair;
     let mut hasher = Hasher::new("direct");
     hasher.part(first.as_bytes()).part(second.as_bytes());
-    format!("~d{}", URL_SAFE_NO_PAD.encode(hasher.0.finalize()))
+    ConversationId::of_direct(format!("~d{}", URL_SAFE_NO_PAD.encode(hasher.0.finalize())))
 }
 
 struct Hasher(Sha256);
@@ -65,12 +69,20 @@ impl Hasher {
 mod tests {
     use super::*;
 
+    fn direct(one: &str, other: &str) -> ConversationId {
+        direct_conversation_id([&one.into(), &other.into()])
+    }
+
     #[test]
     fn stored_hashes_never_change() {
         let attributes = Attributes::from([("k".to_owned(), "v".to_owned())]);
-        assert_eq!(u128::from_be_bytes(of_message("hi", &attributes, 7)), 0x62c4_fc97_65f0_7db3_c1aa_68d8_2cae_5c87);
-        assert_eq!(direct_conversation_id("bob", "alice"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
-        assert_eq!(direct_conversation_id("alice", "bob"), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
+        assert_eq!(
+            u128::from_be_bytes(of_message("hi", &attributes, Sequence::new(7))),
+            0x62c4_fc97_65f0_7db3_c1aa_68d8_2cae_5c87
+        );
+        for (one, other) in [("bob", "alice"), ("alice", "bob")] {
+            assert_eq!(direct(one, other).as_str(), "~dbYTbgWwmaogeD56llN3YTvk8J47iWksLxgx3Oi4A1hY");
+        }
     }
 
     #[test]
@@ -78,8 +90,8 @@ mod tests {
         let none = Attributes::new();
         let one = Attributes::from([("ab".to_owned(), "c".to_owned())]);
         let other = Attributes::from([("a".to_owned(), "bc".to_owned())]);
-        assert_ne!(of_message("t", &one, 0), of_message("t", &other, 0));
-        assert_ne!(of_message("t", &none, 1), of_message("t", &none, 0));
-        assert_ne!(direct_conversation_id("ab", "c"), direct_conversation_id("a", "bc"));
+        assert_ne!(of_message("t", &one, None), of_message("t", &other, None));
+        assert_ne!(of_message("t", &none, Sequence::new(1)), of_message("t", &none, None));
+        assert_ne!(direct("ab", "c"), direct("a", "bc"));
     }
 }

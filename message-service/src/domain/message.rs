@@ -1,38 +1,81 @@
 //! Messages and the bounds of their contents.
 
-use std::collections::BTreeMap;
-
 use service_kit::bounds::{OutOfBounds, no_nul};
 use time::OffsetDateTime;
 
-use super::conversation::Id;
-
-/// The application's own data on a message, in the order of the keys.
-pub(crate) type Attributes = BTreeMap<String, String>;
+use super::{
+    attributes::{Attributes, attributes_bytes},
+    ids::{ConversationId, UserId},
+    request::RequestHash,
+    sequence::Sequence,
+};
 
 /// The longest text, in bytes of UTF-8.
 pub(crate) const MAX_TEXT_BYTES: usize = 16_384;
-const MAX_ATTRIBUTES: usize = 16;
-const MAX_ATTRIBUTE_KEY_BYTES: usize = 64;
-const MAX_ATTRIBUTES_BYTES: usize = 4096;
 
 /// A message as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
-    pub(crate) conversation_id: Id,
-    pub(crate) sequence: i64,
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) sequence: Sequence,
     pub(crate) ordinal: i64,
-    pub(crate) sender_id: Id,
+    pub(crate) sender_id: UserId,
     pub(crate) request_id: String,
     /// Empty once deleted.
     pub(crate) text: String,
     pub(crate) attributes: Attributes,
-    /// 0 = none.
-    pub(crate) reply_to_sequence: i64,
+    /// The message that this one answers.
+    pub(crate) reply_to_sequence: Option<Sequence>,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) edited_at: Option<OffsetDateTime>,
     pub(crate) deleted_at: Option<OffsetDateTime>,
-    pub(crate) change_sequence: i64,
+    pub(crate) change_sequence: Sequence,
+}
+
+/// A message to store.
+#[derive(Debug, Clone)]
+pub(crate) struct NewMessage {
+    pub(crate) conversation_id: ConversationId,
+    pub(crate) sender_id: UserId,
+    pub(crate) request_id: String,
+    pub(crate) request_hash: RequestHash,
+    pub(crate) text: String,
+    pub(crate) attributes: Attributes,
+    /// The message that this one answers.
+    pub(crate) reply_to_sequence: Option<Sequence>,
+}
+
+/// The numbers and the time that a message got when it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoredAt {
+    pub(crate) sequence: Sequence,
+    pub(crate) ordinal: i64,
+    pub(crate) created_at: OffsetDateTime,
+}
+
+impl NewMessage {
+    /// Returns the size of its content, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.text.len() + attributes_bytes(&self.attributes)
+    }
+
+    /// Returns the message as it is right after it was stored.
+    pub(crate) fn to_message(&self, stored: &StoredAt) -> Message {
+        Message {
+            conversation_id: self.conversation_id.clone(),
+            sequence: stored.sequence,
+            ordinal: stored.ordinal,
+            sender_id: self.sender_id.clone(),
+            request_id: self.request_id.clone(),
+            text: self.text.clone(),
+            attributes: self.attributes.clone(),
+            reply_to_sequence: self.reply_to_sequence,
+            created_at: stored.created_at,
+            edited_at: None,
+            deleted_at: None,
+            change_sequence: stored.sequence,
+        }
+    }
 }
 
 /// Text of a message: 1 to 16,384 bytes, not only white space, no U+0000.
@@ -44,21 +87,6 @@ pub(crate) fn check_text(text: &str) -> Result<(), OutOfBounds> {
         return Err(OutOfBounds("must not be empty or only white space"));
     }
     no_nul(text)
-}
-
-/// Attributes of a message: at most 16, keys of 1 to 64 bytes, keys and values together at most 4 KiB, no U+0000.
-pub(crate) fn check_attributes(attributes: &Attributes) -> Result<(), OutOfBounds> {
-    if attributes.len() > MAX_ATTRIBUTES {
-        return Err(OutOfBounds("must have at most 16 entries"));
-    }
-    if attributes.keys().any(|key| key.is_empty() || key.len() > MAX_ATTRIBUTE_KEY_BYTES) {
-        return Err(OutOfBounds("must have keys of 1 to 64 bytes"));
-    }
-    let bytes: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-    if bytes > MAX_ATTRIBUTES_BYTES {
-        return Err(OutOfBounds("must be at most 4096 bytes, keys and values together"));
-    }
-    attributes.iter().try_for_each(|(key, value)| no_nul(key).and_then(|()| no_nul(value)))
 }
 
 #[cfg(test)]
@@ -76,19 +104,5 @@ mod tests {
             assert!(check_text(blank).is_err(), "{blank:?}");
         }
         assert!(check_text("a\0b").is_err());
-    }
-
-    #[test]
-    fn attributes_are_held_to_their_bounds() {
-        let entries = |count: usize| (0..count).map(|n| (format!("k{n}"), String::new())).collect::<Attributes>();
-        let one = |key: &str, value: &str| Attributes::from([(key.to_owned(), value.to_owned())]);
-        assert!(check_attributes(&entries(16)).is_ok());
-        assert!(check_attributes(&entries(17)).is_err());
-        assert!(check_attributes(&one(&"k".repeat(64), "")).is_ok());
-        assert!(check_attributes(&one(&"k".repeat(65), "")).is_err());
-        assert!(check_attributes(&one("", "v")).is_err());
-        assert!(check_attributes(&one("k", &"v".repeat(4095))).is_ok());
-        assert!(check_attributes(&one("k", &"v".repeat(4096))).is_err());
-        assert!(check_attributes(&one("k", "\0")).is_err());
     }
 }

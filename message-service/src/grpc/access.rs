@@ -1,41 +1,52 @@
-//! Which conversations a user may look at: one's own, and channels. Whoever may not look is told what would be told if
-//! there were no such conversation.
+//! Decides which conversations an actor may see: its own, and channels. A conversation that the actor may not see gets the
+//! same answer as one that does not exist.
 
 use service_kit::failure::Failure;
 
-use super::service::Context;
-use crate::domain::{
-    conversation::{Conversation, Id, Kind, Member},
-    refusal::Refusal,
+use super::context::Context;
+use crate::{
+    actor::Actor,
+    domain::{
+        conversation::{Conversation, Kind, Member},
+        ids::ConversationId,
+        refusal::Refusal,
+    },
 };
 
-/// The conversation, if the user may read it, and the user's part in it, if there is one.
+/// Returns the conversation if the rule of the actor's RPC lets it read this, and the actor's membership if there is one.
 ///
 /// # Errors
 /// `ConversationNotFound`, also for a DIRECT or GROUP conversation of others.
 pub(super) async fn reader(
     context: &Context,
-    conversation_id: &Id,
-    user_id: &Id,
+    actor: &Actor,
+    conversation_id: &ConversationId,
 ) -> Result<(Conversation, Option<Member>), Failure> {
-    match context.store.view_conversation(conversation_id, user_id).await? {
-        Some((conversation, member)) if member.is_some() || conversation.kind == Kind::Channel => {
-            Ok((conversation, member))
-        }
-        Some(_) | None => Err(Refusal::ConversationNotFound { conversation_id: conversation_id.clone() }.into()),
+    let view = context.store.view_conversation(actor, conversation_id).await?;
+    let is_visible = |(conversation, member): &(Conversation, Option<Member>)| {
+        member.is_some() || conversation.kind == Kind::Channel
+    };
+    let not_found = || Refusal::ConversationNotFound { conversation_id: conversation_id.clone() };
+    let (conversation, member) = view.filter(is_visible).ok_or_else(not_found)?;
+    if member.is_none() && !actor.rpc().is_open_to_readers() {
+        return Err(not_a_member(actor, conversation_id).into());
     }
+    Ok((conversation, member))
 }
 
-/// The conversation and the user's part in it.
+/// Returns the conversation and the actor's membership.
 ///
 /// # Errors
-/// Those of [`reader`], and `NotAMember` for a CHANNEL that the user has not joined.
+/// Those of [`reader`], and `NotAMember` for a CHANNEL that the actor has not joined.
 pub(super) async fn member(
     context: &Context,
-    conversation_id: &Id,
-    user_id: &Id,
+    actor: &Actor,
+    conversation_id: &ConversationId,
 ) -> Result<(Conversation, Member), Failure> {
-    let (conversation, member) = reader(context, conversation_id, user_id).await?;
-    let not_a_member = || Refusal::NotAMember { conversation_id: conversation_id.clone(), user_id: user_id.clone() };
-    Ok((conversation, member.ok_or_else(not_a_member)?))
+    let (conversation, member) = reader(context, actor, conversation_id).await?;
+    Ok((conversation, member.ok_or_else(|| not_a_member(actor, conversation_id))?))
+}
+
+pub(super) fn not_a_member(actor: &Actor, conversation_id: &ConversationId) -> Refusal {
+    Refusal::NotAMember { conversation_id: conversation_id.clone(), user_id: actor.user_id().clone() }
 }

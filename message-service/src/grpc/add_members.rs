@@ -1,19 +1,21 @@
-//! `AddMembers`: adds members, all or none. Who is a member already stays as it is.
+//! `AddMembers`: adds members, all or none. Users who are members already stay as they are.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{authorise, change, convert, decode, service::Context, status::Subject};
-use crate::{
-    domain::conversation::{Id, Role},
-    storage::append::ChangeKind,
+use super::{authorise, change, context::Context, convert, decode, status::Subject};
+use crate::domain::{
+    change::ChangeKind,
+    conversation::Role,
+    ids::{ConversationId, UserId},
+    rpc::Rpc,
 };
 
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
-    user_ids: Vec<Id>,
+struct Params {
+    conversation_id: ConversationId,
+    actor_id: UserId,
+    user_ids: Vec<UserId>,
     role: Role,
 }
 
@@ -21,25 +23,23 @@ pub(super) async fn answer(
     context: &Context,
     request: Request<v1::AddMembersRequest>,
 ) -> Result<v1::AddMembersResponse, Failure> {
-    let Asked { conversation_id, actor_id, user_ids, role } = decode(request.get_ref())?;
-    let users: Vec<Id> = std::iter::once(&actor_id).chain(&user_ids).cloned().collect();
-    let deadline = authorise::users(context, request.extensions(), &users).await?;
+    let Params { conversation_id, actor_id, user_ids, role } = decode(request.get_ref())?;
+    let actor = authorise::actor_and(context, Rpc::AddMembers, request.extensions(), actor_id, &user_ids).await?;
 
     let kind = ChangeKind::AddMembers { user_ids: user_ids.clone(), role };
-    change::apply(context, kind, &Subject::new(&conversation_id, &actor_id), deadline).await?;
+    change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
 
-    let members = context.store.find_members(&conversation_id, &user_ids).await?;
-    Ok(v1::AddMembersResponse { members: members.iter().map(convert::member_to_proto).collect() })
+    let members = context.store.find_members(&actor, &conversation_id, &user_ids).await?;
+    Ok(v1::AddMembersResponse { members: members.iter().map(convert::member).collect() })
 }
 
-fn decode(request: &v1::AddMembersRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    if request.user_ids.is_empty() {
-        violations.add("user_ids", "must be 1 to 1,000 ids");
-    }
-    let user_ids = decode::user_ids(&mut violations, "user_ids", &request.user_ids);
-    let role = decode::role(&mut violations, request.role).unwrap_or(Role::Member);
-    violations.into_result().map(|()| Asked { conversation_id, actor_id, user_ids, role })
+fn decode(request: &v1::AddMembersRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    decode::demand(&mut fields, !request.user_ids.is_empty(), "user_ids", "must be 1 to 1,000 ids");
+    let user_ids = decode::user_ids(&mut fields, "user_ids", &request.user_ids);
+    let role = decode::optional_role(&mut fields, request.role).map(|role| role.unwrap_or(Role::Member));
+    let (conversation_id, actor_id, user_ids, role) = fields.finish((conversation_id, actor_id, user_ids, role))?;
+    Ok(Params { conversation_id, actor_id, user_ids, role })
 }

@@ -1,26 +1,23 @@
-//! What all changes have in common: they go through the conversation's writer, and repeating them is harmless.
-
-use std::time::Instant;
+//! The part that all changes share: each goes through the conversation's writer, and repeating it is harmless.
 
 use service_kit::failure::Failure;
 
 use super::{
-    service::Context,
+    context::Context,
     status::{self, Subject},
 };
-use crate::storage::append::{Change, ChangeKind};
+use crate::{actor::Actor, domain::change::ChangeKind};
 
-/// Makes a change; nothing left to change is fine, too.
+/// Applies a change. Succeeds, too, if nothing is left to change.
 ///
 /// # Errors
-/// The refusal that its outcome is, or UNAVAILABLE when nobody knows what became of it: the same change again is safe.
+/// The refusal that its outcome is; UNAVAILABLE if the outcome is unknown, after which the same change is safe to retry.
 pub(super) async fn apply(
     context: &Context,
+    actor: &Actor,
     kind: ChangeKind,
     subject: &Subject<'_>,
-    deadline: Instant,
 ) -> Result<(), Failure> {
-    let (conversation_id, actor_id) = (subject.conversation_id.clone(), subject.actor_id.clone());
-    let outcome = context.writers.change(Change { conversation_id, actor_id, kind }, deadline).await;
+    let outcome = context.writers.change(actor, subject.conversation_id.clone(), kind).await;
     subject.check(outcome.map_err(|error| status::of_write(error, subject.conversation_id, true))?)
 }

@@ -1,40 +1,37 @@
 //! `DeleteMessage`: turns a message into a tombstone.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{authorise, change, convert, decode, service::Context, status::Subject};
-use crate::{
-    domain::{conversation::Id, refusal::Refusal},
-    storage::append::ChangeKind,
+use super::{authorise, change, context::Context, convert, decode, status::Subject};
+use crate::domain::{
+    change::ChangeKind,
+    ids::{ConversationId, UserId},
+    refusal::Refusal,
+    rpc::Rpc,
+    sequence::Sequence,
 };
-
-struct Asked {
-    conversation_id: Id,
-    sequence: i64,
-    actor_id: Id,
-}
 
 pub(super) async fn answer(
     context: &Context,
     request: Request<v1::DeleteMessageRequest>,
 ) -> Result<v1::Message, Failure> {
-    let Asked { conversation_id, sequence, actor_id } = decode(request.get_ref())?;
-    let deadline = authorise::actor(context, request.extensions(), &actor_id).await?;
+    let (conversation_id, sequence, actor_id) = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::DeleteMessage, request.extensions(), actor_id).await?;
 
     let kind = ChangeKind::DeleteMessage { sequence };
-    let subject = Subject { sequence, ..Subject::new(&conversation_id, &actor_id) };
-    change::apply(context, kind, &subject, deadline).await?;
+    let subject = Subject { sequence: Some(sequence), ..Subject::new(&conversation_id, &actor) };
+    change::apply(context, &actor, kind, &subject).await?;
 
-    let message = context.store.find_message(&conversation_id, sequence).await?;
-    Ok(convert::message_to_proto(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
+    let message = context.store.find_message(&actor, &conversation_id, sequence).await?;
+    Ok(convert::message(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
 }
 
-fn decode(request: &v1::DeleteMessageRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let sequence = decode::sequence(&mut violations, "sequence", request.sequence);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    violations.into_result().map(|()| Asked { conversation_id, sequence, actor_id })
+fn decode(request: &v1::DeleteMessageRequest) -> Result<(ConversationId, Sequence, UserId), Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let sequence = decode::sequence(&mut fields, request.sequence);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    fields.finish((conversation_id, sequence, actor_id))
 }

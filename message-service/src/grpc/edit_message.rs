@@ -1,19 +1,24 @@
 //! `EditMessage`: changes the text or the attributes of the actor's own message.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{authorise, change, convert, decode, service::Context, status::Subject};
-use crate::{
-    domain::{conversation::Id, message::Attributes, refusal::Refusal},
-    storage::append::ChangeKind,
+use super::{authorise, change, context::Context, convert, decode, status::Subject};
+use crate::domain::{
+    attributes::{Attributes, check_attributes},
+    change::ChangeKind,
+    ids::{ConversationId, UserId},
+    message::check_text,
+    refusal::Refusal,
+    rpc::Rpc,
+    sequence::Sequence,
 };
 
-struct Asked {
-    conversation_id: Id,
-    sequence: i64,
-    actor_id: Id,
+struct Params {
+    conversation_id: ConversationId,
+    sequence: Sequence,
+    actor_id: UserId,
     /// `None`: stays as it is.
     text: Option<String>,
     /// `None`: stay as they are.
@@ -25,28 +30,32 @@ pub(super) async fn answer(
     request: Request<v1::EditMessageRequest>,
 ) -> Result<v1::Message, Failure> {
     let (_, extensions, request) = request.into_parts();
-    let Asked { conversation_id, sequence, actor_id, text, attributes } = decode(request)?;
-    let deadline = authorise::actor(context, &extensions, &actor_id).await?;
+    let Params { conversation_id, sequence, actor_id, text, attributes } = decode(request)?;
+    let actor = authorise::actor(context, Rpc::EditMessage, &extensions, actor_id).await?;
 
     let kind = ChangeKind::EditMessage { sequence, text, attributes };
-    let subject = Subject { sequence, ..Subject::new(&conversation_id, &actor_id) };
-    change::apply(context, kind, &subject, deadline).await?;
+    let subject = Subject { sequence: Some(sequence), ..Subject::new(&conversation_id, &actor) };
+    change::apply(context, &actor, kind, &subject).await?;
 
-    let message = context.store.find_message(&conversation_id, sequence).await?;
-    Ok(convert::message_to_proto(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
+    let message = context.store.find_message(&actor, &conversation_id, sequence).await?;
+    Ok(convert::message(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
 }
 
-fn decode(request: v1::EditMessageRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let sequence = decode::sequence(&mut violations, "sequence", request.sequence);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let mask = decode::mask(&mut violations, request.update_mask.as_ref(), ["text", "attributes"]);
-    let [text, attributes] = mask.unwrap_or([true, false]);
-    // What is not to be changed is not looked at.
-    let text = text.then(|| decode::text(&mut violations, request.text));
-    let attributes = attributes.then(|| decode::attributes(&mut violations, request.attributes));
-    violations.into_result().map(|()| Asked { conversation_id, sequence, actor_id, text, attributes })
+fn decode(request: v1::EditMessageRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let sequence = decode::sequence(&mut fields, request.sequence);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let [text, attributes] =
+        fields.named(request.update_mask.as_ref(), ["text", "attributes"]).unwrap_or([true, false]);
+    // A field that is not to be changed is not checked either.
+    let text = decode::if_named(&mut fields, text, "text", || check_text(&request.text).map(|()| request.text));
+    let attributes = decode::if_named(&mut fields, attributes, "attributes", || {
+        check_attributes(&request.attributes).map(|()| request.attributes)
+    });
+    let (conversation_id, sequence, actor_id, text, attributes) =
+        fields.finish((conversation_id, sequence, actor_id, text, attributes))?;
+    Ok(Params { conversation_id, sequence, actor_id, text, attributes })
 }
 
 #[cfg(test)]
@@ -55,7 +64,7 @@ mod tests {
 
     #[test]
     fn only_what_the_mask_names_is_changed() {
-        let asked = |text: &str, paths: &[&str]| {
+        let read = |text: &str, paths: &[&str]| {
             let paths = paths.iter().map(|path| (*path).to_owned()).collect();
             decode(v1::EditMessageRequest {
                 conversation_id: "c".to_owned(),
@@ -65,13 +74,13 @@ mod tests {
                 attributes: Attributes::new(),
                 update_mask: Some(prost_types::FieldMask { paths }),
             })
-            .map(|asked| (asked.text, asked.attributes))
+            .map(|params| (params.text, params.attributes))
         };
         let (text, none) = (Some("hi".to_owned()), Some(Attributes::new()));
-        assert_eq!(asked("hi", &[]).unwrap(), (text.clone(), None));
-        assert_eq!(asked("hi", &["text"]).unwrap(), (text.clone(), None));
-        assert_eq!(asked("", &["attributes"]).unwrap(), (None, none.clone()));
-        assert_eq!(asked("hi", &["*"]).unwrap(), (text, none));
-        assert!(asked("", &[]).is_err() && asked("hi", &["sender_id"]).is_err());
+        assert_eq!(read("hi", &[]).unwrap(), (text.clone(), None));
+        assert_eq!(read("hi", &["text"]).unwrap(), (text.clone(), None));
+        assert_eq!(read("", &["attributes"]).unwrap(), (None, none.clone()));
+        assert_eq!(read("hi", &["*"]).unwrap(), (text, none));
+        assert!(read("", &[]).is_err() && read("hi", &["sender_id"]).is_err());
     }
 }

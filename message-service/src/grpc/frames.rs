@@ -16,8 +16,13 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use super::convert::{ephemeral_to_proto, event_to_proto, status_to_proto};
-use crate::domain::{ephemeral::Ephemeral, event::Event};
+use super::convert;
+use crate::domain::{
+    ephemeral::Ephemeral,
+    event::Event,
+    ids::ConversationId,
+    sequence::{Position, Sequence},
+};
 
 /// Each stream's own buffer at first; it grows when there is much to say.
 const BUFFER_BYTES: usize = 512;
@@ -27,16 +32,21 @@ const YIELD_BYTES: usize = 16 * 1024;
 
 /// An entry of the log.
 pub(super) fn event(event: &Event) -> Bytes {
-    encode(Item::Event(event_to_proto(event)))
+    encode(Item::Event(convert::event(event)))
 }
 
 /// Something that is live only.
 pub(super) fn ephemeral(ephemeral: &Ephemeral) -> Bytes {
-    encode(Item::Event(ephemeral_to_proto(ephemeral)))
+    encode(Item::Event(convert::ephemeral(ephemeral)))
 }
 
-pub(super) fn caught_up(conversation_id: &str, sequence: i64) -> Bytes {
-    encode(Item::CaughtUp(CaughtUp { conversation_id: conversation_id.to_owned(), sequence }))
+pub(super) fn caught_up(conversation_id: &ConversationId, position: Position) -> Bytes {
+    encode(Item::CaughtUp(CaughtUp { conversation_id: conversation_id.to_string(), sequence: position.get() }))
+}
+
+/// All conversations that the stream began with are caught up.
+pub(super) fn all_caught_up() -> Bytes {
+    encode(Item::CaughtUp(CaughtUp::default()))
 }
 
 pub(super) fn heartbeat() -> Bytes {
@@ -48,12 +58,13 @@ pub(super) fn draining(retry_delay: Duration) -> Bytes {
     encode(Item::Draining(Draining { retry_delay }))
 }
 
-pub(super) fn truncated(conversation_id: &str, oldest_sequence: i64) -> Bytes {
-    encode(Item::Truncated(Truncated { conversation_id: conversation_id.to_owned(), oldest_sequence }))
+pub(super) fn truncated(conversation_id: &ConversationId, oldest_sequence: Sequence) -> Bytes {
+    let oldest_sequence = oldest_sequence.get();
+    encode(Item::Truncated(Truncated { conversation_id: conversation_id.to_string(), oldest_sequence }))
 }
 
-pub(super) fn closed(conversation_id: &str, status: &Status) -> Bytes {
-    encode(Item::Closed(Closed { conversation_id: conversation_id.to_owned(), status: Some(status_to_proto(status)) }))
+pub(super) fn closed(conversation_id: &ConversationId, status: &Status) -> Bytes {
+    encode(Item::Closed(Closed { conversation_id: conversation_id.to_string(), status: Some(convert::status(status)) }))
 }
 
 fn encode(item: Item) -> Bytes {

@@ -1,25 +1,28 @@
-//! `GetConversation`: one conversation.
+//! `GetConversation`: returns one conversation.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, convert, decode, service::Context};
-use crate::domain::conversation::Id;
+use super::{access, authorise, context::Context, convert, decode};
+use crate::domain::{
+    ids::{ConversationId, UserId},
+    rpc::Rpc,
+};
 
 pub(super) async fn answer(
     context: &Context,
     request: Request<v1::GetConversationRequest>,
 ) -> Result<v1::Conversation, Failure> {
     let (conversation_id, actor_id) = decode(request.get_ref())?;
-    authorise::actor(context, request.extensions(), &actor_id).await?;
-    let (conversation, _) = access::reader(context, &conversation_id, &actor_id).await?;
-    Ok(convert::conversation_to_proto(&conversation))
+    let actor = authorise::actor(context, Rpc::GetConversation, request.extensions(), actor_id).await?;
+    let (conversation, _) = access::reader(context, &actor, &conversation_id).await?;
+    Ok(convert::conversation(&conversation))
 }
 
-fn decode(request: &v1::GetConversationRequest) -> Result<(Id, Id), Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    violations.into_result().map(|()| (conversation_id, actor_id))
+fn decode(request: &v1::GetConversationRequest) -> Result<(ConversationId, UserId), Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    fields.finish((conversation_id, actor_id))
 }

@@ -1,25 +1,31 @@
-//! `ListConversations`: the actor's inbox, newest activity first, with unread counts and a preview.
+//! `ListConversations`: lists the actor's inbox, newest activity first, with unread counts and a preview.
 
 use parlance::message::v1::{self, list_conversations_response::Item};
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use time::OffsetDateTime;
 use tonic::Request;
 
-use super::{authorise, convert, decode, service::Context};
-use crate::{domain::conversation::Id, storage::conversations::InboxItem};
+use super::{authorise, context::Context, convert, decode};
+use crate::{
+    domain::{
+        ids::{ConversationId, UserId},
+        rpc::Rpc,
+    },
+    storage::conversations::InboxItem,
+};
 
 pub(super) async fn answer(
     context: &Context,
     request: Request<v1::ListConversationsRequest>,
 ) -> Result<v1::ListConversationsResponse, Failure> {
     let (actor_id, page_size) = decode(request.get_ref())?;
-    authorise::actor(context, request.extensions(), &actor_id).await?;
+    let actor = authorise::actor(context, Rpc::ListConversations, request.extensions(), actor_id).await?;
 
-    let (tokens, bound) = (context.page_tokens()?, ["ListConversations", &*actor_id]);
+    let (tokens, bound) = (context.page_tokens()?, ["ListConversations", actor.user_id().as_str()]);
     let last_key = tokens.open(&bound, &request.get_ref().page_token)?;
     let after = last_key.as_deref().map(read_key).transpose()?;
 
-    let page = context.store.list_inbox(&actor_id, after, page_size).await?;
+    let page = context.store.list_inbox(&actor, after, page_size).await?;
     let next = page.items.last().filter(|_| page.has_more);
     let next_page_token =
         next.map(|item| tokens.seal(&bound, &key(item.active_at, &item.conversation.conversation_id)));
@@ -29,35 +35,35 @@ pub(super) async fn answer(
     })
 }
 
-fn decode(request: &v1::ListConversationsRequest) -> Result<(Id, i64), Failure> {
-    let mut violations = Violations::default();
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let page_size = decode::page_size(&mut violations, request.page_size);
-    violations.into_result().map(|()| (actor_id, page_size))
+fn decode(request: &v1::ListConversationsRequest) -> Result<(UserId, i64), Failure> {
+    let mut fields = Fields::default();
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let page_size = fields.page_size(request.page_size);
+    fields.finish((actor_id, page_size))
 }
 
 fn item_to_proto(item: InboxItem) -> Item {
     Item {
-        conversation: Some(convert::conversation_to_proto(&item.conversation)),
-        membership: Some(convert::member_to_proto(&item.membership)),
-        last_message: item.last_message.map(convert::message_to_proto),
+        conversation: Some(convert::conversation(&item.conversation)),
+        membership: Some(convert::member(&item.membership)),
+        last_message: item.last_message.map(convert::message),
     }
 }
 
-/// Microseconds are what the database keeps of a time.
-fn key(active_at: OffsetDateTime, conversation_id: &str) -> Vec<u8> {
+/// The database keeps microseconds.
+fn key(active_at: OffsetDateTime, conversation_id: &ConversationId) -> Vec<u8> {
     let micros = (active_at.unix_timestamp_nanos() / 1_000) as i64;
     [&micros.to_be_bytes(), conversation_id.as_bytes()].concat()
 }
 
-fn read_key(key: &[u8]) -> Result<(OffsetDateTime, &str), Failure> {
+fn read_key(key: &[u8]) -> Result<(OffsetDateTime, ConversationId), Failure> {
     let parts = key.split_first_chunk().and_then(|(micros, conversation_id)| {
         let nanos = i128::from(i64::from_be_bytes(*micros)) * 1_000;
         let active_at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;
-        Some((active_at, std::str::from_utf8(conversation_id).ok()?))
+        Some((active_at, ConversationId::parse(std::str::from_utf8(conversation_id).ok()?).ok()?))
     });
-    // Sealed by this service, so it was made by `key`.
-    parts.ok_or_else(|| Failure::internal("a page token of ours holds no key of the inbox"))
+    // Sealed by this service, so `key` made it.
+    parts.ok_or_else(|| Failure::internal("a valid page token holds no key of the inbox"))
 }
 
 #[cfg(test)]
@@ -65,9 +71,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_reads_as_it_was_made() {
+    fn a_key_is_read_as_it_was_written() {
         let active_at = OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_795_000_000_123_456);
-        assert_eq!(read_key(&key(active_at, "general")).unwrap(), (active_at, "general"));
+        assert_eq!(read_key(&key(active_at, &"general".into())).unwrap(), (active_at, "general".into()));
         assert!(read_key(b"short").is_err());
     }
 }

@@ -1,19 +1,24 @@
-//! `ListEvents`: the log itself, dense and oldest first.
+//! `ListEvents`: lists the log itself, dense and oldest first.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, convert, decode, service::Context};
+use super::{access, authorise, context::Context, convert, decode};
 use crate::{
-    domain::{conversation::Id, refusal::Refusal},
+    domain::{
+        ids::{ConversationId, UserId},
+        refusal::Refusal,
+        rpc::Rpc,
+        sequence::Position,
+    },
     storage::MAX_PAGE_BYTES,
 };
 
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
-    after_sequence: i64,
+struct Params {
+    conversation_id: ConversationId,
+    actor_id: UserId,
+    after: Position,
     page_size: i64,
 }
 
@@ -21,28 +26,30 @@ pub(super) async fn answer(
     context: &Context,
     request: Request<v1::ListEventsRequest>,
 ) -> Result<v1::ListEventsResponse, Failure> {
-    let Asked { conversation_id, actor_id, after_sequence, page_size } = decode(request.get_ref())?;
-    authorise::actor(context, request.extensions(), &actor_id).await?;
-    let (conversation, _) = access::reader(context, &conversation_id, &actor_id).await?;
-    if after_sequence >= conversation.last_sequence {
-        return Ok(v1::ListEventsResponse { events: Vec::new(), last_sequence: conversation.last_sequence });
+    let Params { conversation_id, actor_id, after, page_size } = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::ListEvents, request.extensions(), actor_id).await?;
+    let (conversation, _) = access::reader(context, &actor, &conversation_id).await?;
+    if after >= conversation.last_sequence {
+        let last_sequence = conversation.last_sequence.get();
+        return Ok(v1::ListEventsResponse { events: Vec::new(), last_sequence });
     }
 
-    // What is not kept any more cannot be shown.
-    let after_sequence = after_sequence.max(conversation.oldest_sequence - 1);
-    let page = context.store.read_log(&conversation_id, after_sequence, page_size, MAX_PAGE_BYTES).await?;
+    // Entries that are no longer kept cannot be listed.
+    let after = after.max(conversation.oldest_sequence.before());
+    let page = context.store.read_log(&conversation_id, after, page_size, MAX_PAGE_BYTES).await?;
     let page = page.ok_or(Refusal::ConversationNotFound { conversation_id })?;
     Ok(v1::ListEventsResponse {
-        events: page.events.iter().map(convert::event_to_proto).collect(),
-        last_sequence: page.last_sequence,
+        events: page.events.iter().map(convert::event).collect(),
+        last_sequence: page.last_sequence.get(),
     })
 }
 
-fn decode(request: &v1::ListEventsRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let after_sequence = decode::position(&mut violations, "after_sequence", request.after_sequence);
-    let page_size = decode::page_size(&mut violations, request.page_size);
-    violations.into_result().map(|()| Asked { conversation_id, actor_id, after_sequence, page_size })
+fn decode(request: &v1::ListEventsRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let after = decode::position(&mut fields, "after_sequence", request.after_sequence);
+    let page_size = fields.page_size(request.page_size);
+    let (conversation_id, actor_id, after, page_size) = fields.finish((conversation_id, actor_id, after, page_size))?;
+    Ok(Params { conversation_id, actor_id, after, page_size })
 }

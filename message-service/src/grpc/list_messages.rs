@@ -1,15 +1,21 @@
-//! `ListMessages`: pages of messages as they are now, in either direction.
+//! `ListMessages`: lists messages as they are now, in either direction.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, convert, decode, service::Context};
-use crate::{domain::conversation::Id, storage::messages::MessageRange};
+use super::{access, authorise, context::Context, convert, decode};
+use crate::{
+    domain::{
+        ids::{ConversationId, UserId},
+        rpc::Rpc,
+    },
+    storage::messages::MessageRange,
+};
 
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
+struct Params {
+    conversation_id: ConversationId,
+    actor_id: UserId,
     page_size: i64,
     range: MessageRange,
 }
@@ -18,49 +24,49 @@ pub(super) async fn answer(
     context: &Context,
     request: Request<v1::ListMessagesRequest>,
 ) -> Result<v1::ListMessagesResponse, Failure> {
-    let asked = decode(request.get_ref())?;
-    authorise::actor(context, request.extensions(), &asked.actor_id).await?;
+    let params = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::ListMessages, request.extensions(), params.actor_id.clone()).await?;
 
-    let (tokens, bound) = (context.page_tokens()?, asked.bound());
+    let (tokens, bound) = (context.page_tokens()?, params.bound());
     let bound: Vec<&str> = bound.iter().map(String::as_str).collect();
     let last_key = tokens.open(&bound, &request.get_ref().page_token)?;
-    let mut range = after_key(asked.range, last_key.as_deref())?;
-    let (conversation, _) = access::reader(context, &asked.conversation_id, &asked.actor_id).await?;
-    // What is sent after the head was read waits for the next call: `last_sequence` never lies behind what is shown.
-    range.before_sequence = range.before_sequence.min(conversation.last_sequence + 1);
+    let mut range = after_key(params.range, last_key.as_deref())?;
+    let (conversation, _) = access::reader(context, &actor, &params.conversation_id).await?;
+    // Messages sent after the head was read wait for the next call, so that `last_sequence` covers all that is listed.
+    range.before_sequence = range.before_sequence.min(conversation.last_sequence.next().get());
 
-    let page = context.store.list_messages(&asked.conversation_id, range, asked.page_size).await?;
+    let page = context.store.list_messages(&actor, &params.conversation_id, range, params.page_size).await?;
     let next = page.items.last().filter(|_| page.has_more);
-    let next_page_token = next.map(|message| tokens.seal(&bound, &message.sequence.to_be_bytes()));
+    let next_page_token = next.map(|message| tokens.seal(&bound, &message.sequence.get().to_be_bytes()));
     Ok(v1::ListMessagesResponse {
-        messages: page.items.into_iter().map(convert::message_to_proto).collect(),
+        messages: page.items.into_iter().map(convert::message).collect(),
         next_page_token: next_page_token.unwrap_or_default(),
-        oldest_sequence: conversation.oldest_sequence,
-        last_sequence: conversation.last_sequence,
+        oldest_sequence: conversation.oldest_sequence.get(),
+        last_sequence: conversation.last_sequence.get(),
     })
 }
 
-fn decode(request: &v1::ListMessagesRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let page_size = decode::page_size(&mut violations, request.page_size);
-    let after_sequence = request.after_sequence.unwrap_or(0);
-    let before_sequence = request.before_sequence.unwrap_or(i64::MAX);
-    decode::position(&mut violations, "after_sequence", after_sequence);
-    decode::position(&mut violations, "before_sequence", before_sequence);
+fn decode(request: &v1::ListMessagesRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let page_size = fields.page_size(request.page_size);
+    let after = decode::position(&mut fields, "after_sequence", request.after_sequence.unwrap_or(0));
+    let before = decode::position(&mut fields, "before_sequence", request.before_sequence.unwrap_or(i64::MAX));
     let order = v1::MessageOrder::try_from(request.order);
-    if order.is_err() {
-        violations.add("order", "must be NEWEST_FIRST or OLDEST_FIRST");
-    }
-    let newest_first = order != Ok(v1::MessageOrder::OldestFirst);
-    violations.into_result()?;
-    let range = MessageRange { after_sequence, before_sequence, newest_first };
-    Ok(Asked { conversation_id, actor_id, page_size, range })
+    let order = fields.check("order", order.map_err(|_| "must be NEWEST_FIRST or OLDEST_FIRST"));
+    let (conversation_id, actor_id, page_size, after, before, order) =
+        fields.finish((conversation_id, actor_id, page_size, after, before, order))?;
+    let range = MessageRange {
+        after_sequence: after.get(),
+        before_sequence: before.get(),
+        newest_first: order != v1::MessageOrder::OldestFirst,
+    };
+    Ok(Params { conversation_id, actor_id, page_size, range })
 }
 
-impl Asked {
-    /// What a page token is bound to: all but the size of the page.
+impl Params {
+    /// Returns what a page token is bound to: everything but the size of the page.
     fn bound(&self) -> [String; 6] {
         [
             "ListMessages".to_owned(),
@@ -73,7 +79,7 @@ impl Asked {
     }
 }
 
-/// The part of the range behind the last message of the page before.
+/// Returns the part of the range after the last message of the previous page.
 fn after_key(range: MessageRange, last_key: Option<&[u8]>) -> Result<MessageRange, Failure> {
     let Some(last_key) = last_key else {
         return Ok(range);
@@ -92,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_goes_on_behind_the_last_one_and_keeps_the_bounds() {
+    fn a_page_continues_after_the_last_one_and_keeps_the_bounds() {
         let range = |newest_first| MessageRange { after_sequence: 10, before_sequence: 90, newest_first };
         let bounds = |newest_first, key: i64| {
             let range = after_key(range(newest_first), Some(&key.to_be_bytes())).unwrap();
@@ -104,8 +110,8 @@ mod tests {
     }
 
     #[test]
-    fn an_order_left_out_is_newest_first() {
-        let asked = |order: i32, after_sequence| {
+    fn the_default_order_is_newest_first() {
+        let read = |order: i32, after_sequence| {
             decode(&v1::ListMessagesRequest {
                 conversation_id: "c".to_owned(),
                 actor_id: "ada".to_owned(),
@@ -114,9 +120,9 @@ mod tests {
                 ..Default::default()
             })
         };
-        let bound = |order| asked(order, None).unwrap().bound();
+        let bound = |order| read(order, None).unwrap().bound();
         assert_eq!(bound(0), bound(1));
         assert_ne!(bound(0), bound(2));
-        assert!(asked(3, None).is_err() && asked(0, Some(-1)).is_err());
+        assert!(read(3, None).is_err() && read(0, Some(-1)).is_err());
     }
 }

@@ -1,51 +1,51 @@
 //! `MarkRead`: moves the actor's read mark up, never back, and never beyond the head.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, convert, decode, send_typing, service::Context};
-use crate::domain::{
-    conversation::{Id, Member},
-    ephemeral::{Ephemeral, EphemeralKind},
+use super::{access, authorise, context::Context, convert, decode, send_typing};
+use crate::{
+    actor::Actor,
+    domain::{
+        conversation::Member,
+        ephemeral::{Ephemeral, EphemeralKind},
+        ids::{ConversationId, UserId},
+        rpc::Rpc,
+        sequence::Position,
+    },
 };
 
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
-    sequence: i64,
-}
-
 pub(super) async fn answer(context: &Context, request: Request<v1::MarkReadRequest>) -> Result<v1::Member, Failure> {
-    let Asked { conversation_id, actor_id, sequence } = decode(request.get_ref())?;
-    authorise::actor(context, request.extensions(), &actor_id).await?;
-    Ok(convert::member_to_proto(&mark(context, &conversation_id, &actor_id, sequence).await?))
+    let (conversation_id, actor_id, up_to) = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::MarkRead, request.extensions(), actor_id).await?;
+    Ok(convert::member(&mark(context, &actor, &conversation_id, up_to).await?))
 }
 
-/// The same for a user who is known to be active.
+/// Moves the mark and returns the member as it is then.
 pub(super) async fn mark(
     context: &Context,
-    conversation_id: &Id,
-    actor_id: &Id,
-    sequence: i64,
+    actor: &Actor,
+    conversation_id: &ConversationId,
+    up_to: Position,
 ) -> Result<Member, Failure> {
-    match context.store.mark_read(conversation_id, actor_id, sequence).await? {
+    match context.store.mark_read(actor, conversation_id, up_to).await? {
         Some((member, has_moved)) => {
             if has_moved {
-                tell(context, &member).await;
+                broadcast(context, actor, &member).await;
             }
             Ok(member)
         }
-        // Says why not. Who has joined in between has read everything up to the join.
-        None => Ok(access::member(context, conversation_id, actor_id).await?.1),
+        // Returns the refusal. A user who joined in between has read everything up to the join.
+        None => Ok(access::member(context, actor, conversation_id).await?.1),
     }
 }
 
-/// Tells the member's own streams, and the others where they are few. The mark is moved, whatever becomes of this.
-async fn tell(context: &Context, member: &Member) {
+/// Notifies the member's own streams, and the other members if they are few. The mark has moved even if this fails.
+async fn broadcast(context: &Context, actor: &Actor, member: &Member) {
     let Member { conversation_id, user_id, last_read_sequence, .. } = member;
-    let to_others = send_typing::has_small_audience(context, conversation_id, user_id).await.unwrap_or(false);
-    context.pass_on(Ephemeral {
+    let to_others = send_typing::has_small_audience(context, actor, conversation_id).await.unwrap_or(false);
+    context.broadcast_ephemeral(Ephemeral {
         conversation_id: conversation_id.clone(),
         user_id: user_id.clone(),
         kind: EphemeralKind::ReadMarker { last_read_sequence: *last_read_sequence },
@@ -53,10 +53,10 @@ async fn tell(context: &Context, member: &Member) {
     });
 }
 
-fn decode(request: &v1::MarkReadRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let sequence = decode::position(&mut violations, "sequence", request.sequence);
-    violations.into_result().map(|()| Asked { conversation_id, actor_id, sequence })
+fn decode(request: &v1::MarkReadRequest) -> Result<(ConversationId, UserId, Position), Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let up_to = decode::position(&mut fields, "sequence", request.sequence);
+    fields.finish((conversation_id, actor_id, up_to))
 }

@@ -1,11 +1,12 @@
 //! The contract as this service answers it: one file per RPC, named after it, reading decode → authorise → rule → store
-//! → encode. The only room that knows the wire types; layers around the calls are service-kit's.
+//! → encode. The only module beside `directory/` that knows the wire types; layers around the calls are service-kit's.
 
 mod access;
 mod add_members;
 mod authorise;
 mod change;
 mod chat;
+mod context;
 mod convert;
 mod create_conversation;
 mod decode;
@@ -28,6 +29,7 @@ mod status;
 mod stream_messages;
 mod streams;
 mod subscribe;
+mod typing_limiter;
 mod update_conversation;
 mod update_member;
 
@@ -37,14 +39,15 @@ use parlance::message::v1::{
 use service_kit::server::MAX_REQUEST_BYTES;
 use tonic::{server::NamedService, service::Routes};
 
-pub(crate) use self::service::Context;
 use self::streams::WithStreams;
-use crate::log::live::Encode;
+use crate::domain::encoded::Encode;
 
-/// What the live logs are told in.
+pub(crate) use self::context::Context;
+
+/// Encodes entries and ephemerals for the live logs.
 pub(crate) const ENCODE: Encode = Encode { entry: frames::event, ephemeral: frames::ephemeral };
 
-/// The full names of the services of this room, for health and reflection.
+/// The full names of the services of this module, for health and reflection.
 pub(crate) const SERVICE_NAMES: [&str; 2] =
     [<ConversationServiceServer<Context> as NamedService>::NAME, <MessageServiceServer<Context> as NamedService>::NAME];
 

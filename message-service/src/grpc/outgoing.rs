@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::{frames, streams::Frames};
 use crate::{
-    directory::Attendance,
+    directory::OpenStream,
     domain::refusal::Refusal,
     log::subscription::{Ending, Item, Subscription},
 };
@@ -30,7 +30,7 @@ pub(super) struct Outgoing {
     is_of_one: bool,
     heartbeat_at: Instant,
     /// On whose behalf it is.
-    attendance: Option<Attendance>,
+    open_stream: Option<OpenStream>,
     /// The connection is being sent away.
     leaving: CancellationToken,
     end: End,
@@ -49,7 +49,7 @@ impl Outgoing {
         Self {
             subscription: None,
             is_of_one: false,
-            attendance: None,
+            open_stream: None,
             heartbeat_at: next_heartbeat(),
             leaving,
             end: End::NotYet,
@@ -57,8 +57,8 @@ impl Outgoing {
     }
 
     /// Of one conversation, which ends it.
-    pub(super) fn of_one(subscription: Subscription, attendance: Attendance, leaving: CancellationToken) -> Self {
-        let mut of_one = Self::of_all(Some(subscription), attendance, leaving);
+    pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, leaving: CancellationToken) -> Self {
+        let mut of_one = Self::of_all(Some(subscription), open_stream, leaving);
         of_one.is_of_one = true;
         of_one
     }
@@ -66,16 +66,16 @@ impl Outgoing {
     /// Of several conversations, each of which may end by itself.
     pub(super) fn of_all(
         subscription: Option<Subscription>,
-        attendance: Attendance,
+        open_stream: OpenStream,
         leaving: CancellationToken,
     ) -> Self {
-        Self { subscription, attendance: Some(attendance), ..Self::new(leaving) }
+        Self { subscription, open_stream: Some(open_stream), ..Self::new(leaving) }
     }
 
     /// The same, of one that had nothing to tell so far.
-    pub(super) fn begin(&mut self, subscription: Option<Subscription>, attendance: Attendance) {
+    pub(super) fn begin(&mut self, subscription: Option<Subscription>, open_stream: OpenStream) {
         self.subscription = subscription;
-        self.attendance = Some(attendance);
+        self.open_stream = Some(open_stream);
     }
 
     /// The same as a stream.
@@ -103,8 +103,8 @@ impl Outgoing {
             }
         };
         let ended = async {
-            match &self.attendance {
-                Some(attendance) => attendance.ended().await,
+            match &self.open_stream {
+                Some(open_stream) => open_stream.ended().await,
                 None => std::future::pending().await,
             }
         };
@@ -130,8 +130,8 @@ impl Outgoing {
     fn encode(&mut self, item: Item) -> Result<Bytes, Status> {
         match item {
             Item::Event(bytes) => Ok(bytes),
-            Item::CaughtUp { conversation_id, sequence } => Ok(frames::caught_up(&conversation_id, sequence)),
-            Item::AllCaughtUp => Ok(frames::caught_up("", 0)),
+            Item::CaughtUp { conversation_id, position } => Ok(frames::caught_up(&conversation_id, position)),
+            Item::AllCaughtUp => Ok(frames::all_caught_up()),
             Item::Truncated { conversation_id, oldest_sequence } => {
                 Ok(frames::truncated(&conversation_id, oldest_sequence))
             }

@@ -1,36 +1,40 @@
-//! `RemoveMember`: removes a member, or oneself. Whoever is removed need not be active any more.
+//! `RemoveMember`: removes a member, or the actor itself. The user removed need not be active any more.
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{authorise, change, decode, service::Context, status::Subject};
-use crate::{domain::conversation::Id, storage::append::ChangeKind};
+use super::{authorise, change, context::Context, decode, status::Subject};
+use crate::domain::{
+    change::ChangeKind,
+    ids::{ConversationId, UserId},
+    rpc::Rpc,
+};
 
-#[expect(clippy::struct_field_names, reason = "ids are all that is asked with")]
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
-    user_id: Id,
+struct Params {
+    conversation_id: ConversationId,
+    actor_id: UserId,
+    removed: UserId,
 }
 
 pub(super) async fn answer(
     context: &Context,
     request: Request<v1::RemoveMemberRequest>,
 ) -> Result<v1::RemoveMemberResponse, Failure> {
-    let Asked { conversation_id, actor_id, user_id } = decode(request.get_ref())?;
-    let deadline = authorise::actor(context, request.extensions(), &actor_id).await?;
+    let Params { conversation_id, actor_id, removed } = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::RemoveMember, request.extensions(), actor_id).await?;
 
-    let kind = ChangeKind::RemoveMember { user_id: user_id.clone() };
-    let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor_id) };
-    change::apply(context, kind, &subject, deadline).await?;
+    let kind = ChangeKind::RemoveMember { user_id: removed.clone() };
+    let subject = Subject { user_id: &removed, ..Subject::new(&conversation_id, &actor) };
+    change::apply(context, &actor, kind, &subject).await?;
     Ok(v1::RemoveMemberResponse {})
 }
 
-fn decode(request: &v1::RemoveMemberRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    let user_id = decode::user_id(&mut violations, "user_id", &request.user_id);
-    violations.into_result().map(|()| Asked { conversation_id, actor_id, user_id })
+fn decode(request: &v1::RemoveMemberRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let removed = fields.parse("user_id", &request.user_id, UserId::parse);
+    let (conversation_id, actor_id, removed) = fields.finish((conversation_id, actor_id, removed))?;
+    Ok(Params { conversation_id, actor_id, removed })
 }

@@ -1,22 +1,27 @@
-//! `SendMessage`: stores a message, once per request id. The answer means committed.
+//! `SendMessage`: stores a message, once per request id. The response means that it is committed.
 
-use std::{future::Future, time::Instant};
+use std::future::Future;
 
 use parlance::message::v1;
-use service_kit::failure::{Failure, Violations};
-use time::OffsetDateTime;
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 use uuid::Uuid;
 
 use super::{
-    authorise, convert, decode,
-    service::Context,
+    authorise,
+    context::Context,
+    convert, decode,
     status::{self, Subject},
 };
 use crate::{
-    domain::{hash, message::Message},
-    log::writer::Room,
-    storage::append::{Outcome, Send, Sent},
+    actor::Actor,
+    domain::{
+        hash,
+        ids::UserId,
+        message::{Message, NewMessage},
+        rpc::Rpc,
+    },
+    log::writer::QueuePermit,
 };
 
 pub(super) async fn answer(
@@ -25,77 +30,66 @@ pub(super) async fn answer(
 ) -> Result<v1::SendMessageResponse, Failure> {
     let (_, extensions, request) = request.into_parts();
     let (new, is_repeatable) = decode(request, Uuid::now_v7())?;
-    let deadline = authorise::actor(context, &extensions, &new.sender_id).await?;
+    let actor = authorise::actor(context, Rpc::SendMessage, &extensions, new.sender_id.clone()).await?;
 
-    let room = reserve(context, &new)?;
-    let Stored { new, sent, before } = store(context, new, is_repeatable, room, deadline).await?;
-    let duplicate = before.is_some();
-    let message = convert::message_to_proto(before.unwrap_or_else(|| new.to_message(&sent)));
-    Ok(v1::SendMessageResponse { message: Some(message), duplicate })
+    let permit = reserve(context, &new)?;
+    let Stored { message, duplicate } = store(context, &actor, new, is_repeatable, permit).await?;
+    Ok(v1::SendMessageResponse { message: Some(convert::message(message)), duplicate })
 }
 
-/// A message that is stored.
+/// A message that is stored, as it is now.
 pub(super) struct Stored {
-    pub(super) new: Send,
-    pub(super) sent: Sent,
-    /// What it is by now, if the same request had stored it before.
-    pub(super) before: Option<Message>,
+    pub(super) message: Message,
+    /// The same request had stored it before, and it may have been edited or deleted since.
+    pub(super) duplicate: bool,
 }
 
-impl Stored {
-    /// When it was stored.
-    pub(super) fn created_at(&self) -> OffsetDateTime {
-        self.before.as_ref().map_or(self.sent.created_at, |message| message.created_at)
-    }
-}
-
-/// Keeps room among what waits to be stored.
-pub(super) fn reserve(context: &Context, new: &Send) -> Result<Room, Failure> {
+/// Reserves a place in the write queue.
+pub(super) fn reserve(context: &Context, new: &NewMessage) -> Result<QueuePermit, Failure> {
     context.writers.reserve(new).map_err(|error| status::of_write(error, &new.conversation_id, true))
 }
 
-/// Stores a message of a sender who is known to be active. It has its place in the order of its conversation when this
-/// returns, whenever its end is waited for.
+/// Stores a message. Its place in the order of its conversation is fixed when this returns, before the future is polled.
 pub(super) fn store(
     context: &Context,
-    new: Send,
+    actor: &Actor,
+    new: NewMessage,
     is_repeatable: bool,
-    room: Room,
-    deadline: Instant,
-) -> impl Future<Output = Result<Stored, Failure>> + core::marker::Send + use<> {
-    let storing = context.writers.send(new.clone(), room, deadline);
-    let store = context.store.clone();
+    permit: QueuePermit,
+) -> impl Future<Output = Result<Stored, Failure>> + Send + use<> {
+    let storing = context.writers.send(actor, new.clone(), permit);
+    let (store, actor) = (context.store.clone(), actor.clone());
     async move {
         let sent = storing.await.map_err(|error| status::of_write(error, &new.conversation_id, is_repeatable))?;
-        let subject = Subject::new(&new.conversation_id, &new.sender_id);
+        let subject = Subject::new(&new.conversation_id, &actor);
         Subject { sequence: new.reply_to_sequence, request_id: &new.request_id, ..subject }.check(sent.outcome)?;
-        if sent.outcome == Outcome::Done {
-            return Ok(Stored { new, sent, before: None });
+        if let Some(stored) = sent.stored_now() {
+            return Ok(Stored { message: new.to_message(stored), duplicate: false });
         }
-        // Stored before, and perhaps edited or deleted since.
-        let message = store.find_message(&new.conversation_id, sent.sequence).await?;
-        let gone = || Failure::internal(format!("message {} of {} is not there", sent.sequence, new.conversation_id));
-        let before = Some(message.ok_or_else(gone)?);
-        Ok(Stored { new, sent, before })
+        let missing = || Failure::internal(format!("a message of {} is stored but missing", new.conversation_id));
+        let sequence = sent.stored.ok_or_else(missing)?.sequence;
+        let message = store.find_message(&actor, &new.conversation_id, sequence).await?;
+        Ok(Stored { message: message.ok_or_else(missing)?, duplicate: true })
     }
 }
 
-/// Gives also whether sending it again stores nothing twice: without an id of the client's a repeat cannot be told from
-/// another message, and `fresh` becomes its id.
-pub(super) fn decode(request: v1::SendMessageRequest, fresh: Uuid) -> Result<(Send, bool), Failure> {
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let sender_id = decode::user_id(&mut violations, "sender_id", &request.sender_id);
-    let text = decode::text(&mut violations, request.text);
-    let attributes = decode::attributes(&mut violations, request.attributes);
-    let reply_to_sequence = decode::position(&mut violations, "reply_to_sequence", request.reply_to_sequence);
-    let request_id = decode::request_id(&mut violations, &request.request_id);
+/// Reads the request. Returns also whether sending it again stores nothing twice: without a request id of the client a
+/// repeat looks like another message, and `fresh` becomes its id.
+pub(super) fn decode(request: v1::SendMessageRequest, fresh: Uuid) -> Result<(NewMessage, bool), Failure> {
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let sender_id = fields.parse("sender_id", &request.sender_id, UserId::parse);
+    let text = decode::text(&mut fields, request.text);
+    let attributes = decode::attributes(&mut fields, "attributes", request.attributes);
+    let reply_to = decode::optional_sequence(&mut fields, "reply_to_sequence", request.reply_to_sequence);
+    let request_id = decode::request_id(&mut fields, &request.request_id);
+    let (conversation_id, sender_id, text, attributes, reply_to_sequence, request_id) =
+        fields.finish((conversation_id, sender_id, text, attributes, reply_to, request_id))?;
     let is_repeatable = request_id.is_some();
     let request_id = request_id.unwrap_or_else(|| fresh.to_string());
-    violations.into_result()?;
     let request_hash = hash::of_message(&text, &attributes, reply_to_sequence);
-    let send = Send { conversation_id, sender_id, request_id, request_hash, text, attributes, reply_to_sequence };
-    Ok((send, is_repeatable))
+    let new = NewMessage { conversation_id, sender_id, request_id, request_hash, text, attributes, reply_to_sequence };
+    Ok((new, is_repeatable))
 }
 
 #[cfg(test)]
@@ -106,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_violation_is_told_at_once() {
+    fn every_violation_is_reported_at_once() {
         let request = v1::SendMessageRequest {
             conversation_id: "no spaces".to_owned(),
             sender_id: "~service".to_owned(),
@@ -131,11 +125,11 @@ mod tests {
             request_id: request_id.to_owned(),
             ..Default::default()
         };
-        let (made, is_repeatable) = decode(request(""), Uuid::nil()).unwrap();
+        let (generated, is_repeatable) = decode(request(""), Uuid::nil()).unwrap();
         assert!(!is_repeatable);
-        let (given, is_repeatable) = decode(request("mine"), Uuid::nil()).unwrap();
+        let (own, is_repeatable) = decode(request("mine"), Uuid::nil()).unwrap();
         assert!(is_repeatable);
-        assert_eq!((made.request_id, given.request_id.as_str()), (Uuid::nil().to_string(), "mine"));
-        assert_eq!(made.request_hash, given.request_hash);
+        assert_eq!((generated.request_id, own.request_id.as_str()), (Uuid::nil().to_string(), "mine"));
+        assert_eq!(generated.request_hash, own.request_hash);
     }
 }

@@ -8,10 +8,16 @@ use service_kit::failure::Failure;
 use tonic::Code;
 
 use crate::{
+    actor::{Actor, NotAuthorised},
     directory::DirectoryError,
-    domain::{conversation::Id, refusal::Refusal},
+    domain::{
+        change::Outcome,
+        ids::{ConversationId, UserId},
+        refusal::Refusal,
+        sequence::Sequence,
+    },
     log::writer::WriteError,
-    storage::{self, append::Outcome},
+    storage::{self},
 };
 
 /// Kinds of resources, in `google.rpc.ResourceInfo`.
@@ -48,17 +54,17 @@ impl From<Refusal> for Failure {
         let no = |code, why| Self::new(code, reason(why), text);
         match refusal {
             Refusal::UserNotFound { user_ids } => {
-                let ids = user_ids.join(",");
+                let ids = joined(&user_ids);
                 no(Code::NotFound, Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
             }
             Refusal::UserDeactivated { user_ids } => {
-                let ids = user_ids.join(",");
+                let ids = joined(&user_ids);
                 no(Code::FailedPrecondition, Reason::UserDeactivated)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must be active; reactivate it first")
             }
             Refusal::UserDeleted { user_ids } => {
-                let ids = user_ids.join(",");
+                let ids = joined(&user_ids);
                 no(Code::FailedPrecondition, Reason::UserDeleted)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must not be deleted, and deletion is final")
@@ -141,8 +147,24 @@ impl From<DirectoryError> for Failure {
     }
 }
 
+impl From<NotAuthorised> for Failure {
+    fn from(error: NotAuthorised) -> Self {
+        match error {
+            NotAuthorised::Caller { user_id } => {
+                let text = "the caller may not act for this user";
+                Self::new(Code::PermissionDenied, reason(Reason::CallerNotAllowed), text).with("user_id", &*user_id)
+            }
+            NotAuthorised::Directory(error) => error.into(),
+        }
+    }
+}
+
+fn joined(user_ids: &[UserId]) -> String {
+    user_ids.iter().map(UserId::as_str).collect::<Vec<_>>().join(",")
+}
+
 /// What a write is told that was not answered with an outcome. `is_repeatable`: the same call again stores nothing twice.
-pub(super) fn of_write(error: WriteError, conversation_id: &Id, is_repeatable: bool) -> Failure {
+pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_repeatable: bool) -> Failure {
     match error {
         WriteError::QueueFull => Refusal::QueueFull.into(),
         WriteError::Draining => Refusal::Draining.into(),
@@ -195,20 +217,20 @@ fn database_unavailable() -> Failure {
 /// What a write was about, for the refusal that its outcome may be.
 #[derive(Debug, Clone)]
 pub(super) struct Subject<'a> {
-    pub(super) conversation_id: &'a Id,
-    pub(super) actor_id: &'a Id,
+    pub(super) conversation_id: &'a ConversationId,
+    pub(super) actor: &'a Actor,
     /// The member acted upon; the actor where there is none.
-    pub(super) user_id: &'a Id,
-    /// The message that is changed or answered; 0 where there is none.
-    pub(super) sequence: i64,
+    pub(super) user_id: &'a UserId,
+    /// The message that is changed or answered, if there is one.
+    pub(super) sequence: Option<Sequence>,
     /// Empty where there is none.
     pub(super) request_id: &'a str,
 }
 
 impl<'a> Subject<'a> {
     /// A write of this user in this conversation.
-    pub(super) fn new(conversation_id: &'a Id, actor_id: &'a Id) -> Self {
-        Self { conversation_id, actor_id, user_id: actor_id, sequence: 0, request_id: "" }
+    pub(super) fn new(conversation_id: &'a ConversationId, actor: &'a Actor) -> Self {
+        Self { conversation_id, actor, user_id: actor.user_id(), sequence: None, request_id: "" }
     }
 
     /// What became of the write.
@@ -217,21 +239,23 @@ impl<'a> Subject<'a> {
     /// The refusal that the outcome is, unless the write is done or nothing was left to do.
     pub(super) fn check(&self, outcome: Outcome) -> Result<(), Failure> {
         let conversation_id = self.conversation_id.clone();
-        let sequence = self.sequence;
+        let user_id = self.actor.user_id().clone();
+        let sequence =
+            || self.sequence.ok_or_else(|| Failure::internal("an outcome is about a message, the write was not"));
         let refusal = match outcome {
             Outcome::Done | Outcome::Unchanged => return Ok(()),
             Outcome::RequestIdReused => Refusal::RequestIdReused { request_id: self.request_id.to_owned() },
             Outcome::ConversationNotFound => Refusal::ConversationNotFound { conversation_id },
-            Outcome::NotAMember => Refusal::NotAMember { conversation_id, user_id: self.actor_id.clone() },
-            Outcome::MessageNotFound => Refusal::MessageNotFound { conversation_id, sequence },
+            Outcome::NotAMember => Refusal::NotAMember { conversation_id, user_id },
+            Outcome::MessageNotFound => Refusal::MessageNotFound { conversation_id, sequence: sequence()? },
             // Writers keep what is locked until its time is over.
             Outcome::Locked => Refusal::ConversationBusy { conversation_id },
             Outcome::ConversationIsDirect => Refusal::ConversationIsDirect { conversation_id },
-            Outcome::RoleInsufficient => Refusal::RoleInsufficient { conversation_id, user_id: self.actor_id.clone() },
+            Outcome::RoleInsufficient => Refusal::RoleInsufficient { conversation_id, user_id },
             Outcome::MemberNotFound => Refusal::MemberNotFound { conversation_id, user_id: self.user_id.clone() },
             Outcome::LastOwner => Refusal::LastOwner { conversation_id, user_id: self.user_id.clone() },
-            Outcome::MessageDeleted => Refusal::MessageDeleted { conversation_id, sequence },
-            Outcome::NotTheSender => Refusal::NotTheSender { conversation_id, sequence },
+            Outcome::MessageDeleted => Refusal::MessageDeleted { conversation_id, sequence: sequence()? },
+            Outcome::NotTheSender => Refusal::NotTheSender { conversation_id, sequence: sequence()? },
             Outcome::EtagMismatch => Refusal::EtagMismatch,
             Outcome::ConversationIdTaken => Refusal::ConversationIdTaken { conversation_id },
         };

@@ -19,7 +19,9 @@ use tonic::{
     server::{Grpc, NamedService, ServerStreamingService, StreamingService},
 };
 
-use super::{chat, frames::FrameCodec, outgoing::Outgoing, service::Context as Rooms, stream_messages, subscribe};
+use super::{
+    chat, context::Context as ServiceContext, frames::FrameCodec, outgoing::Outgoing, stream_messages, subscribe,
+};
 
 /// Items of one stream, encoded.
 pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
@@ -30,12 +32,12 @@ type Answering<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
 #[derive(Clone)]
 pub(crate) struct WithStreams<S> {
     unary: S,
-    rooms: Rooms,
+    context: ServiceContext,
 }
 
 impl<S> WithStreams<S> {
-    pub(crate) fn new(unary: S, rooms: Rooms) -> Self {
-        Self { unary, rooms }
+    pub(crate) fn new(unary: S, context: ServiceContext) -> Self {
+        Self { unary, context }
     }
 }
 
@@ -54,24 +56,26 @@ where
     type Error = Infallible;
     type Future = Answering<Self::Response, Infallible>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.unary.poll_ready(context)
+    fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.unary.poll_ready(task)
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         match request.uri().path() {
             "/parlance.message.v1.MessageService/StreamMessages" => {
-                let answer = |rooms: Rooms, request| async move { stream_messages::answer(&rooms, request).await };
-                let method = ToClient { rooms: self.rooms.clone(), answer };
+                let answer =
+                    |context: ServiceContext, request| async move { stream_messages::answer(&context, request).await };
+                let method = ToClient { context: self.context.clone(), answer };
                 Box::pin(async move { Ok(grpc::<StreamMessagesRequest>().server_streaming(method, request).await) })
             }
             "/parlance.message.v1.MessageService/Subscribe" => {
-                let answer = |rooms: Rooms, request| async move { subscribe::answer(&rooms, request).await };
-                let method = ToClient { rooms: self.rooms.clone(), answer };
+                let answer =
+                    |context: ServiceContext, request| async move { subscribe::answer(&context, request).await };
+                let method = ToClient { context: self.context.clone(), answer };
                 Box::pin(async move { Ok(grpc::<SubscribeRequest>().server_streaming(method, request).await) })
             }
             "/parlance.message.v1.MessageService/Chat" => {
-                let method = Chat(self.rooms.clone());
+                let method = Chat(self.context.clone());
                 Box::pin(async move { Ok(grpc::<ChatRequest>().streaming(method, request).await) })
             }
             _ => Box::pin(self.unary.call(request)),
@@ -79,7 +83,7 @@ where
     }
 }
 
-struct Chat(Rooms);
+struct Chat(ServiceContext);
 
 impl StreamingService<ChatRequest> for Chat {
     type Response = Bytes;
@@ -98,14 +102,14 @@ fn grpc<R: Message + Default + Send + 'static>() -> Grpc<FrameCodec<R>> {
 
 /// One of the methods that stream to the client and take one request.
 struct ToClient<A> {
-    rooms: Rooms,
+    context: ServiceContext,
     answer: A,
 }
 
 impl<R, A, F> ServerStreamingService<R> for ToClient<A>
 where
     R: Send + 'static,
-    A: Fn(Rooms, Request<R>) -> F,
+    A: Fn(ServiceContext, Request<R>) -> F,
     F: Future<Output = Result<Outgoing, Failure>> + Send + 'static,
 {
     type Response = Bytes;
@@ -113,7 +117,7 @@ where
     type Future = Answering<Response<Frames>, Status>;
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let answer = (self.answer)(self.rooms.clone(), request);
+        let answer = (self.answer)(self.context.clone(), request);
         Box::pin(async move { Ok(answer.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
     }
 }

@@ -1,77 +1,82 @@
-//! `Subscribe`: all conversations of a user on one stream.
+//! `Subscribe`: streams all conversations of a user.
 
 use std::collections::HashMap;
 
 use parlance::message::v1;
 use service_kit::{
-    failure::{Failure, Violations},
+    failure::Failure,
+    fields::{Field, Fields},
     server::Leaving,
 };
 use tonic::Request;
 
-use super::{authorise, decode, outgoing::Outgoing, service::Context};
+use super::{authorise, context::Context, decode, outgoing::Outgoing};
 use crate::{
-    domain::conversation::Id,
+    actor::Actor,
+    domain::{
+        ids::{ConversationId, UserId},
+        rpc::Rpc,
+        sequence::Position,
+    },
     log::subscription::{Start, Subscription},
 };
 
-/// The most positions that a client may bring.
+/// The most cursors that a client may bring.
 const MAX_CURSORS: usize = 10_000;
 
-/// What of a user is subscribed to, and from where.
-pub(super) struct Asked {
-    actor_id: Id,
-    positions: HashMap<Id, i64>,
+/// The starting points of a subscription to all conversations of a user.
+pub(super) struct Params {
+    positions: HashMap<ConversationId, Position>,
+    /// For conversations without a cursor.
     start: Start,
-}
-
-impl Asked {
-    pub(super) fn actor_id(&self) -> &Id {
-        &self.actor_id
-    }
 }
 
 pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequest>) -> Result<Outgoing, Failure> {
     let (_, extensions, request) = request.into_parts();
-    let mut violations = Violations::default();
-    let asked = decode(&mut violations, &request.actor_id, &request.cursors, request.start);
-    violations.into_result()?;
-    authorise::actor(context, &extensions, &asked.actor_id).await?;
+    let mut fields = Fields::default();
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let params = decode(&mut fields, &request.cursors, request.start);
+    let (actor_id, params): (UserId, Params) = fields.finish((actor_id, params))?;
+    let actor = authorise::actor(context, Rpc::Subscribe, &extensions, actor_id).await?;
 
-    let subscription = begin(context, &asked).await?;
-    let attendance = context.directory.attend(&asked.actor_id);
-    Ok(Outgoing::of_all(Some(subscription), attendance, Leaving::of(&extensions)))
+    let subscription = begin(context, &actor, &params).await?;
+    let open_stream = context.directory.open_stream(actor.user_id());
+    Ok(Outgoing::of_all(Some(subscription), open_stream, Leaving::of(&extensions)))
 }
 
-/// Begins, on behalf of a user who may act.
-pub(super) async fn begin(context: &Context, asked: &Asked) -> Result<Subscription, Failure> {
-    let Asked { actor_id, positions, start } = asked;
-    Ok(Subscription::to_all(&context.live, &context.pages, actor_id, positions, *start).await?)
+/// Starts the subscription.
+pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params) -> Result<Subscription, Failure> {
+    Ok(Subscription::to_all(&context.live, &context.pages, actor, &params.positions, params.start).await?)
 }
 
-pub(super) fn decode(violations: &mut Violations, actor_id: &str, cursors: &[v1::Cursor], start: i32) -> Asked {
-    let actor_id = decode::user_id(violations, "actor_id", actor_id);
-    let mut positions = HashMap::with_capacity(cursors.len().min(MAX_CURSORS));
-    if cursors.len() > MAX_CURSORS {
-        violations.add("cursors", "must be at most 10,000");
-    } else {
-        for (at, cursor) in cursors.iter().enumerate() {
-            let field = |name| format!("cursors[{at}].{name}");
-            let id = decode::conversation_id(violations, &field("conversation_id"), &cursor.conversation_id);
-            let after = decode::position(violations, &field("after_sequence"), cursor.after_sequence);
-            if positions.insert(id, after).is_some() {
-                violations.add(field("conversation_id"), "must not be named twice");
-            }
-        }
-    }
+/// Reads the starting points.
+pub(super) fn decode(fields: &mut Fields, cursors: &[v1::Cursor], start: i32) -> Field<Params> {
+    let positions = positions(fields, cursors);
     let start = match v1::SubscribeStart::try_from(start) {
-        Ok(v1::SubscribeStart::Unspecified | v1::SubscribeStart::ReadMark) => Start::ReadMark,
-        Ok(v1::SubscribeStart::Now) => Start::Now,
-        Ok(v1::SubscribeStart::Beginning) => Start::Beginning,
-        Err(_) => {
-            violations.add("start", "must be READ_MARK, NOW or BEGINNING");
-            Start::ReadMark
-        }
+        Ok(v1::SubscribeStart::Unspecified | v1::SubscribeStart::ReadMark) => Ok(Start::ReadMark),
+        Ok(v1::SubscribeStart::Now) => Ok(Start::Now),
+        Ok(v1::SubscribeStart::Beginning) => Ok(Start::Beginning),
+        Err(_) => Err("must be READ_MARK, NOW or BEGINNING"),
     };
-    Asked { actor_id, positions, start }
+    let start = fields.check("start", start);
+    positions.and(start).map(|(positions, start)| Params { positions, start })
+}
+
+fn positions(fields: &mut Fields, cursors: &[v1::Cursor]) -> Field<HashMap<ConversationId, Position>> {
+    if cursors.len() > MAX_CURSORS {
+        return fields.check("cursors", Err("must be at most 10,000"));
+    }
+    let mut positions = fields.check("cursors", Ok::<_, &str>(HashMap::with_capacity(cursors.len())));
+    for (at, cursor) in cursors.iter().enumerate() {
+        let field = |name| format!("cursors[{at}].{name}");
+        let id = fields.parse(&field("conversation_id"), &cursor.conversation_id, ConversationId::parse);
+        let after = decode::position(fields, &field("after_sequence"), cursor.after_sequence);
+        let mut is_repeated = false;
+        positions = positions.and(id.and(after)).map(|(mut positions, (id, after))| {
+            is_repeated = positions.insert(id, after).is_some();
+            positions
+        });
+        decode::demand(fields, !is_repeated, &field("conversation_id"), "must not be named twice");
+    }
+    positions
 }

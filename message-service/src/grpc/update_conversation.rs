@@ -1,27 +1,24 @@
 //! `UpdateConversation`: changes the title.
 
 use parlance::message::v1;
-use service_kit::{
-    bounds,
-    failure::{Failure, Violations},
-};
+use service_kit::{bounds, failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, change, convert, decode, service::Context, status::Subject};
-use crate::{
-    domain::{
-        conversation::{Id, version_of},
-        refusal::Refusal,
-    },
-    storage::append::ChangeKind,
+use super::{access, authorise, change, context::Context, convert, decode, status::Subject};
+use crate::domain::{
+    change::ChangeKind,
+    conversation::version_of,
+    ids::{ConversationId, UserId},
+    refusal::Refusal,
+    rpc::Rpc,
 };
 
-/// The version that an etag names which is none of ours. Versions begin at 1, so it is never the current one.
+/// The version of an etag that the service never made. Versions begin at 1, so it is never the current one.
 const NO_VERSION: i64 = 0;
 
-struct Asked {
-    conversation_id: Id,
-    actor_id: Id,
+struct Params {
+    conversation_id: ConversationId,
+    actor_id: UserId,
     /// `None`: nothing is to be changed.
     title: Option<String>,
     expected_version: Option<i64>,
@@ -31,45 +28,42 @@ pub(super) async fn answer(
     context: &Context,
     request: Request<v1::UpdateConversationRequest>,
 ) -> Result<v1::Conversation, Failure> {
-    let Asked { conversation_id, actor_id, title, expected_version } = decode(request.get_ref())?;
-    let deadline = authorise::actor(context, request.extensions(), &actor_id).await?;
+    let Params { conversation_id, actor_id, title, expected_version } = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::UpdateConversation, request.extensions(), actor_id).await?;
 
     if let Some(title) = title {
         let kind = ChangeKind::UpdateTitle { title, expected_version };
-        change::apply(context, kind, &Subject::new(&conversation_id, &actor_id), deadline).await?;
-        // Shown even to who has left in between: it was the actor's own change.
-        let view = context.store.view_conversation(&conversation_id, &actor_id).await?;
+        change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
+        // Shown even to an actor that has left in between: it was the actor's own change.
+        let view = context.store.view_conversation(&actor, &conversation_id).await?;
         let (conversation, _) = view.ok_or(Refusal::ConversationNotFound { conversation_id })?;
-        return Ok(convert::conversation_to_proto(&conversation));
+        return Ok(convert::conversation(&conversation));
     }
-    let (conversation, _) = access::member(context, &conversation_id, &actor_id).await?;
+    let (conversation, _) = access::member(context, &actor, &conversation_id).await?;
     if expected_version.is_some_and(|version| version != conversation.version) {
         return Err(Refusal::EtagMismatch.into());
     }
-    Ok(convert::conversation_to_proto(&conversation))
+    Ok(convert::conversation(&conversation))
 }
 
-fn decode(request: &v1::UpdateConversationRequest) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
+fn decode(request: &v1::UpdateConversationRequest) -> Result<Params, Failure> {
+    let mut fields = Fields::default();
     let absent = v1::Conversation::default();
-    let given = request.conversation.as_ref().unwrap_or(&absent);
+    let conversation = request.conversation.as_ref().unwrap_or(&absent);
     let conversation_id =
-        decode::conversation_id(&mut violations, "conversation.conversation_id", &given.conversation_id);
-    let actor_id = decode::user_id(&mut violations, "actor_id", &request.actor_id);
-    violations.check("conversation.etag", bounds::no_nul(&given.etag));
-    let mask = decode::mask(&mut violations, request.update_mask.as_ref(), ["title"]);
-    // Without a mask a title that is set is meant; with one an empty title is, too.
-    let is_meant = mask.map_or(!given.title.is_empty(), |[title]| title);
-    if is_meant {
-        violations.check("conversation.title", bounds::title(&given.title));
-    }
-    violations.into_result()?;
-    Ok(Asked {
-        conversation_id,
-        actor_id,
-        title: is_meant.then(|| given.title.clone()),
-        expected_version: (!given.etag.is_empty()).then(|| version_of(&given.etag).unwrap_or(NO_VERSION)),
-    })
+        fields.parse("conversation.conversation_id", &conversation.conversation_id, ConversationId::parse);
+    let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    let etag = fields.check("conversation.etag", bounds::no_nul(&conversation.etag));
+    // Without a mask a title that is set is to be changed; with one an empty title is, too.
+    let is_named =
+        fields.named(request.update_mask.as_ref(), ["title"]).map_or(!conversation.title.is_empty(), |[title]| title);
+    let title = decode::if_named(&mut fields, is_named, "conversation.title", || {
+        bounds::title(&conversation.title).map(|()| conversation.title.clone())
+    });
+    let (conversation_id, actor_id, (), title) = fields.finish((conversation_id, actor_id, etag, title))?;
+    let etag = &conversation.etag;
+    let expected_version = (!etag.is_empty()).then(|| version_of(etag).unwrap_or(NO_VERSION));
+    Ok(Params { conversation_id, actor_id, title, expected_version })
 }
 
 #[cfg(test)]
@@ -78,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_empty_title_is_meant_only_when_the_mask_says_so() {
-        let asked = |title: &str, paths: Option<&[&str]>, etag: &str| {
+        let read = |title: &str, paths: Option<&[&str]>, etag: &str| {
             let conversation = v1::Conversation {
                 conversation_id: "c".to_owned(),
                 title: title.to_owned(),
@@ -91,12 +85,12 @@ mod tests {
                 update_mask: paths.map(|paths| prost_types::FieldMask { paths }),
                 actor_id: "ada".to_owned(),
             })
-            .map(|asked| (asked.title, asked.expected_version))
+            .map(|params| (params.title, params.expected_version))
         };
-        assert_eq!(asked("", None, "").unwrap(), (None, None));
-        assert_eq!(asked("t", None, "\"7\"").unwrap(), (Some("t".to_owned()), Some(7)));
-        assert_eq!(asked("", Some(&["title"]), "").unwrap().0, Some(String::new()));
-        assert_eq!(asked("", Some(&["*"]), "none of ours").unwrap(), (Some(String::new()), Some(NO_VERSION)));
-        assert!(asked("t", Some(&["kind"]), "").is_err());
+        assert_eq!(read("", None, "").unwrap(), (None, None));
+        assert_eq!(read("t", None, "\"7\"").unwrap(), (Some("t".to_owned()), Some(7)));
+        assert_eq!(read("", Some(&["title"]), "").unwrap().0, Some(String::new()));
+        assert_eq!(read("", Some(&["*"]), "none of ours").unwrap(), (Some(String::new()), Some(NO_VERSION)));
+        assert!(read("t", Some(&["kind"]), "").is_err());
     }
 }

@@ -10,12 +10,13 @@ use tracing::Span;
 
 use super::writer::{Waiter, Work, WriteError};
 use crate::{
-    domain::conversation::Id,
-    planted::{self, Bug},
-    storage::{
-        Error,
-        append::{Appended, Change, Outcome, Send, Sent},
+    domain::{
+        change::{Change, Outcome, SendOutcome},
+        ids::{ConversationId, UserId},
+        message::NewMessage,
     },
+    planted::{self, Bug},
+    storage::{Error, append::BatchOutcome},
 };
 
 /// The most sends and changes of one transaction.
@@ -27,9 +28,9 @@ const MAX_BYTES: usize = 256 * 1024;
 /// A send and its waiters: equal sends of one batch are one row with several.
 #[derive(Debug)]
 struct WaitingSend {
-    send: Send,
-    first: Waiter<Sent>,
-    repeats: Vec<Waiter<Sent>>,
+    send: NewMessage,
+    first: Waiter<SendOutcome>,
+    repeats: Vec<Waiter<SendOutcome>>,
 }
 
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Batch {
     /// content, and all after it.
     pub(super) fn gather(waiting: &mut VecDeque<Work>) -> Self {
         let mut batch = Self::default();
-        let mut known: HashMap<(Id, Id, String), usize> = HashMap::new();
+        let mut known: HashMap<(ConversationId, UserId, String), usize> = HashMap::new();
         let mut bytes = 0;
         while batch.len() < MAX_ITEMS && bytes < MAX_BYTES {
             match waiting.pop_front() {
@@ -92,7 +93,7 @@ impl Batch {
         self.len() == 0
     }
 
-    pub(super) fn sends(&self) -> Vec<&Send> {
+    pub(super) fn sends(&self) -> Vec<&NewMessage> {
         self.sends.iter().map(|waiting| &waiting.send).collect()
     }
 
@@ -131,7 +132,7 @@ impl Batch {
     /// Answers those whose time is over, and keeps the others: `error`, unless they are in doubt.
     pub(super) fn expire(&mut self, now: Instant, error: &WriteError) {
         for waiting in std::mem::take(&mut self.sends) {
-            let live = |waiter: &Waiter<Sent>| waiter.deadline > now;
+            let live = |waiter: &Waiter<SendOutcome>| waiter.deadline > now;
             if live(&waiting.first) || waiting.repeats.iter().any(live) {
                 self.sends.push(waiting);
             } else {
@@ -158,7 +159,7 @@ impl Batch {
     }
 
     /// Answers each with its outcome; gives back what was locked, in order.
-    pub(super) fn answer(self, appended: &Appended) -> Vec<Work> {
+    pub(super) fn answer(self, appended: &BatchOutcome) -> Vec<Work> {
         let mut locked = Vec::new();
         for (waiting, sent) in self.sends.into_iter().zip(&appended.sends) {
             if sent.outcome == Outcome::Locked {
@@ -180,9 +181,13 @@ impl Batch {
     /// Answers each as if it had been stored, wherever.
     #[cfg(feature = "planted-bugs")]
     pub(super) fn answer_as_if_stored(self) -> Vec<Work> {
-        let created_at = time::OffsetDateTime::UNIX_EPOCH;
-        let sent = Sent { outcome: Outcome::Done, sequence: 1, ordinal: 1, created_at };
-        let appended = Appended {
+        let stored = crate::domain::message::StoredAt {
+            sequence: crate::domain::sequence::Sequence::FIRST,
+            ordinal: 1,
+            created_at: time::OffsetDateTime::UNIX_EPOCH,
+        };
+        let sent = SendOutcome { outcome: Outcome::Done, stored: Some(stored) };
+        let appended = BatchOutcome {
             sends: vec![sent; self.sends.len()],
             changes: vec![Outcome::Done; self.changes.len()],
             heads: HashMap::new(),
@@ -225,11 +230,11 @@ impl WaitingChange {
 }
 
 impl WaitingSend {
-    fn answer(self, answer: &Result<Sent, WriteError>) {
+    fn answer(self, answer: &Result<SendOutcome, WriteError>) {
         self.first.answer(answer.clone());
         for repeat in self.repeats {
             repeat.answer(answer.clone().map(|sent| match sent.outcome {
-                Outcome::Done => Sent { outcome: Outcome::Unchanged, ..sent },
+                Outcome::Done => SendOutcome { outcome: Outcome::Unchanged, ..sent },
                 _ => sent,
             }));
         }
@@ -244,7 +249,7 @@ impl WaitingSend {
 }
 
 impl Work {
-    pub(super) fn conversation_id(&self) -> &Id {
+    pub(super) fn conversation_id(&self) -> &ConversationId {
         match self {
             Self::Send(send, _) => &send.conversation_id,
             Self::Change(change, _) => &change.conversation_id,

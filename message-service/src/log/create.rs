@@ -7,15 +7,15 @@ use std::{
 
 use super::{shard::Pause, writer::WriteError};
 use crate::{
-    domain::conversation::Id,
-    storage::{Error, Store, append::Outcome, conversations::NewConversation},
+    domain::{change::Outcome, conversation::NewConversation, ids::ConversationId},
+    storage::{Error, Store},
 };
 
 pub(super) async fn create(
     store: &Store,
     new: &NewConversation,
     deadline: Instant,
-) -> Result<(Outcome, Id), WriteError> {
+) -> Result<(Outcome, ConversationId), WriteError> {
     let mut doubt = None;
     let mut pause = Pause::default();
     loop {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::{
     live::{Ahead, Following, LiveLogs},
-    pages::LogFrames,
+    pages::LogPage,
     signal::Signal,
 };
-use crate::{domain::conversation::Id, log::live::Frame};
+use crate::domain::{encoded::EncodedEntry, ids::ConversationId, sequence::Position};
 
 /// About how much is taken from the ring at a time.
 const MAX_BYTES: usize = 32 * 1024;
@@ -19,27 +19,27 @@ const MAX_BYTES: usize = 32 * 1024;
 pub(super) struct Cursor {
     following: Following,
     live: LiveLogs,
-    position: i64,
+    position: Position,
 }
 
 impl Cursor {
     /// Begins to follow, at no position yet. Only what is read from storage after this may be trusted to be complete.
-    pub(super) fn register(live: &LiveLogs, conversation_id: &Id, signal: &Arc<Signal>) -> Self {
-        Self { following: live.follow(conversation_id, signal), live: live.clone(), position: 0 }
+    pub(super) fn register(live: &LiveLogs, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Self {
+        Self { following: live.follow(conversation_id, signal), live: live.clone(), position: Position::START }
     }
 
     /// Takes its place, given the head read from storage after it was registered.
-    pub(super) fn begin(&mut self, position: i64, head: i64) {
+    pub(super) fn begin(&mut self, position: Position, head: Position) {
         self.position = position;
-        self.live.observe(&self.following, head);
+        self.live.advance_head(&self.following, head);
     }
 
-    pub(super) fn conversation_id(&self) -> &Id {
+    pub(super) fn conversation_id(&self) -> &ConversationId {
         self.following.conversation_id()
     }
 
     /// The last sequence that was taken.
-    pub(super) fn position(&self) -> i64 {
+    pub(super) fn position(&self) -> Position {
         self.position
     }
 
@@ -54,16 +54,16 @@ impl Cursor {
 
     /// Takes what was read from storage after the position; the position moves past it. Empty when the head that is known is
     /// ahead of what storage has.
-    pub(super) fn accept(&mut self, page: &LogFrames) -> Vec<Frame> {
-        self.live.observe(&self.following, page.last_sequence);
+    pub(super) fn accept(&mut self, page: &LogPage) -> Vec<EncodedEntry> {
+        self.live.advance_head(&self.following, page.last_sequence);
         self.live.refill(&self.following, &page.frames);
         self.advance(&page.frames);
         page.frames.clone()
     }
 
-    fn advance(&mut self, frames: &[Frame]) {
+    fn advance(&mut self, frames: &[EncodedEntry]) {
         if let Some(last) = frames.last() {
-            self.position = last.sequence;
+            self.position = last.sequence.into();
         }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     shard::Storer,
     writer::{Work, WriteError},
 };
-use crate::domain::conversation::Id;
+use crate::domain::ids::ConversationId;
 
 /// How often a locked conversation is tried again.
 const RETRY: Duration = Duration::from_millis(25);
@@ -35,7 +35,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    locked: HashMap<Id, VecDeque<Work>>,
+    locked: HashMap<ConversationId, VecDeque<Work>>,
     closed: bool,
 }
 
@@ -78,7 +78,7 @@ impl Lane {
         let killed = lifecycle.killed().clone();
         let work = async {
             loop {
-                let ids: Vec<Id> = self.lock().locked.keys().cloned().collect();
+                let ids: Vec<ConversationId> = self.lock().locked.keys().cloned().collect();
                 if ids.is_empty() {
                     if self.lock().closed {
                         break;
@@ -96,7 +96,7 @@ impl Lane {
     }
 
     /// Tries what waits for one conversation; what is still locked goes back to the front.
-    async fn attempt(&self, storer: &mut Storer, id: &Id) {
+    async fn attempt(&self, storer: &mut Storer, id: &ConversationId) {
         let mut taken = match self.lock().locked.get_mut(id) {
             Some(queue) => std::mem::take(queue),
             None => return,

@@ -14,7 +14,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use service_kit::{
     lifecycle::Lifecycle,
     telemetry::metrics::{self, gauge},
@@ -24,45 +23,22 @@ use tokio::sync::Notify;
 use super::signal::Signal;
 use crate::{
     domain::{
-        conversation::Id,
+        encoded::{Encode, EncodedEntry},
         ephemeral::{Ephemeral, EphemeralKind},
-        event::{Event, EventKind},
+        event::Event,
+        ids::{ConversationId, UserId},
+        sequence::Position,
     },
-    metrics::Living,
+    metrics::LiveLogMetrics,
     planted::{self, Bug},
 };
 
 /// The most that one conversation's ring holds, in bytes of frames.
 const MAX_RING_BYTES: usize = 256 * 1024;
 
-/// What a frame takes beside its bytes.
-const FRAME_OVERHEAD_BYTES: usize = 96;
-
 /// A ring that nothing was put into for this long is given up, and a log that nobody follows with it.
 const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
-
-/// One entry, encoded once as an item of a stream.
-#[derive(Debug, Clone)]
-pub(crate) struct Frame {
-    pub(crate) sequence: i64,
-    pub(crate) bytes: Bytes,
-    /// Who left by this entry, since that ends the member's own stream.
-    pub(crate) left: Option<Id>,
-}
-
-impl Frame {
-    fn cost(&self) -> usize {
-        self.bytes.len() + FRAME_OVERHEAD_BYTES
-    }
-}
-
-/// Encodes what is told as items of streams. Given from outside, since the log knows no wire format.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Encode {
-    pub(crate) entry: fn(&Event) -> Bytes,
-    pub(crate) ephemeral: fn(&Ephemeral) -> Bytes,
-}
 
 /// The live logs of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -72,7 +48,7 @@ pub(crate) struct LiveLogs {
 
 #[derive(Debug)]
 struct Shared {
-    logs: Mutex<HashMap<Id, Arc<LiveLog>>>,
+    logs: Mutex<HashMap<ConversationId, Arc<LiveLog>>>,
     inboxes: Mutex<Inboxes>,
     encode: Encode,
     /// Bytes of all rings.
@@ -82,13 +58,13 @@ struct Shared {
     followers: AtomicUsize,
     /// Somebody follows where nobody did.
     first_came: Notify,
-    counted: Living,
+    counted: LiveLogMetrics,
 }
 
 /// One conversation's live log.
 #[derive(Debug)]
 pub(super) struct LiveLog {
-    conversation_id: Id,
+    conversation_id: ConversationId,
     state: Mutex<State>,
     used_bytes: Arc<AtomicUsize>,
 }
@@ -102,10 +78,10 @@ impl Drop for LiveLog {
 
 #[derive(Debug)]
 struct State {
-    /// The last sequence known to be committed; 0 until one is known.
-    head: i64,
+    /// The last position known to be committed; `None` until one is known.
+    head: Option<Position>,
     /// The latest entries, the last of them at `head`, without a hole; possibly none.
-    ring: VecDeque<Frame>,
+    ring: VecDeque<EncodedEntry>,
     ring_bytes: usize,
     followers: HashMap<u64, Arc<Follower>>,
     next_follower: u64,
@@ -132,7 +108,7 @@ pub(super) struct Following {
 /// Those who subscribe to everything of a user, by user.
 #[derive(Debug, Default)]
 struct Inboxes {
-    of_users: HashMap<Id, HashMap<u64, Arc<Signal>>>,
+    of_users: HashMap<UserId, HashMap<u64, Arc<Signal>>>,
     next: u64,
 }
 
@@ -140,7 +116,7 @@ struct Inboxes {
 #[derive(Debug)]
 pub(super) struct Inbox {
     live: LiveLogs,
-    user_id: Id,
+    user_id: UserId,
     place: u64,
 }
 
@@ -148,7 +124,7 @@ pub(super) struct Inbox {
 #[derive(Debug)]
 pub(super) enum Ahead {
     /// These entries come next.
-    Frames(Vec<Frame>),
+    Frames(Vec<EncodedEntry>),
     /// There are entries after the position, but the ring does not reach back to it.
     InStorage,
     /// Nothing is known after the position.
@@ -167,13 +143,13 @@ impl LiveLogs {
                 max_bytes,
                 followers: AtomicUsize::new(0),
                 first_came: Notify::new(),
-                counted: Living::new(),
+                counted: LiveLogMetrics::new(),
             }),
         }
     }
 
     /// What is counted of live logs and those who follow them.
-    pub(super) fn counted(&self) -> &Living {
+    pub(super) fn counted(&self) -> &LiveLogMetrics {
         &self.shared.counted
     }
 
@@ -211,22 +187,13 @@ impl LiveLogs {
     }
 
     /// Encodes an entry.
-    pub(super) fn frame(&self, event: &Event) -> Frame {
-        let left = match &event.kind {
-            EventKind::MemberLeft(change) => Some(change.user_id.clone()),
-            EventKind::MessageSent(_)
-            | EventKind::MessageEdited(_)
-            | EventKind::MessageDeleted(_)
-            | EventKind::MemberJoined(_)
-            | EventKind::MemberUpdated(_)
-            | EventKind::ConversationUpdated { .. } => None,
-        };
-        Frame { sequence: event.sequence, bytes: (self.shared.encode.entry)(event), left }
+    pub(super) fn encode(&self, event: &Event) -> EncodedEntry {
+        self.shared.encode.entry(event)
     }
 
     /// Begins to follow a conversation. Whoever reads the head of storage after this misses nothing: what is committed later
     /// moves the head here.
-    pub(super) fn follow(&self, conversation_id: &Id, signal: &Arc<Signal>) -> Following {
+    pub(super) fn follow(&self, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Following {
         let follower = Arc::new(Follower { signal: signal.clone(), is_told: AtomicBool::new(false) });
         let mut logs = lock(&self.shared.logs);
         let used_bytes = &self.shared.used_bytes;
@@ -241,7 +208,7 @@ impl LiveLogs {
         state.followers.insert(place, follower.clone());
         state.used_at = Instant::now();
         drop(state);
-        self.came();
+        self.follower_added();
         Following { live: self.clone(), log, place, follower }
     }
 
@@ -253,11 +220,11 @@ impl LiveLogs {
         inboxes.next += 1;
         inboxes.of_users.entry(user_id.clone()).or_default().insert(place, signal.clone());
         drop(inboxes);
-        self.came();
+        self.follower_added();
         Inbox { live: self.clone(), user_id, place }
     }
 
-    fn came(&self) {
+    fn follower_added(&self) {
         if self.shared.followers.fetch_add(1, Ordering::AcqRel) == 0 {
             self.shared.first_came.notify_one();
         }
@@ -276,18 +243,23 @@ impl LiveLogs {
     }
 
     /// Every conversation that somebody follows, and some that somebody did a moment ago.
-    pub(super) fn conversation_ids(&self) -> Vec<Id> {
+    pub(super) fn conversation_ids(&self) -> Vec<ConversationId> {
         lock(&self.shared.logs).keys().cloned().collect()
     }
 
     /// Every user whose inbox is open.
-    pub(super) fn user_ids(&self) -> Vec<Id> {
+    pub(super) fn user_ids(&self) -> Vec<UserId> {
         lock(&self.shared.inboxes).of_users.keys().cloned().collect()
     }
 
     /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
     /// order. Costs nothing for a conversation that nobody follows.
-    pub(crate) fn committed(&self, conversation_id: &Id, head: i64, stored: impl FnOnce() -> Vec<Frame>) {
+    pub(crate) fn append_committed(
+        &self,
+        conversation_id: &ConversationId,
+        head: Position,
+        stored: impl FnOnce() -> Vec<EncodedEntry>,
+    ) {
         let Some(log) = lock(&self.shared.logs).get(conversation_id).cloned() else {
             return;
         };
@@ -295,15 +267,17 @@ impl LiveLogs {
     }
 
     /// Moves a head, with the newest entries as far as they are known.
-    fn extend(&self, log: &LiveLog, head: i64, frames: Vec<Frame>) {
+    fn extend(&self, log: &LiveLog, head: Position, frames: Vec<EncodedEntry>) {
         let mut state = lock(&log.state);
-        if head <= state.head {
+        if state.head.is_some_and(|known| head <= known) {
             return;
         }
-        let continues = frames.first().is_some_and(|first| first.sequence == state.head + 1)
-            && frames.last().is_some_and(|last| last.sequence == head)
-            && frames.len() as i64 == head - state.head;
-        state.head = head;
+        let continues = state.head.is_some_and(|known| {
+            frames.first().is_some_and(|first| first.sequence == known.next())
+                && frames.last().is_some_and(|last| Position::from(last.sequence) == head)
+                && frames.len() as i64 == known.entries_until(head)
+        });
+        state.head = Some(head);
         if continues {
             self.push(&mut state, frames);
         } else {
@@ -314,19 +288,19 @@ impl LiveLogs {
 
     /// Takes over entries that another replica says it has committed, encoded, in order and without a hole. Only what continues
     /// the head here is taken; false when there is a hole between, so that storage must be looked at.
-    pub(crate) fn told(&self, conversation_id: &Id, mut frames: Vec<Frame>) -> bool {
+    pub(crate) fn append_from_replica(&self, conversation_id: &ConversationId, mut frames: Vec<EncodedEntry>) -> bool {
         let log = lock(&self.shared.logs).get(conversation_id).cloned();
         let Some(log) = log else { return true };
         let mut state = lock(&log.state);
-        frames.retain(|frame| frame.sequence > state.head);
+        frames.retain(|frame| state.head.is_none_or(|head| Position::from(frame.sequence) > head));
         let Some((first, last)) =
             frames.first().zip(frames.last()).map(|(first, last)| (first.sequence, last.sequence))
         else {
             return true;
         };
-        let continues = planted::is(Bug::HintTrusted) || (state.head > 0 && first == state.head + 1);
+        let continues = planted::is(Bug::HintTrusted) || state.head.is_some_and(|head| first == head.next());
         if continues {
-            state.head = last;
+            state.head = Some(last.into());
             self.push(&mut state, frames);
             state.wake(&log.conversation_id);
         }
@@ -334,7 +308,7 @@ impl LiveLogs {
     }
 
     /// Tells those who follow the conversation here, each at most once and perhaps never.
-    pub(crate) fn pass_on(&self, ephemeral: &Ephemeral) {
+    pub(crate) fn broadcast_ephemeral(&self, ephemeral: &Ephemeral) {
         let log = lock(&self.shared.logs).get(&ephemeral.conversation_id).cloned();
         let Some(log) = log else { return };
         let bytes = (self.shared.encode.ephemeral)(ephemeral);
@@ -345,14 +319,14 @@ impl LiveLogs {
                 EphemeralKind::Typing => !is_own && ephemeral.to_others,
             };
             if is_told {
-                follower.signal.pass_on(ephemeral, &bytes);
+                follower.signal.broadcast_ephemeral(ephemeral, &bytes);
             }
         }
     }
 
     /// Somebody was added to one or more of these conversations: those who subscribe to all of the user's look there. A hint,
     /// which may name conversations that the user is not in.
-    pub(crate) fn joined(&self, user_id: &Id, conversation_ids: &[Id]) {
+    pub(crate) fn joined(&self, user_id: &UserId, conversation_ids: &[ConversationId]) {
         if let Some(signals) = lock(&self.shared.inboxes).of_users.get(user_id) {
             for signal in signals.values() {
                 signal.joined(conversation_ids);
@@ -361,22 +335,22 @@ impl LiveLogs {
     }
 
     /// Takes note of a head read from storage, if anybody follows.
-    pub(super) fn reached(&self, conversation_id: &Id, head: i64) {
+    pub(super) fn advance_head_of(&self, conversation_id: &ConversationId, head: Position) {
         let log = lock(&self.shared.logs).get(conversation_id).cloned();
         if let Some(log) = log {
-            self.observe_in(&log, head);
+            self.advance(&log, head);
         }
     }
 
     /// Takes note of a head read from storage.
-    pub(super) fn observe(&self, following: &Following, head: i64) {
-        self.observe_in(&following.log, head);
+    pub(super) fn advance_head(&self, following: &Following, head: Position) {
+        self.advance(&following.log, head);
     }
 
-    fn observe_in(&self, log: &LiveLog, head: i64) {
+    fn advance(&self, log: &LiveLog, head: Position) {
         let mut state = lock(&log.state);
-        if head > state.head {
-            state.head = head;
+        if state.head.is_none_or(|known| head > known) {
+            state.head = Some(head);
             self.empty(&mut state);
             state.wake(&log.conversation_id);
         }
@@ -384,14 +358,14 @@ impl LiveLogs {
 
     /// Takes over a page read from storage, if it is the newest part of the log and the ring has nothing: those who come next
     /// need not read it again.
-    pub(super) fn refill(&self, following: &Following, page: &[Frame]) {
+    pub(super) fn refill(&self, following: &Following, page: &[EncodedEntry]) {
         let mut state = lock(&following.log.state);
-        if state.ring.is_empty() && page.last().is_some_and(|last| last.sequence == state.head) {
+        if state.ring.is_empty() && page.last().is_some_and(|last| state.head == Some(last.sequence.into())) {
             self.push(&mut state, page.to_vec());
         }
     }
 
-    fn push(&self, state: &mut State, frames: Vec<Frame>) {
+    fn push(&self, state: &mut State, frames: Vec<EncodedEntry>) {
         state.used_at = Instant::now();
         let mut grown = 0;
         for frame in frames {
@@ -422,7 +396,7 @@ impl LiveLogs {
 impl State {
     fn new() -> Self {
         Self {
-            head: 0,
+            head: None,
             ring: VecDeque::new(),
             ring_bytes: 0,
             followers: HashMap::new(),
@@ -431,7 +405,7 @@ impl State {
         }
     }
 
-    fn wake(&self, conversation_id: &Id) {
+    fn wake(&self, conversation_id: &ConversationId) {
         for follower in self.followers.values() {
             if !follower.is_told.swap(true, Ordering::AcqRel) {
                 follower.signal.moved(conversation_id);
@@ -442,23 +416,24 @@ impl State {
 
 impl Following {
     /// The conversation.
-    pub(super) fn conversation_id(&self) -> &Id {
+    pub(super) fn conversation_id(&self) -> &ConversationId {
         &self.log.conversation_id
     }
 
     /// What comes after a position: frames of at most about `max_bytes`, but always one if there is one. What moves the head
     /// after this is said by the signal again.
-    pub(super) fn after(&self, position: i64, max_bytes: usize) -> Ahead {
+    pub(super) fn after(&self, position: Position, max_bytes: usize) -> Ahead {
         self.follower.is_told.store(false, Ordering::Release);
         let state = lock(&self.log.state);
-        if position >= state.head {
+        if state.head.is_none_or(|head| position >= head) {
             return Ahead::Nothing;
         }
-        let Some(first) = state.ring.front().map(|frame| frame.sequence).filter(|first| *first <= position + 1) else {
+        let Some(first) = state.ring.front().map(|frame| frame.sequence).filter(|first| *first <= position.next())
+        else {
             return Ahead::InStorage;
         };
         let mut bytes = 0;
-        let next = state.ring.range((position + 1 - first) as usize..);
+        let next = state.ring.range(first.before().entries_until(position) as usize..);
         let frames = next.take_while(|frame| {
             let fits = bytes < max_bytes;
             bytes += frame.bytes.len();
@@ -502,18 +477,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::sync::Arc;
 
+    use bytes::Bytes;
     use proptest::prelude::*;
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::domain::{conversation::Role, event::MemberChange};
+    use crate::domain::{
+        conversation::Role,
+        event::{EventKind, MemberChange},
+        sequence::Sequence,
+    };
 
-    fn event(sequence: i64) -> Event {
+    fn event(number: i64) -> Event {
         let change = MemberChange { user_id: "u".into(), role: Role::Member, joined_at: OffsetDateTime::UNIX_EPOCH };
         let kind = EventKind::MemberUpdated(change);
         Event {
             conversation_id: "c".into(),
-            sequence,
+            sequence: Sequence::new(number).unwrap(),
             created_at: OffsetDateTime::UNIX_EPOCH,
             actor_id: "u".into(),
             kind,
@@ -553,35 +533,37 @@ mod tests {
         #[test]
         fn a_reader_never_sees_a_hole(steps in steps(), max_bytes in 0..4000usize) {
             let logs = LiveLogs::new(ENCODE, max_bytes);
-            let id: Id = Arc::from("c");
+            let id = ConversationId::from("c");
             let following = logs.follow(&id, &Arc::new(Signal::new("u".into())));
+            let at = |number: i64| Position::new(number).unwrap();
             let (mut committed, mut position) = (0, 0);
+            logs.advance_head(&following, at(0));
             for step in steps {
                 match step {
                     Step::Commit { gap, count } => {
                         let first = committed + gap + 1;
                         committed += gap + count;
-                        logs.committed(&id, committed, || (first..=committed).map(|n| logs.frame(&event(n))).collect());
+                        logs.append_committed(&id, at(committed), || (first..=committed).map(|n| logs.encode(&event(n))).collect());
                     }
                     Step::Change => {
                         committed += 1;
-                        logs.committed(&id, committed, Vec::new);
+                        logs.append_committed(&id, at(committed), Vec::new);
                     }
-                    Step::Repeat => logs.committed(&id, committed, || vec![logs.frame(&event(committed))]),
+                    Step::Repeat => logs.append_committed(&id, at(committed), || vec![logs.encode(&event(committed))]),
                     Step::Observe(more) => {
                         committed += more;
-                        logs.observe(&following, committed);
+                        logs.advance_head(&following, at(committed));
                     }
                     Step::Refill(count) => {
-                        let page: Vec<_> = ((committed - count + 1).max(1)..=committed).map(|n| logs.frame(&event(n))).collect();
+                        let page: Vec<_> = ((committed - count + 1).max(1)..=committed).map(|n| logs.encode(&event(n))).collect();
                         logs.refill(&following, &page);
                     }
                     Step::Read => {
                         while position < committed {
-                            match following.after(position, 300) {
+                            match following.after(at(position), 300) {
                                 Ahead::Frames(frames) => for frame in frames {
-                                    prop_assert_eq!(frame.sequence, position + 1);
-                                    position = frame.sequence;
+                                    prop_assert_eq!(frame.sequence.get(), position + 1);
+                                    position = frame.sequence.get();
                                 },
                                 Ahead::InStorage => position += 1,
                                 Ahead::Nothing => prop_assert!(false, "at {} nothing is ahead of {}", position, committed),

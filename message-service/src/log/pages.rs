@@ -9,9 +9,13 @@ use std::{
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::live::{Frame, LiveLogs};
+use super::live::LiveLogs;
 use crate::{
-    domain::conversation::Id,
+    domain::{
+        encoded::EncodedEntry,
+        ids::{ConversationId, UserId},
+        sequence::Position,
+    },
     storage::{Error, Store, places::Place},
 };
 
@@ -26,13 +30,13 @@ const MAX_BYTES: i64 = 64 * 1024;
 
 /// A part of a log, encoded once.
 #[derive(Debug)]
-pub(super) struct LogFrames {
-    pub(super) frames: Vec<Frame>,
+pub(super) struct LogPage {
+    pub(super) frames: Vec<EncodedEntry>,
     /// The head when it was read.
-    pub(super) last_sequence: i64,
+    pub(super) last_sequence: Position,
 }
 
-type Read = Arc<OnceCell<Option<Arc<LogFrames>>>>;
+type Read = Arc<OnceCell<Option<Arc<LogPage>>>>;
 
 /// Reads pages. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -45,7 +49,7 @@ struct Shared {
     store: Store,
     live: LiveLogs,
     reads: Semaphore,
-    running: Mutex<HashMap<(Id, i64), Read>>,
+    running: Mutex<HashMap<(ConversationId, Position), Read>>,
 }
 
 impl Pages {
@@ -55,7 +59,11 @@ impl Pages {
 
     /// Reads the entries after a position; `None` if the conversation is gone. The position must not lie before what is kept.
     /// May be dropped at any time.
-    pub(super) async fn read(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
+    pub(super) async fn read(
+        &self,
+        conversation_id: &ConversationId,
+        after: Position,
+    ) -> Result<Option<Arc<LogPage>>, Error> {
         let key = (conversation_id.clone(), after);
         let read = self.lock().entry(key.clone()).or_default().clone();
         let waiting = Waiting { pages: self, key, read };
@@ -66,18 +74,30 @@ impl Pages {
     }
 
     /// The next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::places::MAX_LISTED), in order.
-    pub(super) async fn list_conversation_ids(&self, user_id: &Id, after: &str) -> Result<Vec<Id>, Error> {
+    pub(super) async fn list_conversation_ids(
+        &self,
+        user_id: &UserId,
+        after: Option<&ConversationId>,
+    ) -> Result<Vec<ConversationId>, Error> {
         let _turn = self.shared.reads.acquire().await;
         self.shared.store.list_conversation_ids(user_id, after).await
     }
 
     /// Where a user stands in those of the conversations that there are.
-    pub(super) async fn find_places(&self, user_id: &Id, conversation_ids: &[Id]) -> Result<Vec<Place>, Error> {
+    pub(super) async fn find_places(
+        &self,
+        user_id: &UserId,
+        conversation_ids: &[ConversationId],
+    ) -> Result<Vec<Place>, Error> {
         let _turn = self.shared.reads.acquire().await;
         self.shared.store.find_places(user_id, conversation_ids).await
     }
 
-    async fn read_storage(&self, conversation_id: &Id, after: i64) -> Result<Option<Arc<LogFrames>>, Error> {
+    async fn read_storage(
+        &self,
+        conversation_id: &ConversationId,
+        after: Position,
+    ) -> Result<Option<Arc<LogPage>>, Error> {
         let Ok(_turn) = self.shared.reads.acquire().await else {
             return Ok(None);
         };
@@ -85,12 +105,12 @@ impl Pages {
         let page = self.shared.store.read_log(conversation_id, after, MAX_ENTRIES, MAX_BYTES).await?;
         self.shared.live.counted().page_seconds.record(began.elapsed());
         Ok(page.map(|page| {
-            let frames = page.events.iter().map(|event| self.shared.live.frame(event)).collect();
-            Arc::new(LogFrames { frames, last_sequence: page.last_sequence })
+            let frames = page.events.iter().map(|event| self.shared.live.encode(event)).collect();
+            Arc::new(LogPage { frames, last_sequence: page.last_sequence })
         }))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Id, i64), Read>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(ConversationId, Position), Read>> {
         self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,7 +118,7 @@ impl Pages {
 /// One of those who wait for a read. The last one to go takes it out.
 struct Waiting<'p> {
     pages: &'p Pages,
-    key: (Id, i64),
+    key: (ConversationId, Position),
     read: Read,
 }
 

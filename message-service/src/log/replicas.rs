@@ -12,8 +12,8 @@ use service_kit::lifecycle::Lifecycle;
 use super::live::LiveLogs;
 use crate::{
     bus::Exchange,
-    domain::conversation::Id,
-    metrics::Polling,
+    domain::ids::{ConversationId, UserId},
+    metrics::OutboxMetrics,
     storage::{Error, Store, outbox::Seen},
 };
 
@@ -50,7 +50,7 @@ pub(crate) async fn follow(
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
         reread_at: Instant::now(),
-        counted: Polling::new(),
+        counted: OutboxMetrics::new(),
     };
     let work = async {
         let mut is_failing = false;
@@ -72,7 +72,7 @@ pub(crate) async fn follow(
             let pause = began.elapsed().clamp(LEAST_PAUSE, POLL_EVERY);
             tokio::time::sleep(pause).await;
             // Whether something was said or not makes no difference to what comes next.
-            let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), exchange.looked()).await;
+            let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), exchange.poll_requested()).await;
         }
     };
     lifecycle.closing().run_until_cancelled(work).await;
@@ -85,12 +85,12 @@ struct Poller {
     /// What the last good poll saw, and when it was sent.
     last: Option<(Instant, Seen)>,
     /// Conversations whose heads are still to be read again.
-    heads_to_reread: Vec<Id>,
+    heads_to_reread: Vec<ConversationId>,
     /// Users whose conversations are still to be listed again.
-    users_to_reread: Vec<Id>,
+    users_to_reread: Vec<UserId>,
     /// When all of both are to be read again.
     reread_at: Instant,
-    counted: Polling,
+    counted: OutboxMetrics,
 }
 
 impl Poller {
@@ -118,7 +118,7 @@ impl Poller {
             self.last.as_ref().filter(|(sent, _)| now.duration_since(*sent) < self.max_age).map(|(_, seen)| seen);
         let news = self.store.read_outbox(last).await?;
         for (id, head) in &news.heads {
-            self.live.reached(id, *head);
+            self.live.advance_head_of(id, *head);
         }
         for joins in &news.joins {
             for user_id in &joins.user_ids {
@@ -162,7 +162,7 @@ impl Poller {
         Ok(())
     }
 
-    async fn list_conversations(&self, user_ids: &[Id]) -> Result<(), Error> {
+    async fn list_conversations(&self, user_ids: &[UserId]) -> Result<(), Error> {
         if user_ids.is_empty() {
             return Ok(());
         }
@@ -172,12 +172,12 @@ impl Poller {
         Ok(())
     }
 
-    async fn read_heads(&self, ids: &[Id]) -> Result<(), Error> {
+    async fn read_heads(&self, ids: &[ConversationId]) -> Result<(), Error> {
         if ids.is_empty() {
             return Ok(());
         }
         for (id, head) in &self.store.find_heads(ids).await? {
-            self.live.reached(id, *head);
+            self.live.advance_head_of(id, *head);
         }
         Ok(())
     }

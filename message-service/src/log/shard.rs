@@ -18,19 +18,23 @@ use tracing::{Instrument, field::Empty};
 use super::{
     batch::Batch,
     lane::Lane,
-    live::{Frame, LiveLogs},
+    live::LiveLogs,
     writer::{Work, WriteError},
 };
-#[cfg(feature = "planted-bugs")]
-use crate::planted::{self, Bug};
 use crate::{
     bus::Exchange,
-    metrics::Writing,
-    storage::{
-        Error, WriterConnection,
-        append::{Appended, ChangeKind, Outcome},
+    domain::{
+        change::{ChangeKind, Outcome},
+        encoded::EncodedEntry,
+        event::Event,
+        sequence::Position,
     },
+    metrics::WriterMetrics,
+    storage::{Error, WriterConnection, append::BatchOutcome},
 };
+
+#[cfg(feature = "planted-bugs")]
+use crate::planted::{self, Bug};
 
 /// How many waiting writes are looked at together.
 const MAX_TAKEN: usize = 1024;
@@ -51,7 +55,7 @@ pub(super) fn start(
         timeout: settings.timeout,
         live: live.clone(),
         exchange: exchange.clone(),
-        counted: Writing::new(),
+        counted: WriterMetrics::new(),
     };
     let lane = Lane::default();
     let shard = Shard { storer: storer(), lane: lane.clone() };
@@ -104,7 +108,7 @@ pub(super) struct Storer {
     timeout: Duration,
     live: LiveLogs,
     exchange: Exchange,
-    counted: Writing,
+    counted: WriterMetrics,
 }
 
 impl Storer {
@@ -181,7 +185,7 @@ impl Storer {
         }
     }
 
-    async fn append(&mut self, batch: &Batch, skip_locked: bool) -> Result<Appended, Attempt> {
+    async fn append(&mut self, batch: &Batch, skip_locked: bool) -> Result<BatchOutcome, Attempt> {
         self.connection.open().await.map_err(|error| Attempt { error, sent: false })?;
         #[cfg(feature = "planted-bugs")]
         if planted::is(Bug::AckBeforeCommit) || planted::is(Bug::PublishBeforeCommit) {
@@ -207,7 +211,7 @@ impl Storer {
     }
 
     #[cfg(feature = "planted-bugs")]
-    async fn append_early(&mut self, batch: &Batch, skip_locked: bool) -> Result<Appended, Error> {
+    async fn append_early(&mut self, batch: &Batch, skip_locked: bool) -> Result<BatchOutcome, Error> {
         // Whatever the call before has left open.
         self.connection.run("COMMIT; BEGIN").await?;
         let appended = self.connection.append(&batch.sends(), &batch.changes(), skip_locked).await?;
@@ -219,21 +223,23 @@ impl Storer {
         Ok(appended)
     }
 
-    fn publish(&self, batch: &Batch, appended: &Appended) {
+    fn publish(&self, batch: &Batch, appended: &BatchOutcome) {
         let sends = batch.sends();
         for (conversation_id, head) in &appended.heads {
-            let frames = LazyCell::new(|| -> Vec<Frame> {
+            let frames = LazyCell::new(|| -> Vec<EncodedEntry> {
                 let of_this =
                     sends.iter().zip(&appended.sends).filter(|(send, _)| send.conversation_id == *conversation_id);
-                let stored = of_this.filter(|(_, sent)| sent.outcome == Outcome::Done);
-                stored.map(|(send, sent)| self.live.frame(&send.to_event(sent))).collect()
+                let stored = of_this.filter_map(|(send, sent)| Some((send, sent.stored_now()?)));
+                stored.map(|(send, stored)| self.live.encode(&Event::message_sent(send, stored))).collect()
             });
-            self.live.committed(conversation_id, *head, || frames.clone());
+            self.live.append_committed(conversation_id, *head, || frames.clone());
             // Sends come first, so that these are all there is if they end at the head.
-            if self.exchange.carries_entries() && frames.last().is_some_and(|last| last.sequence == *head) {
-                self.exchange.entries(conversation_id, frames.clone());
+            if self.exchange.carries_entries()
+                && frames.last().is_some_and(|last| Position::from(last.sequence) == *head)
+            {
+                self.exchange.announce_entries(conversation_id, frames.clone());
             } else {
-                self.exchange.committed();
+                self.exchange.announce_commit();
             }
         }
         for (change, outcome) in batch.changes().iter().zip(&appended.changes) {

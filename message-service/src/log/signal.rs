@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::domain::{
-    conversation::Id,
     ephemeral::{Ephemeral, EphemeralKind},
+    ids::{ConversationId, UserId},
 };
 
 /// The most things told live only that wait for a subscription; what comes beyond that is lost.
@@ -25,7 +25,7 @@ const MAX_JOINED: usize = 10_000;
 /// What one subscription hears.
 #[derive(Debug)]
 pub(super) struct Signal {
-    user_id: Id,
+    user_id: UserId,
     heard: Mutex<Heard>,
     notify: Notify,
 }
@@ -34,37 +34,37 @@ pub(super) struct Signal {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// Followed conversations whose heads have moved, each once.
-    pub(super) moved: Vec<Id>,
+    pub(super) moved: Vec<ConversationId>,
     /// Conversations that the user may have joined.
-    pub(super) joined: HashSet<Id>,
-    ephemerals: HashMap<(Id, Id, Discriminant<EphemeralKind>), Bytes>,
+    pub(super) joined: HashSet<ConversationId>,
+    ephemerals: HashMap<(ConversationId, UserId, Discriminant<EphemeralKind>), Bytes>,
 }
 
 impl Heard {
     /// What was told live only, with its conversation: of one member and kind only the newest.
-    pub(super) fn take_ephemerals(&mut self) -> impl Iterator<Item = (Id, Bytes)> + use<> {
+    pub(super) fn take_ephemerals(&mut self) -> impl Iterator<Item = (ConversationId, Bytes)> + use<> {
         std::mem::take(&mut self.ephemerals).into_iter().map(|((conversation_id, ..), bytes)| (conversation_id, bytes))
     }
 }
 
 impl Signal {
     /// Of a subscription of this user.
-    pub(super) fn new(user_id: Id) -> Self {
+    pub(super) fn new(user_id: UserId) -> Self {
         Self { user_id, heard: Mutex::default(), notify: Notify::new() }
     }
 
-    pub(super) fn user_id(&self) -> &Id {
+    pub(super) fn user_id(&self) -> &UserId {
         &self.user_id
     }
 
     /// A followed conversation has moved. Whoever says so takes care to say it once until it was looked at.
-    pub(super) fn moved(&self, conversation_id: &Id) {
+    pub(super) fn moved(&self, conversation_id: &ConversationId) {
         self.lock().moved.push(conversation_id.clone());
         self.notify.notify_one();
     }
 
     /// The user may have joined these.
-    pub(super) fn joined(&self, conversation_ids: &[Id]) {
+    pub(super) fn joined(&self, conversation_ids: &[ConversationId]) {
         let mut heard = self.lock();
         for id in conversation_ids {
             if heard.joined.len() >= MAX_JOINED {
@@ -77,7 +77,7 @@ impl Signal {
     }
 
     /// Something was told in a followed conversation.
-    pub(super) fn pass_on(&self, ephemeral: &Ephemeral, bytes: &Bytes) {
+    pub(super) fn broadcast_ephemeral(&self, ephemeral: &Ephemeral, bytes: &Bytes) {
         let key = (ephemeral.conversation_id.clone(), ephemeral.user_id.clone(), discriminant(&ephemeral.kind));
         let mut heard = self.lock();
         if heard.ephemerals.len() < MAX_EPHEMERALS || heard.ephemerals.contains_key(&key) {

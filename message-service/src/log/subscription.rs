@@ -18,14 +18,18 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     cursor::Cursor,
-    live::{Ahead, Frame, Inbox, LiveLogs},
-    pages::{LogFrames, Pages},
+    live::{Ahead, Inbox, LiveLogs},
+    pages::{LogPage, Pages},
     signal::Signal,
 };
 use crate::{
+    actor::Actor,
     domain::{
-        conversation::{Conversation, Id, Kind},
+        conversation::{Conversation, Kind},
+        encoded::EncodedEntry,
+        ids::{ConversationId, UserId},
         refusal::Refusal,
+        sequence::{Position, Sequence},
     },
     metrics::Open,
     planted::{self, Bug},
@@ -58,13 +62,13 @@ pub(crate) enum Item {
     /// An entry, or something that is live only, encoded.
     Event(Bytes),
     /// Everything is told that one conversation had when it was begun with.
-    CaughtUp { conversation_id: Id, sequence: i64 },
+    CaughtUp { conversation_id: ConversationId, position: Position },
     /// The same of all conversations that the subscription began with.
     AllCaughtUp,
     /// Entries before this one are no longer kept.
-    Truncated { conversation_id: Id, oldest_sequence: i64 },
+    Truncated { conversation_id: ConversationId, oldest_sequence: Sequence },
     /// Nothing more comes of one conversation.
-    Closed { conversation_id: Id, why: Ending },
+    Closed { conversation_id: ConversationId, why: Ending },
 }
 
 /// Why a conversation has ended for a subscriber.
@@ -78,7 +82,7 @@ pub(crate) enum Ending {
 #[derive(Debug, Clone, Copy)]
 enum Begin {
     /// After this sequence, which the client has.
-    After(i64),
+    After(Position),
     From(Start),
     /// The user has joined it since the subscription began.
     Joined,
@@ -87,8 +91,8 @@ enum Begin {
 /// What storage had of a log once it was followed.
 #[derive(Debug, Clone, Copy)]
 struct Span {
-    oldest_sequence: i64,
-    last_sequence: i64,
+    oldest_sequence: Sequence,
+    last_sequence: Position,
 }
 
 /// A conversation that is followed.
@@ -96,9 +100,9 @@ struct Span {
 struct Followed {
     cursor: Cursor,
     /// The entry by which the user joined: leaving after it ends it. `None` where reading takes no membership.
-    join_sequence: Option<i64>,
+    join_sequence: Option<Sequence>,
     /// The head that makes it caught up; `None` once that is told.
-    catch_up_to: Option<i64>,
+    catch_up_to: Option<Position>,
     /// The subscription began with it.
     is_first: bool,
     /// It waits for its turn.
@@ -110,12 +114,12 @@ struct Followed {
 /// What was taken last and is not yet told.
 #[derive(Debug, Default)]
 struct Taken {
-    conversation_id: Option<Id>,
-    frames: IntoIter<Frame>,
+    conversation_id: Option<ConversationId>,
+    frames: IntoIter<EncodedEntry>,
 }
 
 /// A page that was asked for: of which conversation, after which sequence.
-type Reading = BoxFuture<'static, (Id, i64, Result<Option<Arc<LogFrames>>, Error>)>;
+type Reading = BoxFuture<'static, (ConversationId, Position, Result<Option<Arc<LogPage>>, Error>)>;
 type Entering = BoxFuture<'static, (Vec<Cursor>, Result<Vec<Place>, Error>)>;
 
 /// What one client subscribes to: one conversation, or all of a user's.
@@ -125,18 +129,18 @@ pub(crate) struct Subscription {
     signal: Arc<Signal>,
     /// `None` where one conversation is all there is.
     inbox: Option<Inbox>,
-    followed: HashMap<Id, Followed>,
+    followed: HashMap<ConversationId, Followed>,
     /// Those whose turn it is, each once.
-    due: VecDeque<Id>,
+    due: VecDeque<ConversationId>,
     /// Those that wait for a page, each once.
-    behind: VecDeque<Id>,
+    behind: VecDeque<ConversationId>,
     /// Those that the user may have joined.
-    joined: HashSet<Id>,
+    joined: HashSet<ConversationId>,
     /// Those that were closed while the user was in them, with the entry by which that was so: only another opens them.
-    given_up: HashMap<Id, i64>,
+    given_up: HashMap<ConversationId, Sequence>,
     notices: VecDeque<Item>,
     taken: Taken,
-    ephemerals: Vec<(Id, Bytes)>,
+    ephemerals: Vec<(ConversationId, Bytes)>,
     reading: Option<Reading>,
     entering: Option<Entering>,
     /// Storage failed: nothing is asked for before this.
@@ -149,7 +153,7 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     /// Follows nothing yet.
-    fn new(live: &LiveLogs, pages: &Pages, user_id: &Id, to_all: bool) -> Self {
+    fn new(live: &LiveLogs, pages: &Pages, user_id: &UserId, to_all: bool) -> Self {
         Self {
             live: live.clone(),
             pages: pages.clone(),
@@ -180,26 +184,26 @@ impl Subscription {
     pub(crate) async fn to_all(
         live: &LiveLogs,
         pages: &Pages,
-        user_id: &Id,
-        positions: &HashMap<Id, i64>,
+        actor: &Actor,
+        positions: &HashMap<ConversationId, Position>,
         start: Start,
     ) -> Result<Self, Error> {
+        let user_id = actor.user_id();
         let mut new = Self::new(live, pages, user_id, true);
         new.inbox = Some(live.open_inbox(&new.signal));
         new.is_all_told = false;
         // Listed after the inbox was opened: what is joined later is heard of.
-        let mut ids: Vec<Id> = Vec::new();
+        let mut ids: Vec<ConversationId> = Vec::new();
         loop {
-            let last = ids.last().cloned().unwrap_or_default();
-            let more = pages.list_conversation_ids(user_id, &last).await?;
+            let more = pages.list_conversation_ids(user_id, ids.last()).await?;
             let is_last = more.len() < MAX_LISTED;
             ids.extend(more);
             if is_last {
                 break;
             }
         }
-        let known: HashSet<&Id> = ids.iter().collect();
-        let unknown: Vec<Id> = positions.keys().filter(|id| !known.contains(id)).cloned().collect();
+        let known: HashSet<&ConversationId> = ids.iter().collect();
+        let unknown: Vec<ConversationId> = positions.keys().filter(|id| !known.contains(id)).cloned().collect();
         ids.extend(unknown);
         for ids in ids.chunks(MAX_LISTED) {
             let cursors = new.register(ids);
@@ -212,10 +216,15 @@ impl Subscription {
     }
 
     /// One conversation, at no position yet. It is followed from here on: what is read from storage after this is complete.
-    pub(crate) fn to_one(live: &LiveLogs, pages: &Pages, user_id: &Id, conversation_id: &Id) -> Beginning {
-        let new = Self::new(live, pages, user_id, false);
+    pub(crate) fn to_one(
+        live: &LiveLogs,
+        pages: &Pages,
+        actor: &Actor,
+        conversation_id: &ConversationId,
+    ) -> PendingSubscription {
+        let new = Self::new(live, pages, actor.user_id(), false);
         let cursor = Cursor::register(live, conversation_id, &new.signal);
-        Beginning { subscription: new, cursor }
+        PendingSubscription { subscription: new, cursor }
     }
 
     /// What is told next. Waits for it; may be dropped at any time.
@@ -318,7 +327,7 @@ impl Subscription {
         }
     }
 
-    fn is_due(&mut self, id: &Id) {
+    fn is_due(&mut self, id: &ConversationId) {
         if let Some(followed) = self.followed.get_mut(id)
             && !followed.is_behind
             && !std::mem::replace(&mut followed.is_due, true)
@@ -328,14 +337,14 @@ impl Subscription {
     }
 
     /// One conversation has its turn.
-    fn look(&mut self, id: &Id) -> Option<Item> {
+    fn look(&mut self, id: &ConversationId) -> Option<Item> {
         let followed = self.followed.get_mut(id)?;
         followed.is_due = false;
         let position = followed.cursor.position();
         if followed.catch_up_to.take_if(|head| position >= *head).is_some() {
             self.first_left -= usize::from(followed.is_first);
             self.is_due(id);
-            return Some(Item::CaughtUp { conversation_id: id.clone(), sequence: position });
+            return Some(Item::CaughtUp { conversation_id: id.clone(), position });
         }
         match followed.cursor.look() {
             Ahead::Nothing => {}
@@ -351,14 +360,14 @@ impl Subscription {
         None
     }
 
-    fn take(&mut self, id: &Id, frames: Vec<Frame>) {
+    fn take(&mut self, id: &ConversationId, frames: Vec<EncodedEntry>) {
         self.taken = Taken { conversation_id: Some(id.clone()), frames: frames.into_iter() };
         self.is_due(id);
     }
 
     /// Tells an entry; the user's own end of membership is the last of its conversation.
-    fn tell(&mut self, frame: Frame) -> Item {
-        if let Some(left) = &frame.left
+    fn tell(&mut self, frame: EncodedEntry) -> Item {
+        if let Some(left) = &frame.ends_membership_of
             && left == self.signal.user_id()
             && let Some(id) = self.taken.conversation_id.clone()
             && let Some(followed) = self.followed.get(&id)
@@ -375,7 +384,7 @@ impl Subscription {
         Item::Event(frame.bytes)
     }
 
-    fn close(&mut self, id: &Id, why: Ending) {
+    fn close(&mut self, id: &ConversationId, why: Ending) {
         if let Some(followed) = self.followed.remove(id) {
             self.first_left -= usize::from(followed.is_first && followed.catch_up_to.is_some());
             self.given_up.extend(followed.join_sequence.map(|joined| (id.clone(), joined)));
@@ -398,7 +407,7 @@ impl Subscription {
         }
     }
 
-    fn accept(&mut self, id: &Id, after: i64, page: Result<Option<Arc<LogFrames>>, Error>) {
+    fn accept(&mut self, id: &ConversationId, after: Position, page: Result<Option<Arc<LogPage>>, Error>) {
         let waits = |followed: &&mut Followed| followed.is_behind && followed.cursor.position() == after;
         let Some(followed) = self.followed.get_mut(id).filter(waits) else { return };
         match page {
@@ -411,7 +420,7 @@ impl Subscription {
                     followed.is_behind = false;
                     let counted = self.live.counted();
                     counted.from_page.increment(frames.len() as u64);
-                    counted.lag.record((page.last_sequence - after) as f64);
+                    counted.lag.record(after.entries_until(page.last_sequence) as f64);
                     self.take(id, frames);
                 }
             }
@@ -428,7 +437,7 @@ impl Subscription {
         }
     }
 
-    fn retry(&mut self, id: &Id) {
+    fn retry(&mut self, id: &ConversationId) {
         self.behind.push_back(id.clone());
         self.pause();
     }
@@ -442,7 +451,7 @@ impl Subscription {
         if self.entering.is_some() || self.joined.is_empty() {
             return;
         }
-        let ids: Vec<Id> = self.joined.iter().take(MAX_ENTERED).cloned().collect();
+        let ids: Vec<ConversationId> = self.joined.iter().take(MAX_ENTERED).cloned().collect();
         for id in &ids {
             self.joined.remove(id);
         }
@@ -465,13 +474,13 @@ impl Subscription {
         }
     }
 
-    fn register(&self, ids: &[Id]) -> Vec<Cursor> {
+    fn register(&self, ids: &[ConversationId]) -> Vec<Cursor> {
         ids.iter().map(|id| Cursor::register(&self.live, id, &self.signal)).collect()
     }
 
     /// Begins with registered conversations, given where the user stands in them.
-    fn settle(&mut self, cursors: Vec<Cursor>, places: Vec<Place>, begin: impl Fn(&Id) -> Begin) {
-        let mut places: HashMap<Id, Place> =
+    fn settle(&mut self, cursors: Vec<Cursor>, places: Vec<Place>, begin: impl Fn(&ConversationId) -> Begin) {
+        let mut places: HashMap<ConversationId, Place> =
             places.into_iter().map(|place| (place.conversation_id.clone(), place)).collect();
         for cursor in cursors {
             let id = cursor.conversation_id().clone();
@@ -499,15 +508,23 @@ impl Subscription {
         }
     }
 
-    fn begin(&mut self, mut cursor: Cursor, span: Span, join_sequence: Option<i64>, after: i64, is_first: bool) {
+    fn begin(
+        &mut self,
+        mut cursor: Cursor,
+        span: Span,
+        join_sequence: Option<Sequence>,
+        after: Position,
+        is_first: bool,
+    ) {
         let conversation_id = cursor.conversation_id().clone();
         let Span { oldest_sequence, last_sequence } = span;
-        if after < oldest_sequence - 1 {
+        if after < oldest_sequence.before() {
             let conversation_id = conversation_id.clone();
             self.notices.push_back(Item::Truncated { conversation_id, oldest_sequence });
         }
-        let after = after + i64::from(planted::is(Bug::ResumeOffByOne) && after > 0);
-        cursor.begin(after.max(oldest_sequence - 1), last_sequence);
+        let is_late = planted::is(Bug::ResumeOffByOne) && after > Position::START;
+        let after = if is_late { after.next().into() } else { after };
+        cursor.begin(after.max(oldest_sequence.before()), last_sequence);
         self.first_left += usize::from(is_first);
         let catch_up_to = Some(last_sequence);
         let followed = Followed { cursor, join_sequence, catch_up_to, is_first, is_due: false, is_behind: false };
@@ -517,14 +534,14 @@ impl Subscription {
 }
 
 /// A subscription to one conversation that has yet to be told where it begins.
-pub(crate) struct Beginning {
+pub(crate) struct PendingSubscription {
     subscription: Subscription,
     cursor: Cursor,
 }
 
-impl Beginning {
+impl PendingSubscription {
     /// Begins after a sequence. `join_sequence` is the entry by which the user joined, if reading takes membership.
-    pub(crate) fn after(mut self, of: &Conversation, join_sequence: Option<i64>, after: i64) -> Subscription {
+    pub(crate) fn after(mut self, of: &Conversation, join_sequence: Option<Sequence>, after: Position) -> Subscription {
         let span = Span { oldest_sequence: of.oldest_sequence, last_sequence: of.last_sequence };
         self.subscription.begin(self.cursor, span, join_sequence, after, true);
         self.subscription
@@ -532,7 +549,12 @@ impl Beginning {
 }
 
 /// Where to begin, if anywhere: the entry by which the user joined, and the sequence after which to begin.
-fn position(id: &Id, user_id: &Id, place: Option<Place>, begin: Begin) -> Result<Option<(Span, i64, i64)>, Refusal> {
+fn position(
+    id: &ConversationId,
+    user_id: &UserId,
+    place: Option<Place>,
+    begin: Begin,
+) -> Result<Option<(Span, Sequence, Position)>, Refusal> {
     let conversation_id = id.clone();
     let asked_for = matches!(begin, Begin::After(_));
     let Some(place) = place else {
@@ -553,8 +575,8 @@ fn position(id: &Id, user_id: &Id, place: Option<Place>, begin: Begin) -> Result
         Begin::After(sequence) => sequence,
         Begin::From(Start::ReadMark) => membership.last_read_sequence,
         Begin::From(Start::Now) => last_sequence,
-        Begin::From(Start::Beginning) => 0,
-        Begin::Joined => membership.join_sequence - 1,
+        Begin::From(Start::Beginning) => Position::START,
+        Begin::Joined => membership.join_sequence.before(),
     };
     let span = Span { oldest_sequence: place.oldest_sequence, last_sequence };
     Ok(Some((span, membership.join_sequence, after)))

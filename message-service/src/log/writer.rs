@@ -24,13 +24,16 @@ use tracing::Span;
 
 use super::{create, live::LiveLogs, shard};
 use crate::{
+    actor::Actor,
     bus::Exchange,
-    domain::conversation::Id,
-    storage::{
-        Error, Store,
-        append::{Change, Outcome, Send, Sent},
-        conversations::NewConversation,
+    domain::{
+        change::{Change, ChangeKind, Outcome, SendOutcome},
+        conversation::NewConversation,
+        ids::ConversationId,
+        message::NewMessage,
+        permission::Verb,
     },
+    storage::{Error, Store},
 };
 
 /// All writes that wait, in bytes, overhead included.
@@ -74,13 +77,13 @@ pub(super) struct Waiter<R> {
 /// One write on its way.
 #[derive(Debug)]
 pub(super) enum Work {
-    Send(Send, Waiter<Sent>),
+    Send(NewMessage, Waiter<SendOutcome>),
     Change(Change, Waiter<Outcome>),
 }
 
 /// A part of what may wait, given back when this is dropped or the write is answered.
 #[derive(Debug)]
-pub(crate) struct Room(OwnedSemaphorePermit);
+pub(crate) struct QueuePermit(OwnedSemaphorePermit);
 
 /// The writers of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -126,8 +129,8 @@ impl Writers {
     ///
     /// # Errors
     /// [`WriteError::QueueFull`].
-    pub(crate) fn reserve(&self, send: &Send) -> Result<Room, WriteError> {
-        self.take_room(send.bytes()).map(Room)
+    pub(crate) fn reserve(&self, send: &NewMessage) -> Result<QueuePermit, WriteError> {
+        self.take_room(send.bytes()).map(QueuePermit)
     }
 
     /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. It has its place when this returns:
@@ -137,22 +140,30 @@ impl Writers {
     /// Anything but an outcome of the database.
     pub(crate) fn send(
         &self,
-        send: Send,
-        room: Room,
-        deadline: Instant,
-    ) -> impl Future<Output = Result<Sent, WriteError>> + core::marker::Send + use<> {
-        let conversation_id = send.conversation_id.clone();
-        answered(self.queue(&conversation_id, room, deadline, |waiter| Work::Send(send, waiter)))
+        actor: &Actor,
+        new: NewMessage,
+        permit: QueuePermit,
+    ) -> impl Future<Output = Result<SendOutcome, WriteError>> + Send + use<> {
+        debug_assert!(new.sender_id == *actor.user_id() && actor.rpc().demands(Verb::SendMessage));
+        let conversation_id = new.conversation_id.clone();
+        answered(self.queue(&conversation_id, permit, actor.deadline(), |waiter| Work::Send(new, waiter)))
     }
 
     /// Applies a change, if its actor may. Harmless to repeat.
     ///
     /// # Errors
     /// Anything but an outcome of the database.
-    pub(crate) async fn change(&self, change: Change, deadline: Instant) -> Result<Outcome, WriteError> {
-        let room = Room(self.take_room(change.bytes())?);
+    pub(crate) async fn change(
+        &self,
+        actor: &Actor,
+        conversation_id: ConversationId,
+        kind: ChangeKind,
+    ) -> Result<Outcome, WriteError> {
+        debug_assert!(kind.verbs().iter().any(|verb| actor.rpc().demands(*verb)), "{:?}", actor.rpc());
+        let change = Change { conversation_id, actor_id: actor.user_id().clone(), kind };
+        let room = QueuePermit(self.take_room(change.bytes())?);
         let conversation_id = change.conversation_id.clone();
-        answered(self.queue(&conversation_id, room, deadline, |waiter| Work::Change(change, waiter))).await
+        answered(self.queue(&conversation_id, room, actor.deadline(), |waiter| Work::Change(change, waiter))).await
     }
 
     /// Makes a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since nobody can write to or
@@ -160,13 +171,18 @@ impl Writers {
     ///
     /// # Errors
     /// Anything but an outcome of the database.
-    pub(crate) async fn create(&self, new: NewConversation, deadline: Instant) -> Result<(Outcome, Id), WriteError> {
+    pub(crate) async fn create(
+        &self,
+        actor: &Actor,
+        new: NewConversation,
+    ) -> Result<(Outcome, ConversationId), WriteError> {
         if self.lifecycle.closing().is_cancelled() {
             return Err(WriteError::Draining);
         }
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
         let room = self.take_room(bytes)?;
-        let deadline = deadline.min(Instant::now() + MAX_WAIT);
+        debug_assert_eq!(new.creator_id, *actor.user_id());
+        let deadline = actor.deadline().min(Instant::now() + MAX_WAIT);
         let (store, live, exchange) = (self.store.clone(), self.live.clone(), self.exchange.clone());
         let job = self.lifecycle.spawn_job("create conversation", async move {
             let created = create::create(&store, &new, deadline).await;
@@ -174,7 +190,7 @@ impl Writers {
                 for user_id in std::iter::once(&new.creator_id).chain(&new.member_ids) {
                     live.joined(user_id, std::slice::from_ref(conversation_id));
                 }
-                exchange.committed();
+                exchange.announce_commit();
             }
             drop(room);
             created
@@ -193,8 +209,8 @@ impl Writers {
     /// Gives a write its place; gives what will tell what became of it.
     fn queue<R>(
         &self,
-        conversation_id: &Id,
-        room: Room,
+        conversation_id: &ConversationId,
+        room: QueuePermit,
         deadline: Instant,
         work: impl FnOnce(Waiter<R>) -> Work,
     ) -> Result<oneshot::Receiver<Result<R, WriteError>>, WriteError> {

@@ -4,24 +4,18 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use super::{Error, MAX_PAGE_BYTES, Page, Store, append::Outcome, members::MemberRow, shared};
-use crate::domain::{
-    conversation::{Conversation, Id, Kind, Member},
-    hash::RequestHash,
-    message::Message,
+use super::{Error, MAX_PAGE_BYTES, Page, Store, append::read_outcome, members::MemberRow, position, sequence};
+use crate::{
+    actor::Actor,
+    domain::{
+        change::Outcome,
+        conversation::{Conversation, Kind, Member, NewConversation},
+        ids::{ConversationId, UserId},
+        message::Message,
+        request::RequestHash,
+        sequence::Position,
+    },
 };
-
-/// A conversation to be made. Members are the others, each once, without the creator.
-#[derive(Debug, Clone)]
-pub(crate) struct NewConversation {
-    pub(crate) conversation_id: Id,
-    pub(crate) kind: Kind,
-    pub(crate) title: String,
-    pub(crate) creator_id: Id,
-    pub(crate) member_ids: Vec<Id>,
-    pub(crate) request_id: String,
-    pub(crate) request_hash: RequestHash,
-}
 
 /// One conversation of a user's inbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,13 +49,13 @@ impl TryFrom<ConversationRow> for Conversation {
         let kind = Kind::from_number(i32::from(row.kind))
             .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {} is {}", row.conversation_id, row.kind)))?;
         Ok(Self {
-            conversation_id: shared(row.conversation_id),
+            conversation_id: ConversationId::from_storage(row.conversation_id),
             kind,
             title: row.title,
-            creator_id: shared(row.creator_id),
+            creator_id: UserId::from_storage(row.creator_id),
             version: row.version,
-            oldest_sequence: row.oldest_sequence,
-            last_sequence: row.last_sequence,
+            oldest_sequence: sequence(row.oldest_sequence, "conversations.oldest_sequence")?,
+            last_sequence: position(row.last_sequence, "conversations.last_sequence")?,
             message_count: row.message_count,
             last_message_at: row.last_message_at,
             created_at: row.created_at,
@@ -82,7 +76,7 @@ struct ViewRow {
 }
 
 impl ViewRow {
-    fn into_view(self, user_id: &str) -> Result<(Conversation, Option<Member>), Error> {
+    fn into_view(self, user_id: &UserId) -> Result<(Conversation, Option<Member>), Error> {
         let member =
             match (self.role, self.join_sequence, self.joined_at, self.last_read_sequence, self.last_read_ordinal) {
                 (
@@ -94,7 +88,7 @@ impl ViewRow {
                 ) => {
                     let row = MemberRow {
                         conversation_id: self.conversation.conversation_id.clone(),
-                        user_id: user_id.to_owned(),
+                        user_id: user_id.to_string(),
                         role,
                         join_sequence,
                         joined_at,
@@ -186,7 +180,7 @@ const LAST_MESSAGES: &str = "
 impl Store {
     /// Makes a conversation, with its first members and their entries. Running it again makes nothing twice. Gives the id of
     /// the conversation made, or made before by the same request or for the same DIRECT pair.
-    pub(crate) async fn create_conversation(&self, new: &NewConversation) -> Result<(Outcome, Id), Error> {
+    pub(crate) async fn create_conversation(&self, new: &NewConversation) -> Result<(Outcome, ConversationId), Error> {
         let members: Vec<&str> = new.member_ids.iter().map(|id| &**id).collect();
         let query = sqlx::query_as(CREATE)
             .bind(&*new.conversation_id)
@@ -197,56 +191,62 @@ impl Store {
             .bind(&new.request_id)
             .bind(&new.request_hash[..]);
         let row: CreatedRow = self.database.fetch_one(query).await?;
-        Ok((Outcome::from_number(row.outcome)?, shared(row.conversation_id)))
+        Ok((read_outcome(row.outcome)?, ConversationId::from_storage(row.conversation_id)))
     }
 
     /// What a creator's request made, and the hash of its content.
     pub(crate) async fn find_creation(
         &self,
-        creator_id: &str,
+        actor: &Actor,
         request_id: &str,
-    ) -> Result<Option<(Id, RequestHash)>, Error> {
-        let query = sqlx::query_as(FIND_CREATION).bind(creator_id).bind(request_id);
+    ) -> Result<Option<(ConversationId, RequestHash)>, Error> {
+        let query = sqlx::query_as(FIND_CREATION).bind(actor.user_id().as_str()).bind(request_id);
         let row: Option<(String, Vec<u8>)> = self.database.fetch_optional(query).await?;
         row.map(|(conversation_id, hash)| {
             let hash = hash.try_into();
             let hash =
                 hash.map_err(|_| Error::Corrupt("conversation_requests.request_hash is not 16 bytes".to_owned()))?;
-            Ok((shared(conversation_id), hash))
+            Ok((ConversationId::from_storage(conversation_id), hash))
         })
         .transpose()
     }
 
     /// The heads of those of the conversations that there are.
-    pub(crate) async fn find_heads(&self, conversation_ids: &[Id]) -> Result<Vec<(Id, i64)>, Error> {
+    pub(crate) async fn find_heads(
+        &self,
+        conversation_ids: &[ConversationId],
+    ) -> Result<Vec<(ConversationId, Position)>, Error> {
         let ids: Vec<&str> = conversation_ids.iter().map(|id| &**id).collect();
         let rows: Vec<(String, i64)> = self.database.fetch_all(sqlx::query_as(FIND_HEADS).bind(ids)).await?;
-        Ok(rows.into_iter().map(|(conversation_id, head)| (shared(conversation_id), head)).collect())
+        let rows = rows
+            .into_iter()
+            .map(|(id, head)| Ok((ConversationId::from_storage(id), position(head, "conversations.last_sequence")?)));
+        rows.collect()
     }
 
     /// A conversation, and the user's part in it if the user is a member. Whether the user may see it is the caller's to
     /// decide.
     pub(crate) async fn view_conversation(
         &self,
-        conversation_id: &str,
-        user_id: &str,
+        actor: &Actor,
+        conversation_id: &ConversationId,
     ) -> Result<Option<(Conversation, Option<Member>)>, Error> {
-        let query = sqlx::query_as(VIEW).bind(conversation_id).bind(user_id);
-        self.database.fetch_optional::<ViewRow>(query).await?.map(|row| row.into_view(user_id)).transpose()
+        let query = sqlx::query_as(VIEW).bind(conversation_id.as_str()).bind(actor.user_id().as_str());
+        self.database.fetch_optional::<ViewRow>(query).await?.map(|row| row.into_view(actor.user_id())).transpose()
     }
 
     /// At most `limit` of the user's conversations, and at most about 1 MiB of them, newest activity first, after the key
     /// (activity, conversation id) of the page before. Read along `members_user_id_conversation_id_idx`.
     pub(crate) async fn list_inbox(
         &self,
-        user_id: &str,
-        after: Option<(OffsetDateTime, &str)>,
+        actor: &Actor,
+        after: Option<(OffsetDateTime, ConversationId)>,
         limit: i64,
     ) -> Result<Page<InboxItem>, Error> {
         let query = sqlx::query_as(INBOX)
-            .bind(user_id)
-            .bind(after.map(|(active_at, _)| active_at))
-            .bind(after.map(|(_, conversation_id)| conversation_id))
+            .bind(actor.user_id().as_str())
+            .bind(after.as_ref().map(|(active_at, _)| *active_at))
+            .bind(after.as_ref().map(|(_, conversation_id)| conversation_id.as_str()))
             .bind(limit)
             .bind(MAX_PAGE_BYTES);
         let rows: Vec<InboxRow> = self.database.fetch_all(query).await?;
@@ -257,18 +257,19 @@ impl Store {
         });
         Page::cut(rows.collect(), limit, |row: InboxRow| {
             let active_at = row.active_at;
-            let (conversation, membership) = row.view.into_view(user_id)?;
+            let (conversation, membership) = row.view.into_view(actor.user_id())?;
             let membership = membership.ok_or_else(|| Error::Corrupt("an inbox row without a member".to_owned()))?;
             let last_message = last_messages.get(&conversation.conversation_id).cloned();
             Ok(InboxItem { conversation, membership, last_message, active_at })
         })
     }
 
-    async fn last_messages(&self, rows: &[InboxRow]) -> Result<HashMap<Id, Message>, Error> {
+    async fn last_messages(&self, rows: &[InboxRow]) -> Result<HashMap<ConversationId, Message>, Error> {
         let ids: Vec<&str> = rows.iter().map(|row| &*row.view.conversation.conversation_id).collect();
         let sequences: Vec<i64> = rows.iter().map(|row| row.last_message_sequence).collect();
         let query = sqlx::query_as(LAST_MESSAGES).bind(ids).bind(sequences);
         let messages = self.database.fetch_all::<super::messages::MessageRow>(query).await?;
-        Ok(messages.into_iter().map(Message::from).map(|message| (message.conversation_id.clone(), message)).collect())
+        let messages = messages.into_iter().map(Message::try_from);
+        messages.map(|message| message.map(|message| (message.conversation_id.clone(), message))).collect()
     }
 }

@@ -4,11 +4,14 @@
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::{Error, Store, shared};
+use super::{Error, Store, position, sequence};
 use crate::domain::{
-    conversation::{Id, Role},
+    attributes::Attributes,
+    conversation::Role,
     event::{Event, EventKind, MemberChange},
-    message::{Attributes, Message},
+    ids::{ConversationId, UserId},
+    message::Message,
+    sequence::{Position, Sequence},
 };
 
 /// A part of a conversation's log.
@@ -17,7 +20,7 @@ pub(crate) struct LogPage {
     /// Dense and oldest first, beginning right after the sequence asked for.
     pub(crate) events: Vec<Event>,
     /// The head in the snapshot that the events were read in.
-    pub(crate) last_sequence: i64,
+    pub(crate) last_sequence: Position,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -85,12 +88,12 @@ impl Store {
     /// [`Error::Corrupt`] when an entry is missing that must be there.
     pub(crate) async fn read_log(
         &self,
-        conversation_id: &Id,
-        after_sequence: i64,
+        conversation_id: &ConversationId,
+        after: Position,
         limit: i64,
         max_bytes: i64,
     ) -> Result<Option<LogPage>, Error> {
-        let query = sqlx::query_as(READ).bind(&**conversation_id).bind(after_sequence).bind(limit).bind(max_bytes);
+        let query = sqlx::query_as(READ).bind(conversation_id.as_str()).bind(after.get()).bind(limit).bind(max_bytes);
         let rows: Vec<LogRow> = self.database.fetch_all(query).await?;
         let Some((last_sequence, available)) = rows.first().map(|row| (row.last_sequence, row.available)) else {
             return Ok(None);
@@ -101,11 +104,12 @@ impl Store {
             .map(|row| row.into_event(conversation_id))
             .collect::<Result<Vec<_>, _>>()?;
 
-        let expected = (last_sequence - after_sequence).clamp(0, limit);
-        let dense = events.iter().zip(after_sequence + 1..).all(|(event, sequence)| event.sequence == sequence);
+        let last_sequence = position(last_sequence, "conversations.last_sequence")?;
+        let expected = after.entries_until(last_sequence).min(limit);
+        let dense = events.iter().zip(after.get() + 1..).all(|(event, number)| event.sequence.get() == number);
         if available != expected || !dense {
             return Err(Error::Corrupt(format!(
-                "the log of conversation {conversation_id} has {available} of {expected} entries after {after_sequence}"
+                "the log of conversation {conversation_id} has {available} of {expected} entries after {after}"
             )));
         }
         Ok(Some(LogPage { events, last_sequence }))
@@ -113,10 +117,11 @@ impl Store {
 }
 
 impl LogRow {
-    fn into_event(mut self, conversation_id: &Id) -> Result<Event, Error> {
-        let sequence = self.sequence.unwrap_or_default();
-        let missing = || Error::Corrupt(format!("entry {sequence} of conversation {conversation_id} is incomplete"));
-        let actor_id = shared(self.actor_id.take().ok_or_else(missing)?);
+    fn into_event(mut self, conversation_id: &ConversationId) -> Result<Event, Error> {
+        let number = self.sequence.unwrap_or_default();
+        let missing = || Error::Corrupt(format!("entry {number} of conversation {conversation_id} is incomplete"));
+        let sequence = sequence(number, "the sequence of an entry")?;
+        let actor_id = UserId::from_storage(self.actor_id.take().ok_or_else(missing)?);
         let created_at = self.created_at.ok_or_else(missing)?;
         let kind = match self.kind {
             Some(0) => EventKind::MessageSent(self.message(conversation_id).ok_or_else(missing)?),
@@ -136,26 +141,26 @@ impl LogRow {
 
     fn member(&mut self) -> Option<MemberChange> {
         Some(MemberChange {
-            user_id: shared(self.user_id.take()?),
+            user_id: UserId::from_storage(self.user_id.take()?),
             role: Role::from_number(i32::from(self.role?))?,
             joined_at: self.joined_at?,
         })
     }
 
-    fn message(&mut self, conversation_id: &Id) -> Option<Message> {
+    fn message(&mut self, conversation_id: &ConversationId) -> Option<Message> {
         Some(Message {
             conversation_id: conversation_id.clone(),
-            sequence: self.message_sequence?,
+            sequence: Sequence::new(self.message_sequence?)?,
             ordinal: self.ordinal?,
-            sender_id: shared(self.sender_id.take()?),
+            sender_id: UserId::from_storage(self.sender_id.take()?),
             request_id: self.request_id.take()?,
             text: self.text.take()?,
             attributes: self.attributes.take().map(|Json(attributes)| attributes).unwrap_or_default(),
-            reply_to_sequence: self.reply_to_sequence.unwrap_or_default(),
+            reply_to_sequence: self.reply_to_sequence.and_then(Sequence::new),
             created_at: self.message_created_at?,
             edited_at: self.edited_at,
             deleted_at: self.deleted_at,
-            change_sequence: self.change_sequence?,
+            change_sequence: Sequence::new(self.change_sequence?)?,
         })
     }
 }

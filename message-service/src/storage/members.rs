@@ -2,8 +2,15 @@
 
 use time::OffsetDateTime;
 
-use super::{Error, Page, Store, shared};
-use crate::domain::conversation::{Id, Member, Role};
+use super::{Error, Page, Store, position, sequence};
+use crate::{
+    actor::Actor,
+    domain::{
+        conversation::{Member, Role},
+        ids::{ConversationId, UserId},
+        sequence::Position,
+    },
+};
 
 /// A row of `members` with the conversation's count of messages.
 #[derive(Debug, sqlx::FromRow)]
@@ -25,12 +32,12 @@ impl TryFrom<MemberRow> for Member {
         let role = Role::from_number(i32::from(row.role))
             .ok_or_else(|| Error::Corrupt(format!("members.role of {} is {}", row.user_id, row.role)))?;
         Ok(Self {
-            conversation_id: shared(row.conversation_id),
-            user_id: shared(row.user_id),
+            conversation_id: ConversationId::from_storage(row.conversation_id),
+            user_id: UserId::from_storage(row.user_id),
             role,
-            join_sequence: row.join_sequence,
+            join_sequence: sequence(row.join_sequence, "members.join_sequence")?,
             joined_at: row.joined_at,
-            last_read_sequence: row.last_read_sequence,
+            last_read_sequence: position(row.last_read_sequence, "members.last_read_sequence")?,
             unread_count: (row.message_count - row.last_read_ordinal).max(0),
         })
     }
@@ -95,38 +102,47 @@ impl Store {
     /// At most `limit` members after this user id, ordered by user id. Read along `members_pkey`.
     pub(crate) async fn list_members(
         &self,
-        conversation_id: &str,
+        _: &Actor,
+        conversation_id: &ConversationId,
         after_user_id: &str,
         limit: i64,
     ) -> Result<Page<Member>, Error> {
-        let query = sqlx::query_as(LIST).bind(conversation_id).bind(after_user_id).bind(limit);
+        let query = sqlx::query_as(LIST).bind(conversation_id.as_str()).bind(after_user_id).bind(limit);
         let rows: Vec<MemberRow> = self.database.fetch_all(query).await?;
         let available = rows.len() as i64;
         Page::cut(rows.into_iter().map(|row| (row, available)).collect(), limit, Member::try_from)
     }
 
     /// Those of the users that are members, in the order given.
-    pub(crate) async fn find_members(&self, conversation_id: &str, user_ids: &[Id]) -> Result<Vec<Member>, Error> {
+    pub(crate) async fn find_members(
+        &self,
+        _: &Actor,
+        conversation_id: &ConversationId,
+        user_ids: &[UserId],
+    ) -> Result<Vec<Member>, Error> {
         let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
-        let query = sqlx::query_as(FIND_SOME).bind(conversation_id).bind(ids);
+        let query = sqlx::query_as(FIND_SOME).bind(conversation_id.as_str()).bind(ids);
         self.database.fetch_all::<MemberRow>(query).await?.into_iter().map(Member::try_from).collect()
     }
 
-    /// Moves a member's read mark up to `sequence`, cut to the head; never back. Gives the member as it is then, and
+    /// Moves a member's read mark up to `up_to`, cut to the head; never back. Gives the member as it is then, and
     /// whether its mark has moved; `None` if the user is no member. Idempotent.
     pub(crate) async fn mark_read(
         &self,
-        conversation_id: &str,
-        user_id: &str,
-        sequence: i64,
+        actor: &Actor,
+        conversation_id: &ConversationId,
+        up_to: Position,
     ) -> Result<Option<(Member, bool)>, Error> {
         let mark = || {
-            let query = sqlx::query_as(MARK_READ).bind(conversation_id).bind(user_id).bind(sequence);
+            let query = sqlx::query_as(MARK_READ)
+                .bind(conversation_id.as_str())
+                .bind(actor.user_id().as_str())
+                .bind(up_to.get());
             self.database.fetch_optional::<MarkedRow>(query)
         };
         let mut row = mark().await?;
         // At the head already; or another mark got there first, and this statement's snapshot does not show it yet.
-        if row.as_ref().is_some_and(|row| row.member.last_read_sequence < sequence) {
+        if row.as_ref().is_some_and(|row| row.member.last_read_sequence < up_to.get()) {
             let had_moved = row.is_some_and(|row| row.has_moved);
             row = mark().await?.map(|row| MarkedRow { has_moved: row.has_moved || had_moved, ..row });
         }

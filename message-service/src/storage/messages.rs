@@ -3,8 +3,16 @@
 use sqlx::types::Json;
 use time::OffsetDateTime;
 
-use super::{Error, MAX_PAGE_BYTES, Page, Store, shared};
-use crate::domain::message::{Attributes, Message};
+use super::{Error, MAX_PAGE_BYTES, Page, Store, sequence};
+use crate::{
+    actor::Actor,
+    domain::{
+        attributes::Attributes,
+        ids::{ConversationId, UserId},
+        message::Message,
+        sequence::Sequence,
+    },
+};
 
 /// A row of `messages`, or its part of a joined row.
 #[derive(Debug, sqlx::FromRow)]
@@ -23,22 +31,24 @@ pub(super) struct MessageRow {
     change_sequence: i64,
 }
 
-impl From<MessageRow> for Message {
-    fn from(row: MessageRow) -> Self {
-        Self {
-            conversation_id: shared(row.conversation_id),
-            sequence: row.sequence,
+impl TryFrom<MessageRow> for Message {
+    type Error = Error;
+
+    fn try_from(row: MessageRow) -> Result<Self, Error> {
+        Ok(Self {
+            conversation_id: ConversationId::from_storage(row.conversation_id),
+            sequence: sequence(row.sequence, "messages.sequence")?,
             ordinal: row.ordinal,
-            sender_id: shared(row.sender_id),
+            sender_id: UserId::from_storage(row.sender_id),
             request_id: row.request_id,
             text: row.text,
             attributes: row.attributes.map(|Json(attributes)| attributes).unwrap_or_default(),
-            reply_to_sequence: row.reply_to_sequence.unwrap_or_default(),
+            reply_to_sequence: row.reply_to_sequence.and_then(Sequence::new),
             created_at: row.message_created_at,
             edited_at: row.edited_at,
             deleted_at: row.deleted_at,
-            change_sequence: row.change_sequence,
-        }
+            change_sequence: sequence(row.change_sequence, "messages.change_sequence")?,
+        })
     }
 }
 
@@ -104,26 +114,32 @@ const LIST_NEWEST_FIRST: &str = "
 
 impl Store {
     /// The message of this sequence; `None` if the sequence is another kind of entry or not there.
-    pub(crate) async fn find_message(&self, conversation_id: &str, sequence: i64) -> Result<Option<Message>, Error> {
-        let query = sqlx::query_as(FIND).bind(conversation_id).bind(sequence);
-        Ok(self.database.fetch_optional::<MessageRow>(query).await?.map(Message::from))
+    pub(crate) async fn find_message(
+        &self,
+        _: &Actor,
+        conversation_id: &ConversationId,
+        sequence: Sequence,
+    ) -> Result<Option<Message>, Error> {
+        let query = sqlx::query_as(FIND).bind(conversation_id.as_str()).bind(sequence.get());
+        self.database.fetch_optional::<MessageRow>(query).await?.map(Message::try_from).transpose()
     }
 
     /// At most `limit` messages of the range, and at most about 1 MiB of them but always one if there is one. Read along
     /// `messages_pkey`.
     pub(crate) async fn list_messages(
         &self,
-        conversation_id: &str,
+        _: &Actor,
+        conversation_id: &ConversationId,
         range: MessageRange,
         limit: i64,
     ) -> Result<Page<Message>, Error> {
         let query = sqlx::query_as(if range.newest_first { LIST_NEWEST_FIRST } else { LIST_OLDEST_FIRST })
-            .bind(conversation_id)
+            .bind(conversation_id.as_str())
             .bind(range.after_sequence)
             .bind(range.before_sequence)
             .bind(limit)
             .bind(MAX_PAGE_BYTES);
         let rows: Vec<PageRow> = self.database.fetch_all(query).await?;
-        Page::cut(rows.into_iter().map(|row| (row.message, row.available)).collect(), limit, |row| Ok(row.into()))
+        Page::cut(rows.into_iter().map(|row| (row.message, row.available)).collect(), limit, Message::try_from)
     }
 }

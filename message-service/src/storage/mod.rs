@@ -4,7 +4,6 @@
 //! outlives a round trip. Reads are single statements on the primary.
 
 pub(crate) mod append;
-pub(crate) mod bus;
 pub(crate) mod conversations;
 pub(crate) mod log;
 pub(crate) mod members;
@@ -14,13 +13,14 @@ pub(crate) mod outbox;
 pub(crate) mod places;
 pub(crate) mod verify;
 
-use std::sync::Arc;
-
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-pub(crate) use service_kit::database::Error;
 use service_kit::database::{Database, Settings};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
+
+use crate::domain::sequence::{Position, Sequence};
+
+pub(crate) use service_kit::database::Error;
 
 /// Pages of lists end at about this many bytes of contents, or after their first item.
 pub(crate) const MAX_PAGE_BYTES: i64 = 1024 * 1024;
@@ -112,6 +112,12 @@ impl<T> Page<T> {
     }
 }
 
-fn shared(text: String) -> Arc<str> {
-    Arc::from(text)
+/// Reads a column that holds a sequence.
+fn sequence(number: i64, column: &str) -> Result<Sequence, Error> {
+    Sequence::new(number).ok_or_else(|| Error::Corrupt(format!("{column} is {number}")))
+}
+
+/// Reads a column that holds a position in a log.
+fn position(number: i64, column: &str) -> Result<Position, Error> {
+    Position::new(number).ok_or_else(|| Error::Corrupt(format!("{column} is {number}")))
 }

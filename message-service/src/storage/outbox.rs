@@ -2,9 +2,12 @@
 
 use sqlx::types::Json;
 
-use super::{Error, Store, shared};
+use super::{Error, Store, position};
 use crate::{
-    domain::conversation::Id,
+    domain::{
+        ids::{ConversationId, UserId},
+        sequence::Position,
+    },
     planted::{self, Bug},
 };
 
@@ -37,8 +40,10 @@ impl Seen {
 
 impl From<(Vec<String>, Vec<String>)> for Joins {
     fn from((user_ids, conversation_ids): (Vec<String>, Vec<String>)) -> Self {
-        let shared = |ids: Vec<String>| ids.into_iter().map(shared).collect();
-        Self { user_ids: shared(user_ids), conversation_ids: shared(conversation_ids) }
+        Self {
+            user_ids: user_ids.into_iter().map(UserId::from_storage).collect(),
+            conversation_ids: conversation_ids.into_iter().map(ConversationId::from_storage).collect(),
+        }
     }
 }
 
@@ -47,7 +52,7 @@ impl From<(Vec<String>, Vec<String>)> for Joins {
 pub(crate) struct News {
     pub(crate) seen: Seen,
     /// The heads of conversations with new entries.
-    pub(crate) heads: Vec<(Id, i64)>,
+    pub(crate) heads: Vec<(ConversationId, Position)>,
     /// Users who were added, each with conversations of which they were added to one or more.
     pub(crate) joins: Vec<Joins>,
     /// There was not more than is read at a time; else nothing is told but that.
@@ -57,8 +62,8 @@ pub(crate) struct News {
 /// Users who were added in one transaction, and the conversations that it was about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Joins {
-    pub(crate) user_ids: Vec<Id>,
-    pub(crate) conversation_ids: Vec<Id>,
+    pub(crate) user_ids: Vec<UserId>,
+    pub(crate) conversation_ids: Vec<ConversationId>,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -136,9 +141,12 @@ impl Store {
         let seen = |last: &Seen| if planted::is(Bug::OutboxByNumber) { by_number(last) } else { last.snapshot.clone() };
         let query = sqlx::query_as(READ_NEWS).bind(last.map(seen)).bind(READ);
         let row: NewsRow = self.database.fetch_one(query).await?;
+        let heads = row.conversation_ids.into_iter().zip(row.last_sequences);
+        let heads =
+            heads.map(|(id, head)| Ok((ConversationId::from_storage(id), position(head, "outbox.last_sequences")?)));
         Ok(News {
             seen: Seen { server: row.server, snapshot: row.snapshot, next: row.next },
-            heads: row.conversation_ids.into_iter().map(shared).zip(row.last_sequences).collect(),
+            heads: heads.collect::<Result<_, Error>>()?,
             joins: row.joins.0.into_iter().map(Joins::from).collect(),
             is_whole: row.read <= READ,
         })
@@ -176,6 +184,10 @@ mod tests {
 
     use super::*;
     use crate::storage::migrations;
+
+    fn at(number: i64) -> Position {
+        Position::new(number).unwrap()
+    }
 
     const ROW: &str = "
         INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
@@ -251,7 +263,7 @@ mod tests {
         let news = store.read_outbox(Some(&begun.seen)).await.unwrap();
         let both = Joins { user_ids: vec!["ann".into(), "ben".into()], conversation_ids: vec!["a".into(), "b".into()] };
         assert_eq!(news.joins, [both]);
-        assert_eq!(news.heads, [("a".into(), 4), ("b".into(), 9), ("c".into(), 1)]);
+        assert_eq!(news.heads, [("a".into(), at(4)), ("b".into(), at(9)), ("c".into(), at(1))]);
         fresh.drop().await;
     }
 
@@ -284,7 +296,7 @@ mod tests {
             let news = store.read_outbox(Some(&last)).await.unwrap();
             assert!(news.is_whole && news.seen.continues(&last));
             last = news.seen;
-            let mut heads: Vec<_> = news.heads.into_iter().map(|(id, head)| (id.to_string(), head)).collect();
+            let mut heads: Vec<_> = news.heads.into_iter().map(|(id, head)| (id.to_string(), head.get())).collect();
             heads.sort();
             heads
         };
@@ -337,7 +349,7 @@ mod tests {
         let begun = store.read_outbox(None).await.unwrap();
         store.database.execute(row("c", 1)).await.unwrap();
         let news = store.read_outbox(Some(&begun.seen)).await.unwrap();
-        assert_eq!((news.heads, news.is_whole, news.joins), (vec![("c".into(), 1)], true, vec![]));
+        assert_eq!((news.heads, news.is_whole, news.joins), (vec![("c".into(), at(1))], true, vec![]));
 
         let horizon = store.horizon().await.unwrap();
         while Store::is_full_trim(store.trim_outbox(&horizon).await.unwrap()) {}

@@ -1,7 +1,14 @@
 //! Where a user stands in conversations, as those need to know who subscribe to all of them at once.
 
-use super::{Error, Store, shared};
-use crate::domain::conversation::{Id, Kind};
+use super::{Error, Store, position, sequence};
+use crate::{
+    actor::Actor,
+    domain::{
+        conversation::Kind,
+        ids::{ConversationId, UserId},
+        sequence::{Position, Sequence},
+    },
+};
 
 /// The most ids of one listing.
 pub(crate) const MAX_LISTED: usize = 10_000;
@@ -9,11 +16,11 @@ pub(crate) const MAX_LISTED: usize = 10_000;
 /// A conversation, and where a user stands in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) conversation_id: Id,
+    pub(crate) conversation_id: ConversationId,
     pub(crate) kind: Kind,
     /// First entry that is kept.
-    pub(crate) oldest_sequence: i64,
-    pub(crate) last_sequence: i64,
+    pub(crate) oldest_sequence: Sequence,
+    pub(crate) last_sequence: Position,
     /// `None` for one who is no member.
     pub(crate) membership: Option<Membership>,
 }
@@ -22,8 +29,8 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Membership {
     /// The entry by which the member last joined.
-    pub(crate) join_sequence: i64,
-    pub(crate) last_read_sequence: i64,
+    pub(crate) join_sequence: Sequence,
+    pub(crate) last_read_sequence: Position,
 }
 
 #[derive(Debug, sqlx::FromRow)]
@@ -42,14 +49,18 @@ impl TryFrom<PlaceRow> for Place {
     fn try_from(row: PlaceRow) -> Result<Self, Error> {
         let kind = Kind::from_number(i32::from(row.kind))
             .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {} is {}", row.conversation_id, row.kind)))?;
-        let membership = row.join_sequence.zip(row.last_read_sequence);
+        let membership = row.join_sequence.zip(row.last_read_sequence).map(|(joined, read)| {
+            Ok::<_, Error>(Membership {
+                join_sequence: sequence(joined, "members.join_sequence")?,
+                last_read_sequence: position(read, "members.last_read_sequence")?,
+            })
+        });
         Ok(Self {
-            conversation_id: shared(row.conversation_id),
+            conversation_id: ConversationId::from_storage(row.conversation_id),
             kind,
-            oldest_sequence: row.oldest_sequence,
-            last_sequence: row.last_sequence,
-            membership: membership
-                .map(|(join_sequence, last_read_sequence)| Membership { join_sequence, last_read_sequence }),
+            oldest_sequence: sequence(row.oldest_sequence, "conversations.oldest_sequence")?,
+            last_sequence: position(row.last_sequence, "conversations.last_sequence")?,
+            membership: membership.transpose()?,
         })
     }
 }
@@ -101,28 +112,42 @@ const FIND: &str = "
 impl Store {
     /// The next conversations of a user after this one, at most [`MAX_LISTED`], in the order of their ids. Read along
     /// `members_user_id_conversation_id_idx`.
-    pub(crate) async fn list_conversation_ids(&self, user_id: &Id, after: &str) -> Result<Vec<Id>, Error> {
-        let query = sqlx::query_as(LIST).bind(&**user_id).bind(after).bind(MAX_LISTED as i64);
+    pub(crate) async fn list_conversation_ids(
+        &self,
+        user_id: &UserId,
+        after: Option<&ConversationId>,
+    ) -> Result<Vec<ConversationId>, Error> {
+        let query = sqlx::query_as(LIST)
+            .bind(user_id.as_str())
+            .bind(after.map_or("", |id| id.as_str()))
+            .bind(MAX_LISTED as i64);
         let rows: Vec<(String,)> = self.database.fetch_all(query).await?;
-        Ok(rows.into_iter().map(|(id,)| shared(id)).collect())
+        Ok(rows.into_iter().map(|(id,)| ConversationId::from_storage(id)).collect())
     }
 
     /// All conversations of several users, in no order. Those who are in none are left out.
-    pub(crate) async fn list_conversations_of(&self, user_ids: &[Id]) -> Result<Vec<(Id, Vec<Id>)>, Error> {
+    pub(crate) async fn list_conversations_of(
+        &self,
+        user_ids: &[UserId],
+    ) -> Result<Vec<(UserId, Vec<ConversationId>)>, Error> {
         let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
         let rows: Vec<(String, Vec<String>)> =
             self.database.fetch_all(sqlx::query_as(LIST_OF_SEVERAL).bind(ids)).await?;
-        Ok(rows.into_iter().map(|(user, ids)| (shared(user), ids.into_iter().map(shared).collect())).collect())
+        let rows = rows.into_iter().map(|(user_id, ids)| {
+            (UserId::from_storage(user_id), ids.into_iter().map(ConversationId::from_storage).collect())
+        });
+        Ok(rows.collect())
     }
 
     /// Whether a user is a member of a conversation, and whether it has at most `members`; `None` if it is not there.
     pub(crate) async fn find_audience(
         &self,
-        conversation_id: &Id,
-        user_id: &Id,
+        actor: &Actor,
+        conversation_id: &ConversationId,
         members: i64,
     ) -> Result<Option<Audience>, Error> {
-        let query = sqlx::query_as(AUDIENCE).bind(&**conversation_id).bind(&**user_id).bind(members);
+        let query =
+            sqlx::query_as(AUDIENCE).bind(conversation_id.as_str()).bind(actor.user_id().as_str()).bind(members);
         let row: Option<(i16, bool, bool)> = self.database.fetch_optional(query).await?;
         row.map(|(kind, has_user, is_small)| {
             let kind = Kind::from_number(i32::from(kind))
@@ -133,9 +158,14 @@ impl Store {
     }
 
     /// Where a user stands in those of the conversations that there are, in no order, all in one snapshot.
-    pub(crate) async fn find_places(&self, user_id: &Id, conversation_ids: &[Id]) -> Result<Vec<Place>, Error> {
+    pub(crate) async fn find_places(
+        &self,
+        user_id: &UserId,
+        conversation_ids: &[ConversationId],
+    ) -> Result<Vec<Place>, Error> {
         let ids: Vec<&str> = conversation_ids.iter().map(|id| &**id).collect();
-        let rows: Vec<PlaceRow> = self.database.fetch_all(sqlx::query_as(FIND).bind(&**user_id).bind(ids)).await?;
+        let rows: Vec<PlaceRow> =
+            self.database.fetch_all(sqlx::query_as(FIND).bind(user_id.as_str()).bind(ids)).await?;
         rows.into_iter().map(Place::try_from).collect()
     }
 }

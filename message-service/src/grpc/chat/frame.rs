@@ -3,41 +3,59 @@
 use bytes::Bytes;
 use parlance::message::v1::{self, chat_response::Item};
 use prost::Message;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{
+    failure::{Failure, Violation},
+    fields::Fields,
+};
 use tonic::Status;
 use uuid::Uuid;
 
 use super::super::{
-    convert::{status_to_proto, timestamp},
+    convert::{self, timestamp},
     decode, send_message, subscribe,
 };
-use crate::{domain::conversation::Id, storage::append::Send};
+use crate::domain::{
+    ids::{ConversationId, UserId},
+    message::NewMessage,
+    rpc::Rpc,
+    sequence::Position,
+};
 
-/// What opens a session.
+/// The request that opens a session.
 pub(super) struct Open {
-    pub(super) actor_id: Id,
+    pub(super) actor_id: UserId,
     /// `None` for a session that only sends.
-    pub(super) subscribe: Option<subscribe::Asked>,
+    pub(super) subscribe: Option<subscribe::Params>,
 }
 
-/// Something that is done one at a time, beside what is sent.
-pub(super) enum Aside {
-    MarkRead { conversation_id: Id, sequence: i64 },
-    Typing { conversation_id: Id },
+/// A request that is handled one at a time, beside the messages.
+pub(super) enum SideRequest {
+    MarkRead { conversation_id: ConversationId, up_to: Position },
+    Typing { conversation_id: ConversationId },
+}
+
+impl SideRequest {
+    /// Returns the RPC that does the same.
+    pub(super) fn rpc(&self) -> Rpc {
+        match self {
+            Self::MarkRead { .. } => Rpc::MarkRead,
+            Self::Typing { .. } => Rpc::SendTyping,
+        }
+    }
 }
 
 pub(super) fn open(open: &v1::ChatOpen) -> Result<Open, Failure> {
-    let mut violations = Violations::default();
-    let asked = subscribe::decode(&mut violations, &open.actor_id, &open.cursors, open.start);
-    if open.send_only && !open.cursors.is_empty() {
-        violations.add("cursors", "must be absent with send_only");
-    }
-    violations.into_result()?;
-    Ok(Open { actor_id: asked.actor_id().clone(), subscribe: (!open.send_only).then_some(asked) })
+    let mut fields = Fields::default();
+    let actor_id = decode::actor_id(&mut fields, &open.actor_id);
+    let params = subscribe::decode(&mut fields, &open.cursors, open.start);
+    let has_cursors = open.send_only && !open.cursors.is_empty();
+    decode::demand(&mut fields, !has_cursors, "cursors", "must be absent with send_only");
+    let (actor_id, params) = fields.finish((actor_id, params))?;
+    Ok(Open { actor_id, subscribe: (!open.send_only).then_some(params) })
 }
 
-/// A message of this actor's, and whether sending it again stores nothing twice.
-pub(super) fn send(mut request: v1::SendMessageRequest, actor_id: &Id) -> Result<(Send, bool), Failure> {
+/// Reads a message of the session's actor. Returns also whether sending it again stores nothing twice.
+pub(super) fn send(mut request: v1::SendMessageRequest, actor_id: &UserId) -> Result<(NewMessage, bool), Failure> {
     check_actor("sender_id", &request.sender_id, actor_id)?;
     if request.sender_id.is_empty() {
         request.sender_id = actor_id.to_string();
@@ -45,62 +63,63 @@ pub(super) fn send(mut request: v1::SendMessageRequest, actor_id: &Id) -> Result
     send_message::decode(request, Uuid::now_v7())
 }
 
-pub(super) fn mark_read(request: &v1::MarkReadRequest, actor_id: &Id) -> Result<Aside, Failure> {
+pub(super) fn mark_read(request: &v1::MarkReadRequest, actor_id: &UserId) -> Result<SideRequest, Failure> {
     check_actor("actor_id", &request.actor_id, actor_id)?;
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    let sequence = decode::position(&mut violations, "sequence", request.sequence);
-    violations.into_result().map(|()| Aside::MarkRead { conversation_id, sequence })
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    let up_to = decode::position(&mut fields, "sequence", request.sequence);
+    let (conversation_id, up_to) = fields.finish((conversation_id, up_to))?;
+    Ok(SideRequest::MarkRead { conversation_id, up_to })
 }
 
-pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &Id) -> Result<Aside, Failure> {
+pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &UserId) -> Result<SideRequest, Failure> {
     check_actor("actor_id", &request.actor_id, actor_id)?;
-    let mut violations = Violations::default();
-    let conversation_id = decode::conversation_id(&mut violations, "conversation_id", &request.conversation_id);
-    violations.into_result().map(|()| Aside::Typing { conversation_id })
+    let mut fields = Fields::default();
+    let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
+    Ok(SideRequest::Typing { conversation_id: fields.finish(conversation_id)? })
 }
 
-/// A frame that holds nothing, or something that this binary does not know.
+/// Returns the failure of a frame that holds nothing, or something that this binary does not know.
 pub(super) fn empty() -> Failure {
-    let mut violations = Violations::default();
-    violations.add("frame", "must be open, send, mark_read or typing");
-    violations.into_result().err().unwrap_or_else(|| Failure::internal("a violation is no violation"))
+    let description = "must be open, send, mark_read or typing".to_owned();
+    Failure::invalid(vec![Violation { field: "frame".to_owned(), description }])
 }
 
-fn check_actor(field: &str, named: &str, actor_id: &Id) -> Result<(), Failure> {
-    let mut violations = Violations::default();
-    if !named.is_empty() && *named != **actor_id {
-        violations.add(field, "must be absent, or the user who opened the session");
-    }
-    violations.into_result()
+fn check_actor(field: &str, named: &str, actor_id: &UserId) -> Result<(), Failure> {
+    let mut fields = Fields::default();
+    let is_own = named.is_empty() || *named == **actor_id;
+    let own = is_own.then_some(()).ok_or("must be absent, or the user who opened the session");
+    let own = fields.check(field, own);
+    fields.finish(own)
 }
 
 pub(super) fn opened(frame_id: u64) -> Bytes {
     encode(Item::Opened(v1::Opened { frame_id }))
 }
 
-/// A message is stored.
+/// The ack of a message that is stored.
 pub(super) fn stored(frame_id: u64, stored: &send_message::Stored) -> Bytes {
+    let message = &stored.message;
     encode(Item::Ack(v1::Ack {
         frame_id,
-        conversation_id: stored.new.conversation_id.to_string(),
-        request_id: stored.new.request_id.clone(),
-        sequence: stored.sent.sequence,
-        create_time: Some(timestamp(stored.created_at())),
-        duplicate: stored.before.is_some(),
+        conversation_id: message.conversation_id.to_string(),
+        request_id: message.request_id.clone(),
+        sequence: message.sequence.get(),
+        create_time: Some(timestamp(message.created_at)),
+        duplicate: stored.duplicate,
     }))
 }
 
-/// Something else is done.
-pub(super) fn done(frame_id: u64, conversation_id: &Id, sequence: i64) -> Bytes {
-    let conversation_id = conversation_id.to_string();
+/// The ack of a side request. `position` is where the read mark is now, if the request moves it.
+pub(super) fn done(frame_id: u64, conversation_id: &ConversationId, position: Option<Position>) -> Bytes {
+    let (conversation_id, sequence) = (conversation_id.to_string(), position.map_or(0, Position::get));
     encode(Item::Ack(v1::Ack { frame_id, conversation_id, sequence, ..v1::Ack::default() }))
 }
 
-/// A frame is not done.
+/// The nack of a frame.
 pub(super) fn nack(frame_id: u64, failure: Failure) -> Bytes {
     let status = Status::from(failure);
-    encode(Item::Nack(v1::Nack { frame_id, status: Some(status_to_proto(&status)) }))
+    encode(Item::Nack(v1::Nack { frame_id, status: Some(convert::status(&status)) }))
 }
 
 fn encode(item: Item) -> Bytes {

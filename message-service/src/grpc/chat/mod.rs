@@ -18,8 +18,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Status, Streaming};
 
 use self::session::Session;
-use super::{outgoing::Outgoing, service::Context, streams::Frames};
-use crate::{directory::Attendance, log::subscription::Subscription};
+use super::{context::Context, outgoing::Outgoing, streams::Frames};
+use crate::{directory::OpenStream, log::subscription::Subscription};
 
 /// What the session has to say. What waits to be taken is bounded by the permits that it holds.
 enum Reply {
@@ -28,7 +28,7 @@ enum Reply {
         _permit: OwnedSemaphorePermit,
     },
     /// The session is open; what it subscribes to is told from here on.
-    Opened(Bytes, Option<Box<Subscription>>, Attendance),
+    Opened(Bytes, Option<Box<Subscription>>, OpenStream),
     /// Nothing more comes of the session.
     End(Option<Status>),
 }
@@ -77,9 +77,9 @@ impl Replies {
             tokio::select! {
                 reply = self.taken.recv() => match reply {
                     Some(Reply::Item { bytes, .. }) => return Some(Ok(bytes)),
-                    Some(Reply::Opened(bytes, subscription, attendance)) => {
+                    Some(Reply::Opened(bytes, subscription, open_stream)) => {
                         if let Some(outgoing) = &mut self.outgoing {
-                            outgoing.begin(subscription.map(|subscription| *subscription), attendance);
+                            outgoing.begin(subscription.map(|subscription| *subscription), open_stream);
                         }
                         return Some(Ok(bytes));
                     }

@@ -19,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Extensions, Status, Streaming};
 
 use super::{
-    super::{authorise, mark_read, send_message, send_typing, service::Context, status::reason, subscribe},
+    super::{authorise, context::Context, mark_read, send_message, send_typing, status::reason, subscribe},
     Reply,
-    frame::{self, Aside, Open},
+    frame::{self, Open, SideRequest},
 };
 use crate::{
-    directory::{Attendance, DirectoryError},
-    domain::conversation::Id,
-    log::{subscription::Subscription, writer::Room},
-    storage::append::Send,
+    actor::Actor,
+    directory::{DirectoryError, OpenStream},
+    domain::{ids::UserId, message::NewMessage, rpc::Rpc},
+    log::{subscription::Subscription, writer::QueuePermit},
 };
 
 /// The most frames that are not answered: those whose answers the client has not taken, too.
@@ -45,19 +45,19 @@ const OVERLOAD_DELAY: Duration = Duration::from_millis(100);
 /// A message that waits until its sender is known to be active.
 struct WaitingSend {
     frame_id: u64,
-    new: Send,
+    new: NewMessage,
     is_repeatable: bool,
-    room: Room,
+    room: QueuePermit,
     permit: OwnedSemaphorePermit,
 }
 
 struct WaitingAside {
     frame_id: u64,
-    aside: Aside,
+    aside: SideRequest,
     permit: OwnedSemaphorePermit,
 }
 
-type Opening = BoxFuture<'static, (u64, Result<(Option<Subscription>, Attendance), Failure>)>;
+type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
 
 /// Reads frames of one client.
 pub(super) struct Session {
@@ -68,12 +68,14 @@ pub(super) struct Session {
     winding_up: CancellationToken,
     unanswered: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
-    /// Set by `open`.
-    actor_id: Option<Id>,
+    /// Set by the frame `open`.
+    actor_id: Option<UserId>,
+    /// Set once the session is open.
+    actor: Option<Actor>,
     opening: Option<Opening>,
     sends: VecDeque<WaitingSend>,
     /// The question whether the sender of all that waits is active.
-    admission: Option<BoxFuture<'static, Result<(), DirectoryError>>>,
+    admission: Option<BoxFuture<'static, Result<Actor, DirectoryError>>>,
     asides: VecDeque<WaitingAside>,
     aside: Option<BoxFuture<'static, Reply>>,
     answering: FuturesUnordered<BoxFuture<'static, Reply>>,
@@ -98,6 +100,7 @@ impl Session {
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             actor_id: None,
+            actor: None,
             opening: None,
             sends: VecDeque::new(),
             admission: None,
@@ -130,8 +133,9 @@ impl Session {
                 () = self.winding_up.cancelled(), if !self.is_read => self.is_read = true,
                 (frame_id, opened) = asked(&mut self.opening) => {
                     self.opening = None;
-                    let (subscription, attendance) = opened?;
-                    self.reply(Reply::Opened(frame::opened(frame_id), subscription.map(Box::new), attendance));
+                    let (actor, subscription, open_stream) = opened?;
+                    self.actor = Some(actor);
+                    self.reply(Reply::Opened(frame::opened(frame_id), subscription.map(Box::new), open_stream));
                 }
                 admitted = asked(&mut self.admission) => {
                     self.admission = None;
@@ -212,12 +216,13 @@ impl Session {
         let (context, extensions) = (self.context.clone(), self.extensions.clone());
         self.opening = Some(Box::pin(async move {
             let begin = async {
-                authorise::actor(&context, &extensions, &actor_id).await?;
+                let actor = authorise::actor(&context, Rpc::Chat, &extensions, actor_id).await?;
                 let subscription = match &subscribe {
-                    Some(asked) => Some(subscribe::begin(&context, asked).await?),
+                    Some(params) => Some(subscribe::begin(&context, &actor, params).await?),
                     None => None,
                 };
-                Ok((subscription, context.directory.attend(&actor_id)))
+                let open_stream = context.directory.open_stream(actor.user_id());
+                Ok((actor, subscription, open_stream))
             };
             (frame_id, begin.await)
         }));
@@ -225,21 +230,23 @@ impl Session {
 
     /// Asks whether the sender may send what waits, unless that is being asked.
     fn admit(&mut self) {
-        let Some(actor_id) = &self.actor_id else { return };
-        if self.opening.is_none() && self.admission.is_none() && !self.sends.is_empty() {
-            let (directory, actor_id) = (self.context.directory.clone(), actor_id.clone());
-            self.admission = Some(Box::pin(async move {
-                directory.check_active(std::slice::from_ref(&actor_id), Instant::now() + LIMIT).await
-            }));
+        let Some(actor) = &self.actor else { return };
+        if self.admission.is_none() && !self.sends.is_empty() {
+            let (directory, actor) = (self.context.directory.clone(), actor.clone());
+            self.admission =
+                Some(Box::pin(
+                    async move { actor.recheck(&directory, Rpc::SendMessage, Instant::now() + LIMIT).await },
+                ));
         }
     }
 
     /// Everything that waits is stored, in order; or all of it is not, so that nothing overtakes what comes again.
-    fn admitted(&mut self, admitted: Result<(), DirectoryError>) -> Result<(), Failure> {
+    fn admitted(&mut self, admitted: Result<Actor, DirectoryError>) -> Result<(), Failure> {
         match admitted {
-            Ok(()) => {
+            Ok(actor) => {
+                let actor = actor.with_deadline(Instant::now() + LIMIT);
                 for WaitingSend { frame_id, new, is_repeatable, room, permit } in self.sends.drain(..) {
-                    let storing = send_message::store(&self.context, new, is_repeatable, room, Instant::now() + LIMIT);
+                    let storing = send_message::store(&self.context, &actor, new, is_repeatable, room);
                     self.answering.push(Box::pin(async move {
                         let answer = match storing.await {
                             Ok(stored) => frame::stored(frame_id, &stored),
@@ -261,14 +268,14 @@ impl Session {
     }
 
     fn begin_aside(&mut self) {
-        if self.opening.is_some() || self.aside.is_some() {
+        if self.aside.is_some() {
             return;
         }
-        let Some(actor_id) = self.actor_id.clone() else { return };
+        let Some(actor) = self.actor.clone() else { return };
         let Some(WaitingAside { frame_id, aside, permit }) = self.asides.pop_front() else { return };
         let context = self.context.clone();
         self.aside = Some(Box::pin(async move {
-            let answer = match do_aside(&context, &actor_id, frame_id, aside).await {
+            let answer = match handle(&context, &actor, frame_id, aside).await {
                 Ok(answer) => answer,
                 Err(failure) => frame::nack(frame_id, failure),
             };
@@ -277,16 +284,16 @@ impl Session {
     }
 }
 
-async fn do_aside(context: &Context, actor_id: &Id, frame_id: u64, aside: Aside) -> Result<Bytes, Failure> {
-    context.directory.check_active(std::slice::from_ref(actor_id), Instant::now() + LIMIT).await?;
-    match aside {
-        Aside::MarkRead { conversation_id, sequence } => {
-            let member = mark_read::mark(context, &conversation_id, actor_id, sequence).await?;
-            Ok(frame::done(frame_id, &conversation_id, member.last_read_sequence))
+async fn handle(context: &Context, actor: &Actor, frame_id: u64, request: SideRequest) -> Result<Bytes, Failure> {
+    let actor = actor.recheck(&context.directory, request.rpc(), Instant::now() + LIMIT).await?;
+    match request {
+        SideRequest::MarkRead { conversation_id, up_to } => {
+            let member = mark_read::mark(context, &actor, &conversation_id, up_to).await?;
+            Ok(frame::done(frame_id, &conversation_id, Some(member.last_read_sequence)))
         }
-        Aside::Typing { conversation_id } => {
-            send_typing::tell(context, &conversation_id, actor_id).await?;
-            Ok(frame::done(frame_id, &conversation_id, 0))
+        SideRequest::Typing { conversation_id } => {
+            send_typing::broadcast(context, &actor, &conversation_id).await?;
+            Ok(frame::done(frame_id, &conversation_id, None))
         }
     }
 }

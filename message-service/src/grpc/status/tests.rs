@@ -6,7 +6,18 @@ use tonic::Status;
 use tonic_types::StatusExt;
 
 use super::*;
-use crate::directory::NoAnswer;
+use crate::domain::{
+    rpc::Rpc,
+    sequence::{Position, Sequence},
+};
+use crate::{
+    directory::NoAnswer,
+    domain::{
+        change::Outcome,
+        ids::{ConversationId, UserId},
+        refusal::Refusal,
+    },
+};
 
 /// What a caller sees of a failure: code, reason, keys of the metadata, and which details beside `ErrorInfo` there are.
 fn seen(failure: Failure) -> (Code, String, Vec<String>, &'static str) {
@@ -32,8 +43,8 @@ fn expect(failure: impl Into<Failure>, code: Code, why: Reason, keys: &[&str], d
     assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason(why), keys, detail));
 }
 
-fn ids() -> (Id, Id) {
-    ("c".into(), "ada".into())
+fn ids() -> (ConversationId, Actor) {
+    ("c".into(), Actor::unchecked("ada".into(), Rpc::SendMessage))
 }
 
 #[test]
@@ -55,8 +66,8 @@ fn users_are_refused_with_all_their_ids() {
 
 #[test]
 fn every_outcome_of_a_write_has_its_row() {
-    let (conversation_id, actor_id) = ids();
-    let subject = Subject { sequence: 7, request_id: "r", ..Subject::new(&conversation_id, &actor_id) };
+    let (conversation_id, actor) = ids();
+    let subject = Subject { sequence: Sequence::new(7), request_id: "r", ..Subject::new(&conversation_id, &actor) };
     let (in_conversation, of_member, of_message) =
         (&["conversation_id"][..], &["conversation_id", "user_id"][..], &["conversation_id", "sequence"][..]);
     for (outcome, code, why, keys, detail) in [
@@ -87,8 +98,8 @@ fn every_outcome_of_a_write_has_its_row() {
 
 #[test]
 fn a_member_acted_upon_is_named_instead_of_the_actor() {
-    let ((conversation_id, actor_id), user_id) = (ids(), Id::from("bob"));
-    let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor_id) };
+    let ((conversation_id, actor), user_id) = (ids(), UserId::from("bob"));
+    let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor) };
     let named = |outcome| {
         let status = Status::from(subject.check(outcome).unwrap_err());
         status.get_details_error_info().unwrap().metadata["user_id"].clone()
@@ -132,7 +143,9 @@ fn unavailable_is_said_only_when_a_retry_is_safe() {
 #[test]
 fn refusals_that_no_write_gives_have_their_rows_too() {
     let (conversation_id, _) = ids();
-    let ahead = Refusal::SequenceAhead { conversation_id: conversation_id.clone(), sequence: 9, last_sequence: 7 };
+    let at = |number| Position::new(number).unwrap();
+    let ahead =
+        Refusal::SequenceAhead { conversation_id: conversation_id.clone(), sequence: at(9), last_sequence: at(7) };
     let keys = ["conversation_id", "last_sequence"];
     expect(ahead, Code::FailedPrecondition, Reason::SequenceAhead, &keys, "precondition");
 }

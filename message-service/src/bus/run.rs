@@ -8,7 +8,7 @@ use service_kit::lifecycle::Lifecycle;
 use crate::{
     bus::{Bus, Exchange, Hint},
     log::live::LiveLogs,
-    metrics::Passing,
+    metrics::BusMetrics,
 };
 
 /// The least time between two hints: those in between are one.
@@ -25,7 +25,7 @@ pub(crate) fn start(bus: impl Bus, exchange: &Exchange, live: &LiveLogs, lifecyc
 }
 
 async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
-    let counted = Passing::telling();
+    let counted = BusMetrics::telling();
     let work = async {
         let mut pause = Pause::default();
         loop {
@@ -48,7 +48,7 @@ async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
 }
 
 async fn hear(bus: Arc<impl Bus>, exchange: Exchange, live: LiveLogs, lifecycle: Lifecycle) {
-    let counted = Passing::hearing();
+    let counted = BusMetrics::hearing();
     let work = async {
         let mut pause = Pause::default();
         loop {
@@ -72,13 +72,13 @@ async fn hear(bus: Arc<impl Bus>, exchange: Exchange, live: LiveLogs, lifecycle:
 fn heed(hint: Hint, exchange: &Exchange, live: &LiveLogs) {
     let mut look = hint.look;
     for entries in hint.entries {
-        look |= !live.told(&entries.conversation_id, entries.frames);
+        look |= !live.append_from_replica(&entries.conversation_id, entries.frames);
     }
     if look {
-        exchange.look();
+        exchange.request_poll();
     }
     for ephemeral in &hint.ephemerals {
-        live.pass_on(ephemeral);
+        live.broadcast_ephemeral(ephemeral);
     }
 }
 

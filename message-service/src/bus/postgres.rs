@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service_kit::{
-    database::{Listener, Settings, bounded},
+    database::{Error, Listener, Settings, bounded},
     lifecycle::BoxError,
 };
 use sqlx::{Executor, PgConnection};
 use tokio::sync::Mutex;
 
-use super::Error;
-use crate::bus::{Bus, Hint, ReplicaId, wire};
+use super::{Bus, Hint, ReplicaId, wire};
 
 const BELL: &str = "parlance_message";
 const LIVE: &str = "parlance_message_live";

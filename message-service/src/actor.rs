@@ -1,0 +1,91 @@
+//! The one door to acting for a user: [`authorise`] returns an [`Actor`], and writers, reads and subscriptions demand one. An
+//! RPC that forgets to ask does not compile.
+
+use std::time::Instant;
+
+use service_kit::caller::Caller;
+
+use crate::{
+    directory::{Directory, DirectoryError},
+    domain::{ids::UserId, rpc::Rpc},
+};
+
+/// A user for whom the caller may act and whom user-service reported as active, authorised for one RPC. What the rule of
+/// that RPC demands in a conversation is checked where the conversation is read or written.
+#[derive(Debug, Clone)]
+pub(crate) struct Actor {
+    user_id: UserId,
+    rpc: Rpc,
+    deadline: Instant,
+}
+
+impl Actor {
+    /// Returns an actor without asking anybody.
+    #[cfg(test)]
+    pub(crate) fn unchecked(user_id: UserId, rpc: Rpc) -> Self {
+        Self { user_id, rpc, deadline: Instant::now() }
+    }
+
+    /// The user.
+    pub(crate) fn user_id(&self) -> &UserId {
+        &self.user_id
+    }
+
+    /// The RPC that it is authorised for.
+    pub(crate) fn rpc(&self) -> Rpc {
+        self.rpc
+    }
+
+    /// The moment after which nothing waits for the result any more.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Asks again whether the user is active, for one step of a session: a frame that is handled as `rpc` until `deadline`.
+    ///
+    /// # Errors
+    /// Those of [`Directory::check_active`].
+    pub(crate) async fn recheck(
+        &self,
+        directory: &Directory,
+        rpc: Rpc,
+        deadline: Instant,
+    ) -> Result<Self, DirectoryError> {
+        directory.check_active(std::slice::from_ref(&self.user_id), deadline).await?;
+        Ok(Self { user_id: self.user_id.clone(), rpc, deadline })
+    }
+
+    /// Returns the same actor with another deadline.
+    pub(crate) fn with_deadline(self, deadline: Instant) -> Self {
+        Self { deadline, ..self }
+    }
+}
+
+/// The reason why a call may not act.
+#[derive(Debug)]
+pub(crate) enum NotAuthorised {
+    /// The caller may not act for this user.
+    Caller { user_id: UserId },
+    /// A user is not active, or user-service cannot be reached.
+    Directory(DirectoryError),
+}
+
+/// Checks that the caller may act for a user, and that this user and all `others` named by the request are active.
+///
+/// # Errors
+/// [`NotAuthorised`]; nothing was done.
+pub(crate) async fn authorise(
+    directory: &Directory,
+    caller: &Caller,
+    rpc: Rpc,
+    user_id: UserId,
+    others: &[UserId],
+    deadline: Instant,
+) -> Result<Actor, NotAuthorised> {
+    if !caller.may_act_for(&user_id) {
+        return Err(NotAuthorised::Caller { user_id });
+    }
+    let users: Vec<UserId> = std::iter::once(&user_id).chain(others).cloned().collect();
+    directory.check_active(&users, deadline).await.map_err(NotAuthorised::Directory)?;
+    Ok(Actor { user_id, rpc, deadline })
+}

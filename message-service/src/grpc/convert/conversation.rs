@@ -1,0 +1,41 @@
+//! Conversations.
+
+use parlance::message::v1;
+
+use super::timestamp;
+use crate::domain::conversation::{Conversation, Kind, etag};
+
+pub(in crate::grpc) fn conversation(conversation: &Conversation) -> v1::Conversation {
+    v1::Conversation {
+        conversation_id: conversation.conversation_id.to_string(),
+        kind: kind(conversation.kind).into(),
+        title: conversation.title.clone(),
+        creator_id: conversation.creator_id.to_string(),
+        create_time: Some(timestamp(conversation.created_at)),
+        update_time: Some(timestamp(conversation.updated_at)),
+        last_sequence: conversation.last_sequence.get(),
+        message_count: conversation.message_count,
+        last_message_time: conversation.last_message_at.map(timestamp),
+        etag: etag(conversation.version),
+    }
+}
+
+fn kind(kind: Kind) -> v1::ConversationKind {
+    match kind {
+        Kind::Direct => v1::ConversationKind::Direct,
+        Kind::Group => v1::ConversationKind::Group,
+        Kind::Channel => v1::ConversationKind::Channel,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_the_same_numbers_everywhere() {
+        for one in [Kind::Direct, Kind::Group, Kind::Channel] {
+            assert_eq!(Kind::from_number(kind(one) as i32), Some(one));
+        }
+    }
+}
