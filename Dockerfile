@@ -1,15 +1,15 @@
-# Both services in one image. `docker build .` is all it takes; nothing in here needs BuildKit.
+# Both services in one image, built by `docker build .`; BuildKit is not needed.
 #
 #   docker build --tag parlance .
 #   docker run … parlance user-service serve         # or: migrate, healthcheck
 #   docker run … parlance message-service serve
 
-# Of cargo. `release` is for use; `quick` is done sooner, for trying out the image itself.
+# Cargo's profile: `release` for production; `quick` builds faster, for testing the image itself.
 ARG PROFILE=release
 
-# What third-party crates depend on, and nothing more: the manifests, the lock, and an empty source where a manifest
-# expects one. Docker compares what comes out of here, modes included, so a change of our own sources, or a checkout with
-# another umask, does not build those crates again.
+# The inputs of third-party crates and nothing else: the manifests, the lock file, and an empty source where a manifest
+# expects one. Docker compares the output of this stage, file modes included, so a change of Parlance's sources, or a
+# checkout with another umask, does not rebuild those crates.
 FROM rust:1.95-slim-bookworm AS manifests
 WORKDIR /parlance
 COPY . .
@@ -23,7 +23,7 @@ FROM rust:1.95-slim-bookworm AS dependencies
 ARG PROFILE
 WORKDIR /parlance
 COPY --from=manifests /parlance .
-# The empty crates are removed again: cargo goes by times, and our sources are older than what was built of the empty ones.
+# Removes the empty crates: cargo compares times, and Parlance's sources are older than the builds of the empty ones.
 RUN cargo build --locked --profile "$PROFILE" --package user-service --package message-service --bins \
     && cargo clean --workspace --profile "$PROFILE"
 
@@ -38,13 +38,13 @@ LABEL org.opencontainers.image.title="Parlance" \
       org.opencontainers.image.description="A self-hosted chat backend: user-service and message-service" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/ /usr/local/bin/
-# A number, so that an orchestrator can see that it is not root. Nothing is written, so the user needs no home.
+# A number, so that an orchestrator can verify that it is not root. Nothing is written, so the user needs no home.
 USER 65532:65532
 STOPSIGNAL SIGTERM
 EXPOSE 50051 50052 9090
-# LISTEN says which service is asked; both answer the same question.
+# LISTEN selects the service; both answer the same health check.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["user-service", "healthcheck"]
 CMD ["user-service", "serve"]
-# Last, since it is another one with each commit.
+# Last, because it changes with each commit.
 ARG REVISION=unknown
 LABEL org.opencontainers.image.revision="$REVISION"

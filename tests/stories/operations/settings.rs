@@ -1,4 +1,4 @@
-//! The table of settings in docs/OPERATIONS.md is what `--help` of the binaries says. `make settings-docs` writes it anew.
+//! The table of settings in docs/OPERATIONS.md agrees with `--help` of the binaries. `make settings-docs` rewrites it.
 
 use std::{fmt::Write as _, fs, process::Command};
 
@@ -8,20 +8,20 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md"
 const BEGIN: &str = "<!-- settings: made by `make settings-docs` from --help, and checked by `make test` -->\n";
 const END: &str = "<!-- /settings -->\n";
 
-/// The columns of the table, in its order.
+/// The binaries whose settings are listed.
 const BINARIES: [(&str, &[&str]); 3] = [("user-service", &[]), ("message-service", &[]), ("parlance", &["serve"])];
 
-/// One flag, as `--help` tells of it.
-#[derive(Debug, Default, Clone, PartialEq)]
+/// One flag, as `--help` lists it.
+#[derive(Debug, Default, Clone)]
 struct Setting {
     flag: String,
     variable: Option<String>,
     default: Option<String>,
-    /// What it is, with the values that it may have.
+    /// The help text, with the possible values.
     text: String,
 }
 
-/// All flags of a command. They are what is left when the indented paragraphs are taken together.
+/// The flags of a command, read from its help: a line with a flag, then indented paragraphs.
 fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     // Help shows the values of variables that are set.
     let output = Command::new(binary(name)).args(words).arg("--help").env_clear().output().unwrap();
@@ -49,7 +49,7 @@ fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     }
     settings.retain(|setting| !["--help", "--version"].contains(&&*setting.flag));
     for setting in &mut settings {
-        // A variable that our own code reads is told of in the text.
+        // A variable that the program reads itself is named in the text.
         if let Some((text, rest)) = setting.text.clone().split_once(" [env: ") {
             (setting.text, setting.variable) = (text.to_owned(), Some(rest.trim_end_matches(']').to_owned()));
         }
@@ -58,60 +58,93 @@ fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     settings
 }
 
-/// A row for each flag, or more where binaries say different things of it; a column for the default of each binary.
-fn table() -> String {
-    let columns = BINARIES.map(|(name, words)| settings(name, words));
-    let mut rows: Vec<(Setting, [Option<String>; BINARIES.len()])> = Vec::new();
-    for (column, settings) in columns.iter().enumerate() {
-        let mut after = None;
-        for setting in settings {
-            let default = setting.default.clone().map_or_else(|| "none".to_owned(), |default| format!("`{default}`"));
-            let key = Setting { default: None, ..setting.clone() };
-            let at = rows.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-                let at = after.map_or(rows.len(), |after: usize| after + 1);
-                rows.insert(at, (key, Default::default()));
-                at
+/// What one or several binaries have in one place of a row, by the index of the binary.
+type Values = Vec<(usize, String)>;
+
+/// A row of the table: one flag, whichever binaries take it.
+struct Row {
+    flag: String,
+    variable: Option<String>,
+    texts: Values,
+    defaults: Values,
+}
+
+/// The flags of all binaries, each once: those that all take first, then those of two, then those of one.
+fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (binary, (name, words)) in BINARIES.into_iter().enumerate() {
+        for setting in settings(name, words) {
+            let at = rows.iter().position(|row| row.flag == setting.flag).unwrap_or_else(|| {
+                let (flag, variable) = (setting.flag.clone(), setting.variable.clone());
+                rows.push(Row { flag, variable, texts: Vec::new(), defaults: Vec::new() });
+                rows.len() - 1
             });
-            rows[at].1[column] = Some(default);
-            after = Some(at);
+            let row = &mut rows[at];
+            assert_eq!(row.variable, setting.variable, "{}: binaries read different variables", row.flag);
+            row.texts.push((binary, setting.text));
+            row.defaults.push((binary, setting.default.map_or_else(|| "none".to_owned(), |text| format!("`{text}`"))));
         }
     }
-    let mut table = String::from("| flag | variable | what it is |");
-    let names = BINARIES.map(|(name, words)| [&[name], words].concat().join(" "));
-    for name in &names {
-        let _ = write!(table, " {name} |");
-    }
-    table.push_str("\n|---|---|---|---|---|---|\n");
-    for (Setting { flag, variable, text, .. }, defaults) in rows {
-        let variable = variable.map_or_else(|| "–".to_owned(), |variable| format!("`{variable}`"));
-        let text = text.replace('|', "\\|");
-        let _ = write!(table, "| `{flag}` | {variable} | {text} |");
-        for default in defaults {
-            let _ = write!(table, " {} |", default.as_deref().unwrap_or("–"));
+    rows.sort_by_key(|row| std::cmp::Reverse(row.texts.len()));
+    rows
+}
+
+/// The name of a binary as the table shows it.
+fn shown(binary: usize) -> String {
+    let (name, words) = BINARIES[binary];
+    [&[name], words].concat().join(" ")
+}
+
+/// The value that all binaries share, or each different value with the binaries that have it.
+fn merged(values: &[(usize, String)], separator: &str) -> String {
+    let mut groups: Vec<(&str, Vec<String>)> = Vec::new();
+    for (binary, value) in values {
+        match groups.iter_mut().find(|(known, _)| known == value) {
+            Some((_, names)) => names.push(shown(*binary)),
+            None => groups.push((value, vec![shown(*binary)])),
         }
-        table.push('\n');
+    }
+    if let [(value, _)] = &groups[..] {
+        return (*value).to_owned();
+    }
+    let parts = groups.iter().map(|(value, names)| format!("{}: {value}", names.join(", ")));
+    parts.collect::<Vec<_>>().join(separator)
+}
+
+/// The table: one row for each flag.
+fn table() -> String {
+    let mut table = String::from("| flag | variable | meaning | default | taken by |\n|---|---|---|---|---|\n");
+    for row in rows() {
+        let variable = row.variable.as_ref().map_or_else(|| "–".to_owned(), |variable| format!("`{variable}`"));
+        let text = merged(&row.texts, "<br>").replace('|', "\\|");
+        let default = merged(&row.defaults, "; ");
+        let taken_by = match row.texts.len() {
+            all if all == BINARIES.len() => "all".to_owned(),
+            _ => row.texts.iter().map(|(binary, _)| shown(*binary)).collect::<Vec<_>>().join(", "),
+        };
+        let _ = writeln!(table, "| `{}` | {variable} | {text} | {default} | {taken_by} |", row.flag);
     }
     table
 }
 
 #[test]
-fn the_manual_lists_every_setting_as_the_binaries_do() {
+fn the_manual_lists_every_setting_once_as_the_binaries_do() {
     let document = fs::read_to_string(DOCUMENT).unwrap();
     let parts = document.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?)));
-    let (head, (is, tail)) = parts.expect("docs/OPERATIONS.md has the marks between which the table lies");
+    let (head, (is, tail)) = parts.expect("docs/OPERATIONS.md has the marks around the table");
     let should_be = format!("\n{}\n", table());
     if std::env::var("PARLANCE_SETTINGS").is_ok_and(|how| how == "write") {
         fs::write(DOCUMENT, format!("{head}{BEGIN}{should_be}{END}{tail}")).unwrap();
         return;
     }
-    // Line by line, so that it is seen which.
+    // Line by line, to show which differ.
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let (is, should_be) = (lines(is), lines(&should_be));
     let too_much: Vec<_> = is.iter().filter(|line| !should_be.contains(line)).collect();
     let missing: Vec<_> = should_be.iter().filter(|line| !is.contains(line)).collect();
     assert!(
         is == should_be,
-        "docs/OPERATIONS.md is not what --help says (`make settings-docs` writes it anew).\nOnly in the document:\n{too_much:#?}\n\
+        "docs/OPERATIONS.md differs from --help (`make settings-docs` rewrites it).\nOnly in the document:\n{too_much:#?}\n\
          Only in --help:\n{missing:#?}"
     );
 }
