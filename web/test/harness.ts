@@ -196,7 +196,7 @@ export async function send(services: Services, conversationId: string, senderId:
 
 function needed(name: string): string {
   const value = process.env[name];
-  if (value === undefined || value === "") throw new Error(`${name} is not set: run scripts/check-web`);
+  if (value === undefined || value === "") throw new Error(`${name} is not set: run make web-check`);
   return value;
 }
 

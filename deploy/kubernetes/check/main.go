@@ -1,5 +1,5 @@
 // Checks rendered manifests of Parlance: against the API of Kubernetes as its server would, against each other, and against
-// the binaries that they start. Then makes mistakes on purpose, each of which must be found. scripts/check-kubernetes
+// the binaries that they start. Then plants mistakes, each of which must be found. checks/kubernetes.py
 // renders and calls it.
 package main
 

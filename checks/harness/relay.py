@@ -1,35 +1,38 @@
-"""A relay between clients and message-service that does harm to every conversation: once each, entry 1 comes twice, entry 2
-does not come, and what says that entry 6 is stored is lost with its connection. The last is what any network does; the others
-no server does, and a client has to survive them all the same.
+"""A relay between clients and message-service that injects faults, each once for every conversation: entry 1 arrives twice,
+entry 2 is dropped, and the response to the send of entry 6 is lost with its connection. Any network does the last; no
+server does the others, but a client must survive them all.
 
     relay.py LISTEN UPSTREAM     runs in the environment of examples/python
 """
 
+from __future__ import annotations
+
 import asyncio
 import pathlib
 import sys
+from typing import Any
 
 import grpc
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent.parent / "examples/python"))
 from parlance.message.v1 import message_service_pb2 as messages_pb2
 
-LOST = "the relay has lost the answer"
-done = set()
+LOST = "the relay has lost the response"
+done: set[tuple[str, str]] = set()
 
 
-def is_first(harm, conversation_id):
-    """True once for each harm and conversation, which is told."""
-    if (harm, conversation_id) in done:
+def is_first(fault: str, conversation_id: str) -> bool:
+    """Returns true, and prints the fault, once for each fault and conversation."""
+    if (fault, conversation_id) in done:
         return False
-    done.add((harm, conversation_id))
-    print(harm, conversation_id, flush=True)
+    done.add((fault, conversation_id))
+    print(fault, conversation_id, flush=True)
     return True
 
 
-def copies(response):
-    """How often one item of a stream comes."""
-    # An event is field 1 of what every stream gives, so one type reads them all.
+def copies(response: bytes) -> int:
+    """Returns how many copies of a stream's response to pass on."""
+    # The event is field 1 in the responses of all streams, so one type reads them all.
     event = messages_pb2.ChatResponse.FromString(response).event
     if event.sequence == 1 and is_first("double", event.conversation_id):
         return 2
@@ -38,8 +41,8 @@ def copies(response):
     return 1
 
 
-def is_lost(method, response):
-    """Whether the connection breaks in place of this answer, for what is done."""
+def is_lost(method: str, response: bytes) -> bool:
+    """Returns whether the connection breaks instead of delivering this response."""
     if method.endswith("/SendMessage"):
         stored = messages_pb2.SendMessageResponse.FromString(response).message
     elif method.endswith("/Chat"):
@@ -51,12 +54,12 @@ def is_lost(method, response):
 
 
 class Relay(grpc.GenericRpcHandler):
-    """Passes every call on as the bytes that it is."""
+    """Passes every call on as bytes, without decoding its requests."""
 
-    def __init__(self, channel):
+    def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
 
-    def service(self, details):
+    def service(self, details: Any) -> Any:
         method = details.method
         match method.rsplit("/", 1)[1]:
             case "Chat":
@@ -67,7 +70,7 @@ class Relay(grpc.GenericRpcHandler):
                 return grpc.unary_unary_rpc_method_handler(self.unary(method, self.channel.unary_unary(method)))
 
     @staticmethod
-    def unary(method, call):
+    def unary(method: str, call: Any) -> Any:
         async def handle(request, context):
             try:
                 response = await call(request, timeout=context.time_remaining())
@@ -80,7 +83,7 @@ class Relay(grpc.GenericRpcHandler):
         return handle
 
     @staticmethod
-    def stream(method, call):
+    def stream(method: str, call: Any) -> Any:
         async def handle(request, context):
             upstream = call(request)
             try:
@@ -97,7 +100,7 @@ class Relay(grpc.GenericRpcHandler):
         return handle
 
 
-async def main(listen, upstream):
+async def main(listen: str, upstream: str) -> None:
     async with grpc.aio.insecure_channel(upstream) as channel:
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((Relay(channel),))

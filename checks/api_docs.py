@@ -1,31 +1,33 @@
-#!/usr/bin/env python3
-"""Makes docs/API.md of the comments in proto/.
+"""Writes docs/API.md from the comments in proto/.
 
-    scripts/api-docs            writes docs/API.md
-    scripts/api-docs --check    says how docs/API.md differs from what it should be, and fails if it does
+    python3 -m checks.api_docs            fails when docs/API.md differs from proto/ (`make api-docs-check`)
+    python3 -m checks.api_docs --write    writes docs/API.md (`make api-docs`)
 
-Each RPC is shown with its own request and response, and then all other types of its package. What would not look right ends
-it: two things of one anchor, a list or code in a table. BUF says how to run buf: use `make api-docs`; `make proto` checks.
+Each RPC is shown with its own request and response, followed by all other types of its package. It ends with an error where
+the page would not render: two headings with one anchor, a list or code in a table. BUF is the command that runs buf.
 """
 
+from __future__ import annotations
+
 import difflib
-import pathlib
+import os
 import re
 import sys
+from collections.abc import Iterable, Iterator
 
-sys.path.insert(0, __file__.rsplit("/", 1)[0] + "/lib")
-import contract
+from checks.harness import contract
+from checks.harness.base import ROOT, usage
+from checks.harness.contract import Declaration, Package
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs/API.md"
 HEAD = """\
 # API
 
-<!-- Made of the comments in proto/ by `make api-docs`: change those, not this. -->
+<!-- Generated from the comments in proto/ by `make api-docs`: change those, not this file. -->
 
-All services, RPCs, messages and reasons, as [proto/](../proto) has them. A field that is not set is empty, 0 or false; one that
-is `optional`, a message or part of a `oneof` can be told to be absent. In JSON, as grpcurl speaks it, `user_id` is `userId` and
-an `int64` is a string. [ERRORS.md](ERRORS.md) says what to do about each reason.
+All services, RPCs, messages and reasons of [proto/](../proto). A field that is not set is empty, 0 or false; one that
+is `optional`, a message or part of a `oneof` distinguishes absent from empty. In JSON, as grpcurl prints it, `user_id` is
+`userId` and an `int64` is a string. [ERRORS.md](ERRORS.md) describes how to handle each reason.
 """
 # In this order; a new package comes after them.
 ORDER = ["parlance.user.v1", "parlance.message.v1", "parlance.error.v1"]
@@ -42,12 +44,12 @@ ELSEWHERE = {
 
 
 class Links:
-    """Where everything is; every anchor is given out once."""
+    """The anchors of the page, each of them unique."""
 
-    def __init__(self, packages):
-        self.anchors = {}
-        self.short = {}
-        self.reasons = {}
+    def __init__(self, packages: list[Package]) -> None:
+        self.anchors: dict[str, str] = {}
+        self.short: dict[tuple[str, str | None], str] = {}
+        self.reasons: dict[str, str] = {}
         for package in packages:
             self.add(package.name or "original")
             for service in package.services:
@@ -62,21 +64,21 @@ class Links:
                         self.add(value.name, place=f"reason {reason}")
                         self.reasons[reason] = value.name
 
-    def add(self, name, package=None, short=None, place=None):
+    def add(self, name: str, package: Package | None = None, short: str | None = None, place: str | None = None) -> None:
         if package and not package.name:
-            # Renderers make an anchor of every heading, of the other UserService too.
+            # Renderers generate an anchor for every heading, also for the other UserService.
             place = f"original {name}"
         place = re.sub(r"[^a-z0-9]+", "-", (place or name).lower())
         if place in self.anchors.values():
-            sys.exit(f"{name} would have the anchor of something else: {place}")
+            sys.exit(f"{name} would have an anchor that is taken: {place}")
         self.anchors[name] = place
         if package:
             self.short[package.name, short] = name
 
-    def anchor(self, name):
+    def anchor(self, name: str) -> str:
         return f'<a id="{self.anchors[name]}"></a>'
 
-    def to(self, name, text):
+    def to(self, name: str, text: str) -> str:
         if name in ELSEWHERE:
             return f"[{text}]({ELSEWHERE[name]})"
         return f"[{text}](#{self.anchors[name]})"
@@ -85,16 +87,17 @@ class Links:
 class Writer:
     """One package, as lines of Markdown."""
 
-    def __init__(self, package, links):
-        self.package, self.links, self.lines = package, links, []
-        self.own = {}
+    def __init__(self, package: Package, links: Links) -> None:
+        self.package, self.links = package, links
+        self.lines: list[str] = []
+        self.own: dict[str, list[Declaration]] = {}
         for rpc in (rpc for service in package.services for rpc in service.rpcs):
             for one in package.types:
                 if one.short in (f"{rpc.short}Request", f"{rpc.short}Response"):
                     self.own.setdefault(rpc.name, []).append(one)
                     self.own[rpc.name] += [more for more in package.types if more.name.startswith(f"{one.name}.")]
 
-    def write(self):
+    def write(self) -> list[str]:
         title = TITLES.get(self.package.name, self.package.name)
         self.heading("##", self.package.name or "original", title)
         for words in self.package.words:
@@ -110,13 +113,13 @@ class Writer:
             self.type(one)
         return self.lines
 
-    def heading(self, level, name, text):
+    def heading(self, level: str, name: str, text: str) -> None:
         self.lines += [self.links.anchor(name), "", f"{level} {text}", ""]
 
-    def title(self, one):
+    def title(self, one: Declaration) -> str:
         return one.name.removeprefix(f"{self.package.name}.")
 
-    def service(self, service):
+    def service(self, service: Declaration) -> None:
         self.heading("###", service.name, service.short)
         self.paragraphs(service.comment)
         self.lines += ["| RPC | takes | answers | |", "|---|---|---|---|"]
@@ -133,13 +136,14 @@ class Writer:
                 self.lines += [self.links.anchor(one.name), ""]
                 self.type(one, f"**{self.title(one)}.** ")
 
-    def ends(self, rpc):
+    def ends(self, rpc: Declaration) -> Iterator[str]:
+        """The request and the response of an RPC."""
         for side in ("input", "output"):
             name = rpc.descriptor[f"{side}Type"].lstrip(".")
             stream = "stream of " if rpc.descriptor.get({"input": "client", "output": "server"}[side] + "Streaming") else ""
             yield stream + self.links.to(name, name.rsplit(".")[-1])
 
-    def type(self, one, begins=""):
+    def type(self, one: Declaration, begins: str = "") -> None:
         self.paragraphs(one.comment, begins)
         if hasattr(one, "values"):
             self.lines += ["| | value | |", "|---|---|---|"]
@@ -164,7 +168,7 @@ class Writer:
         else:
             self.lines += ["It has no fields.", ""]
 
-    def kind(self, message, field):
+    def kind(self, message: Declaration, field: Declaration) -> str:
         descriptor = field.descriptor
         name = descriptor.get("typeName", "").lstrip(".")
         if name in message.maps:
@@ -176,11 +180,11 @@ class Writer:
         return f"optional {kind}" if descriptor.get("proto3Optional") else kind
 
     @staticmethod
-    def scalar(field):
+    def scalar(field: Declaration) -> str:
         return f"`{field.descriptor['type'].removeprefix('TYPE_').lower()}`"
 
-    def paragraphs(self, comment, begins=""):
-        """A comment as it is: paragraphs, lists and code are Markdown already."""
+    def paragraphs(self, comment: str, begins: str = "") -> None:
+        """Adds a comment, whose paragraphs, lists and code are Markdown already."""
         code, first = False, len(self.lines)
         for line in comment.rstrip().split("\n"):
             line = line.removeprefix(" ")
@@ -190,17 +194,17 @@ class Writer:
         self.lines[first] = begins + self.lines[first]
         self.lines.append("")
 
-    def cell(self, thing, text=None):
+    def cell(self, declaration: Declaration, text: str | None = None) -> str:
         """A comment in one line of a table."""
-        paragraphs = (text or thing.comment).strip().split("\n\n")
-        for line in (text or thing.comment).split("\n"):
+        paragraphs = (text or declaration.comment).strip().split("\n\n")
+        for line in (text or declaration.comment).split("\n"):
             if re.match(r" *(```|[-*+] |\d+\. |     )", line):
-                sys.exit(f"{thing.name}: a table cannot hold a list or code; say it in the comment of what it belongs to")
+                sys.exit(f"{declaration.name}: a table cannot hold a list or code; move it to the comment of its type")
         text = "<br>".join(self.text(" ".join(one.split())) for one in paragraphs)
         return re.sub(r"(?<!\\)\|", r"\\|", text)
 
-    def text(self, line):
-        """Prose: what Markdown would take for its own is escaped, what is known here is linked."""
+    def text(self, line: str) -> str:
+        """Escapes Markdown's characters in prose, and links known names."""
         pieces = re.split(r"(`[^`]*`)", line)
         for place, piece in enumerate(pieces):
             if piece.startswith("`"):
@@ -212,15 +216,15 @@ class Writer:
                 pieces[place] = re.sub(r"(?:[a-z]\w*\.)*[A-Z]\w+", self.known, piece)
         return "".join(pieces)
 
-    def known(self, found):
-        """A link, if the word is the name of something and not an ordinary word."""
+    def known(self, found: re.Match[str]) -> str:
+        """A link, if the word is a declared name and not an ordinary word."""
         word = found[0]
         name = word if "." in word else self.links.short.get((self.package.name, word))
         ordinary = not re.search(r"[a-z][A-Z]", word)
         return word if ordinary or name not in self.links.anchors else self.links.to(name, word)
 
 
-def contents(packages, links):
+def contents(packages: Iterable[Package], links: Links) -> Iterator[str]:
     for package in packages:
         yield f"- {links.to(package.name or 'original', TITLES.get(package.name, package.name))}"
         for service in package.services:
@@ -229,9 +233,11 @@ def contents(packages, links):
     yield ""
 
 
-def main():
-    if sys.argv[1:] not in ([], ["--check"]):
-        sys.exit(__doc__)
+def main() -> None:
+    if sys.argv[1:] not in ([], ["--write"]):
+        usage(__doc__)
+    if not os.environ.get("BUF"):
+        sys.exit("BUF is not set: run make api-docs-check or make api-docs")
     found = contract.read(ROOT)
     rank = {name: place for place, name in enumerate(ORDER)}
     packages = sorted(found.values(), key=lambda one: (rank.get(one.name, len(rank)), one.name))
@@ -239,13 +245,13 @@ def main():
     lines = [HEAD, *contents(packages, links)]
     for package in packages:
         lines += Writer(package, links).write()
-    made = "\n".join(lines).rstrip() + "\n"
-    there = TARGET.read_text() if TARGET.exists() else ""
-    if not sys.argv[1:]:
-        TARGET.write_text(made)
-    elif there != made:
-        print("".join(difflib.unified_diff(there.splitlines(True), made.splitlines(True), "docs/API.md", "made of proto/")))
-        sys.exit("docs/API.md is not what proto/ says: run make api-docs, and commit it")
+    wanted = "\n".join(lines).rstrip() + "\n"
+    current = TARGET.read_text() if TARGET.exists() else ""
+    if sys.argv[1:]:
+        TARGET.write_text(wanted)
+    elif current != wanted:
+        print("".join(difflib.unified_diff(current.splitlines(True), wanted.splitlines(True), "docs/API.md", "proto/")))
+        sys.exit("docs/API.md differs from proto/: run make api-docs, and commit it")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-#!/usr/bin/env python3
-"""Calls every RPC of both services with grpcurl, which knows nothing of the API but what reflection tells it.
+"""Calls every RPC of both services with grpcurl, which knows of the API only what reflection returns.
 
-Starts `parlance serve` with data of its own on free ports. On both ports grpcurl lists the services and describes every
-service, RPC and message, which must be all that proto/ has; then it calls every RPC, streams and refusals included, and
-the answers are compared. An RPC that is described and not called fails the check. Then an older grpcurl, which speaks
-reflection v1alpha only, lists, describes and calls.
+    python3 -m checks.grpcurl        (`make grpcurl` builds the binaries first)
 
-Run by `make grpcurl`, which builds what is run here. scripts/go-tool builds both versions of grpcurl.
+Starts `parlance serve` with its own data on free ports. On both ports grpcurl lists the services and describes every
+service, RPC and message, which must be all of proto/. Then it calls every RPC, streams and errors included, and the answers
+are compared. An RPC that is described and not called fails the check. At last an older grpcurl, which speaks reflection
+v1alpha only, lists, describes and calls.
 """
 
+from __future__ import annotations
+
 import re
-import subprocess
 import sys
 import time
+from pathlib import Path
 
-sys.path.insert(0, __file__.rsplit("/", 1)[0] + "/lib")
-import grpcurl as client
-from grpcurl import EXIT, Grpcurl, check, values
-from running import ROOT, Serve, say
+from checks.harness import go
+from checks.harness.base import ROOT, Report, say, usage
+from checks.harness.grpcurl import EXIT, Grpcurl, values
+from checks.harness.process import Serve
 
 HEALTH = "grpc.health.v1.Health"
 REFLECTION = "grpc.reflection.v1.ServerReflection"
@@ -29,14 +30,15 @@ MESSAGES = "parlance.message.v1.MessageService"
 COMMON = [HEALTH, REFLECTION, REFLECTION_V1ALPHA]
 
 
-def mask(*paths):
-    """A FieldMask as grpcurl takes it: it does not know the type's own form in JSON, one string."""
+def mask(*paths: str) -> dict:
+    """A FieldMask as grpcurl takes it, which does not know the type's JSON form of one string."""
     return {"paths": paths}
 
 
-def proto_names(folder):
-    """The RPCs, and the messages and enums of the top, that the files of a folder of proto/ declare."""
-    rpcs, types = set(), set()
+def proto_names(folder: str) -> tuple[set[str], set[str]]:
+    """The RPCs and the top-level messages and enums that a folder of proto/ declares."""
+    rpcs: set[str] = set()
+    types: set[str] = set()
     files = sorted((ROOT / "proto" / folder).rglob("*.proto"))
     for text in (path.read_text() for path in files):
         package = "".join(f"{name}." for name in re.findall(r"^package ([\w.]+);", text, re.M))
@@ -44,13 +46,16 @@ def proto_names(folder):
         for service, body in re.findall(r"^service (\w+) {(.*?)^}", text, re.M | re.S):
             rpcs.update(f"{package}{service}/{rpc}" for rpc in re.findall(r"^\s*rpc (\w+)", body, re.M))
     if not rpcs or not types:
-        sys.exit(f"there are no RPCs in proto/{folder}")
+        sys.exit(f"proto/{folder} declares no RPC")
     return rpcs, types
 
 
-def describe(grpcurl, folders):
-    """Describes every service and what it refers to; gives the names of all RPCs."""
-    rpcs, types, waiting = set(), set(), []
+def describe(grpcurl: Grpcurl, folders: list[str]) -> set[str]:
+    """Describes every service and every type that it refers to. Returns the names of all RPCs."""
+    check = grpcurl.report.equal
+    rpcs: set[str] = set()
+    types: set[str] = set()
+    waiting: list[str] = []
     for service in grpcurl.services():
         text = grpcurl.ask("describe", service)
         for rpc in re.findall(r"^\s*rpc (\w+) ", text, re.M):
@@ -74,8 +79,9 @@ def describe(grpcurl, folders):
     return rpcs
 
 
-def common(grpcurl, names):
-    """What every port has: health, and reflection itself."""
+def common(grpcurl: Grpcurl, names: list[str]) -> None:
+    """Calls the services of every port: health and reflection."""
+    check = grpcurl.report.equal
     for name in ["", *names]:
         grpcurl.call(f"{HEALTH}/Check", {"service": name}, {"status": "SERVING"})
     ran = grpcurl.run(f"{HEALTH}/Check", {"service": "no.such.Service"})
@@ -91,7 +97,7 @@ def common(grpcurl, names):
         check(f"{service} gives a file", answers[1:], [{"fileDescriptorResponse": {"fileDescriptorProto": ...}}])
 
 
-def users(grpcurl):
+def users(grpcurl: Grpcurl) -> None:
     service = f"{USERS}/".__add__
     new = {"user_id": "ada", "username": "ada", "request_id": "ada"}
     with grpcurl.stream(service("WatchUsers"), {}) as watch:
@@ -127,7 +133,7 @@ def users(grpcurl):
     grpcurl.refused(f"{ORIGINAL}/GetUser", {"user_id": "gone"}, "NOT_FOUND", "USER_NOT_FOUND")
 
 
-def conversations(grpcurl):
+def conversations(grpcurl: Grpcurl) -> None:
     service = f"{CONVERSATIONS}/".__add__
     ids = {"conversation_id": "general", "actor_id": "ada"}
     new = {"conversation_id": "general", "kind": "CONVERSATION_KIND_GROUP", "creator_id": "ada", "member_ids": ["bob"]}
@@ -156,8 +162,8 @@ def conversations(grpcurl):
     grpcurl.call(service("ListConversations"), {"actor_id": "ada"}, inbox)
 
 
-def messages(grpcurl):
-    """Goes on where `conversations` ends: six entries, the members ada and bob."""
+def messages(grpcurl: Grpcurl) -> None:
+    """Continues where `conversations` ends: six entries, the members ada and bob."""
     service = f"{MESSAGES}/".__add__
     ids = {"conversation_id": "general", "actor_id": "ada"}
     hello = {
@@ -189,39 +195,40 @@ def messages(grpcurl):
         stream.wait("the end of the backlog", {"caughtUp": {"conversationId": "general", "sequence": "8"}})
         subscription.wait("the end of all backlogs", {"caughtUp": {"conversationId": None}})
         session(grpcurl)
-        for told in (stream, subscription):
-            told.wait("what the session sent", {"event": {"sequence": "9", "messageSent": {"text": "From a session"}}})
+        for reader in (stream, subscription):
+            reader.wait("the session's message", {"event": {"sequence": "9", "messageSent": {"text": "From a session"}}})
         grpcurl.call(service("SendTyping"), ids, {})
         subscription.wait("typing", {"event": {"sequence": None, "typing": {"userId": "ada"}}})
         grpcurl.call(service("DeleteMessage"), one, {"sequence": "7", "text": None, "deleteTime": ..., "changeSequence": "10"})
-        for told in (stream, subscription):
-            told.wait("a deletion", {"event": {"sequence": "10", "messageDeleted": {"sequence": "7", "text": None}}})
+        for reader in (stream, subscription):
+            reader.wait("a deletion", {"event": {"sequence": "10", "messageDeleted": {"sequence": "7", "text": None}}})
     grpcurl.refused(service("StreamMessages"), {**reading, "after_sequence": 99}, "FAILED_PRECONDITION", "SEQUENCE_AHEAD")
     grpcurl.refused(service("Subscribe"), {"actor_id": "nobody"}, "NOT_FOUND", "USER_NOT_FOUND")
 
 
-def session(grpcurl):
-    """Several frames of Chat, one of them bad, then the half-close."""
+def session(grpcurl: Grpcurl) -> None:
+    """Sends several frames of Chat, one of them bad, then the half-close."""
     send = {"conversation_id": "general", "text": "From a session", "request_id": "session-1"}
     opening = {"frame_id": 1, "open": {"actor_id": "ada", "cursors": [{"conversation_id": "general", "after_sequence": 8}]}}
     with grpcurl.session(f"{MESSAGES}/Chat", [opening, {"frame_id": 2, "send": send}]) as chat:
         chat.wait("that it is open", {"opened": {"frameId": "1"}})
         chat.wait("the answer to a send", {"ack": {"frameId": "2", "requestId": "session-1", "sequence": "9"}})
         chat.wait("its own message", {"event": {"sequence": "9", "actorId": "ada", "messageSent": {"ordinal": "2"}}})
-        chat.say({"frame_id": 3, "send": send})
+        chat.send({"frame_id": 3, "send": send})
         chat.wait("a duplicate", {"ack": {"frameId": "3", "sequence": "9", "duplicate": True}})
-        chat.say({"frame_id": 4})
+        chat.send({"frame_id": 4})
         chat.wait("that a frame is empty", {"nack": {"frameId": "4", "status": {"code": 3}}})
-        chat.say({"frame_id": 5, "typing": {"conversation_id": "general"}})
+        chat.send({"frame_id": 5, "typing": {"conversation_id": "general"}})
         chat.wait("the answer to typing", {"ack": {"frameId": "5"}})
-        chat.say({"frame_id": 6, "mark_read": {"conversation_id": "general", "sequence": 9}})
+        chat.send({"frame_id": 6, "mark_read": {"conversation_id": "general", "sequence": 9}})
         chat.wait("the answer to a read mark", {"ack": {"frameId": "6", "sequence": "9"}})
-        check("Chat ends well after the half-close", chat.half_close(), 0)
+        grpcurl.report.equal("Chat ends well after the half-close", chat.half_close(), 0)
 
 
-def older(program, serve):
-    """A client that cannot ask by reflection v1."""
-    names = open(program, "rb").read()
+def older(program: Path, serve: Serve, report: Report) -> None:
+    """Lists, describes and calls with a client that does not know reflection v1."""
+    check = report.equal
+    names = program.read_bytes()
     check("the older grpcurl knows v1alpha", REFLECTION_V1ALPHA.encode() in names, True)
     check("the older grpcurl knows v1", REFLECTION.encode() in names, False)
     for address, services, known, call, request, answer in (
@@ -230,7 +237,7 @@ def older(program, serve):
         (serve.message_service, [CONVERSATIONS, MESSAGES], "parlance.message.v1.Event", f"{MESSAGES}/GetMessage",
          {"conversation_id": "general", "sequence": 9, "actor_id": "bob"}, {"text": "From a session"}),
     ):
-        grpcurl = Grpcurl(program, address)
+        grpcurl = Grpcurl(program, address, report)
         check(f"services by v1alpha at {address}", grpcurl.services(), sorted([*services, *COMMON]))
         for name in services:
             check(f"{name} by v1alpha", f"{name} is a service:" in grpcurl.ask("describe", name), True)
@@ -238,29 +245,28 @@ def older(program, serve):
         grpcurl.call(call, request, answer)
 
 
-def built(name):
-    return subprocess.run([ROOT / "scripts/go-tool", name], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
-
-def main():
-    present, v1alpha = built("grpcurl"), built("grpcurl-v1alpha")
+def main() -> None:
+    if "--help" in sys.argv:
+        usage(__doc__)
+    present, v1alpha = go.grpcurl(), go.grpcurl(go.V1ALPHA_VERSION)
+    report = Report()
     began = time.monotonic()
     with Serve() as serve:
-        at_users, at_messages = Grpcurl(present, serve.user_service), Grpcurl(present, serve.message_service)
+        at_users = Grpcurl(present, serve.user_service, report)
+        at_messages = Grpcurl(present, serve.message_service, report)
         for grpcurl, services, folders, stories in (
             (at_users, [ORIGINAL, USERS], ["original", "parlance/user"], [users]),
             (at_messages, [CONVERSATIONS, MESSAGES], ["parlance/message"], [conversations, messages]),
         ):
-            check(f"services at {grpcurl.address}", grpcurl.services(), sorted([*services, *COMMON]))
+            report.equal(f"services at {grpcurl.address}", grpcurl.services(), sorted([*services, *COMMON]))
             rpcs = describe(grpcurl, folders)
             common(grpcurl, services)
             for story in stories:
                 story(grpcurl)
-            check(f"RPCs at {grpcurl.address} that were not called", sorted(rpcs - grpcurl.called), [])
+            report.equal(f"RPCs at {grpcurl.address} that were not called", sorted(rpcs - grpcurl.called), [])
             say(f"called {len(grpcurl.called)} RPCs at {grpcurl.address}")
-        older(v1alpha, serve)
-    say(f"{client.checks - client.failures} checks passed, {client.failures} failed, in {time.monotonic() - began:.0f} s")
-    sys.exit(1 if client.failures else 0)
+        older(v1alpha, serve, report)
+    report.end(f"grpcurl, in {time.monotonic() - began:.0f} s")
 
 
 if __name__ == "__main__":

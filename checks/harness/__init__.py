@@ -1,0 +1,1 @@
+"""The harness of the checks: processes, ports, waiting, reports, grpcurl, Docker, compose projects and traffic."""
