@@ -76,8 +76,8 @@ CREATE TABLE parlance_message.consumers (
 
 -- Returns whether a member of a role may use a verb. An unknown role or verb may do nothing.
 -- Roles: 1 owner, 2 admin, 3 member. The target is the role granted (add_member) or the role of the member acted on
--- (remove_member); other verbs have none. Leaving is open to every member and is no verb. Kept equal to the table of
--- message-service, which a story compares with this one. Inlined by the planner: one expression, no call.
+-- (remove_member); other verbs have none. Leaving is open to every member, reading and joining a CHANNEL to every user:
+-- they take no role. Stories hold this against the documented table. Inlined by the planner: one expression, no call.
 CREATE FUNCTION parlance_message.may_v1(p_actor_role smallint, p_verb text, p_target_role smallint)
 RETURNS boolean
 LANGUAGE sql
