@@ -1,4 +1,4 @@
-//! The table of settings in docs/OPERATIONS.md is what `--help` of the binaries says. `make settings-docs` writes it anew.
+//! The table of settings in docs/OPERATIONS.md matches `--help` of the binaries. `make settings-docs` rewrites it.
 
 use std::{fmt::Write as _, fs, process::Command};
 
@@ -8,20 +8,20 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/OPERATIONS.md"
 const BEGIN: &str = "<!-- settings: made by `make settings-docs` from --help, and checked by `make test` -->\n";
 const END: &str = "<!-- /settings -->\n";
 
-/// The columns of the table, in its order.
+/// The columns of the table, in order.
 const BINARIES: [(&str, &[&str]); 3] = [("user-service", &[]), ("message-service", &[]), ("parlance", &["serve"])];
 
-/// One flag, as `--help` tells of it.
+/// One flag, from `--help`.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Setting {
     flag: String,
     variable: Option<String>,
     default: Option<String>,
-    /// What it is, with the values that it may have.
+    /// The description, with the possible values.
     text: String,
 }
 
-/// All flags of a command. They are what is left when the indented paragraphs are taken together.
+/// Returns all flags of a command. Indented paragraphs are joined.
 fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     // Help shows the values of variables that are set.
     let output = Command::new(binary(name)).args(words).arg("--help").env_clear().output().unwrap();
@@ -49,7 +49,7 @@ fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     }
     settings.retain(|setting| !["--help", "--version"].contains(&&*setting.flag));
     for setting in &mut settings {
-        // A variable that our own code reads is told of in the text.
+        // A variable read by our own code is named in the text.
         if let Some((text, rest)) = setting.text.clone().split_once(" [env: ") {
             (setting.text, setting.variable) = (text.to_owned(), Some(rest.trim_end_matches(']').to_owned()));
         }
@@ -58,7 +58,7 @@ fn settings(name: &str, words: &[&str]) -> Vec<Setting> {
     settings
 }
 
-/// A row for each flag, or more where binaries say different things of it; a column for the default of each binary.
+/// Formats a row for each flag, or more where the help of binaries differs; a column for the default of each binary.
 fn table() -> String {
     let columns = BINARIES.map(|(name, words)| settings(name, words));
     let mut rows: Vec<(Setting, [Option<String>; BINARIES.len()])> = Vec::new();
@@ -95,23 +95,23 @@ fn table() -> String {
 }
 
 #[test]
-fn the_manual_lists_every_setting_as_the_binaries_do() {
+fn the_settings_table_matches_the_help_of_the_binaries() {
     let document = fs::read_to_string(DOCUMENT).unwrap();
     let parts = document.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?)));
-    let (head, (is, tail)) = parts.expect("docs/OPERATIONS.md has the marks between which the table lies");
+    let (head, (is, tail)) = parts.expect("docs/OPERATIONS.md has the markers around the table");
     let should_be = format!("\n{}\n", table());
     if std::env::var("PARLANCE_SETTINGS").is_ok_and(|how| how == "write") {
         fs::write(DOCUMENT, format!("{head}{BEGIN}{should_be}{END}{tail}")).unwrap();
         return;
     }
-    // Line by line, so that it is seen which.
+    // Line by line, so that the differing lines are shown.
     let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
     let (is, should_be) = (lines(is), lines(&should_be));
     let too_much: Vec<_> = is.iter().filter(|line| !should_be.contains(line)).collect();
     let missing: Vec<_> = should_be.iter().filter(|line| !is.contains(line)).collect();
     assert!(
         is == should_be,
-        "docs/OPERATIONS.md is not what --help says (`make settings-docs` writes it anew).\nOnly in the document:\n{too_much:#?}\n\
+        "docs/OPERATIONS.md differs from --help (`make settings-docs` rewrites it).\nOnly in the document:\n{too_much:#?}\n\
          Only in --help:\n{missing:#?}"
     );
 }

@@ -1,10 +1,10 @@
-//! `CreateConversation` of groups and channels: bounds, idempotency, races. DIRECT has a file of its own.
+//! `CreateConversation` of groups and channels: bounds, idempotency, races. DIRECT conversations have their own file.
 
 use futures_util::future::join_all;
 use parlance::message::v1::{Conversation, ConversationKind, CreateConversationRequest, MemberRole};
 use tonic::{Code, Status};
 
-use super::{told, who};
+use super::{log_summary, roles_by_user};
 use crate::support::{World, channel, group, metadata, refused, resource, strings, violated_fields};
 
 async fn create(world: &World, request: &CreateConversationRequest) -> Result<Conversation, Status> {
@@ -12,10 +12,10 @@ async fn create(world: &World, request: &CreateConversationRequest) -> Result<Co
 }
 
 #[tokio::test]
-async fn a_group_begins_with_its_creator_as_owner_and_one_entry_for_each_member() {
+async fn a_group_starts_with_its_creator_as_owner_and_one_entry_per_member() {
     let world = World::new().await;
     world.users(&["ann", "ben", "cat"]).await;
-    // Named twice, and the creator among them: each counts once.
+    // Duplicates, and the creator among the members, count once.
     let asked = CreateConversationRequest {
         title: "Günther & friends".to_owned(),
         ..group("order-1.A_b~c", "ann", &["cat", "ben", "ann", "cat"])
@@ -30,14 +30,17 @@ async fn a_group_begins_with_its_creator_as_owner_and_one_entry_for_each_member(
     assert!(made.etag.len() > 2 && made.etag.starts_with('"') && made.etag.ends_with('"'));
     assert_eq!(world.conversation("order-1.A_b~c", "ben").await.unwrap(), made);
 
-    let log = told(&world, "order-1.A_b~c", "ann").await;
+    let log = log_summary(&world, "order-1.A_b~c", "ann").await;
     assert_eq!(log, ["ann: joined ann OWNER", "ann: joined cat MEMBER", "ann: joined ben MEMBER"]);
     let members = [("ann", MemberRole::Owner), ("ben", MemberRole::Member), ("cat", MemberRole::Member)];
-    assert_eq!(who(&world, "order-1.A_b~c", "cat").await, members.map(|(name, role)| (name.to_owned(), role)));
+    assert_eq!(
+        roles_by_user(&world, "order-1.A_b~c", "cat").await,
+        members.map(|(name, role)| (name.to_owned(), role))
+    );
 }
 
 #[tokio::test]
-async fn without_an_id_a_uuid_of_version_7_is_made() {
+async fn without_an_id_the_service_assigns_a_uuid_v7() {
     let world = World::new().await;
     world.users(&["ann"]).await;
     let first = create(&world, &group("", "ann", &[])).await.unwrap();
@@ -48,7 +51,7 @@ async fn without_an_id_a_uuid_of_version_7_is_made() {
 }
 
 #[tokio::test]
-async fn bounds_are_met_at_the_edge() {
+async fn values_at_their_bounds_are_accepted_and_beyond_them_refused() {
     let world = World::new().await;
     world.users(&["ann"]).await;
     let id = "i".repeat(64);
@@ -81,7 +84,7 @@ async fn bounds_are_met_at_the_edge() {
 }
 
 #[tokio::test]
-async fn a_thousand_members_are_taken_and_one_more_is_not() {
+async fn a_thousand_members_are_accepted_and_one_more_is_refused() {
     let world = World::new().await;
     world.many_users(1002).await;
     let others = |count: usize| (1..=count).map(|n| format!("u{n}")).collect::<Vec<_>>();
@@ -95,25 +98,25 @@ async fn a_thousand_members_are_taken_and_one_more_is_not() {
 }
 
 #[tokio::test]
-async fn a_taken_id_is_said_to_be_taken() {
+async fn a_taken_id_is_refused() {
     let world = World::with_group().await;
     for asked in [group("g", "ann", &["ben"]), channel("g", "dan", &[])] {
         let status = refused(create(&world, &asked).await, Code::AlreadyExists, "CONVERSATION_ID_TAKEN");
         assert_eq!(metadata(&status, "conversation_id"), "g");
         assert_eq!(resource(&status), ("parlance.message.v1.Conversation".to_owned(), "g".to_owned()));
     }
-    // Ids have a case of their own.
+    // Ids are case-sensitive.
     create(&world, &group("G", "ann", &[])).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_repeat_returns_the_conversation_as_it_is_now() {
+async fn a_retry_returns_the_current_conversation() {
     let world = World::with_group().await;
     for conversation_id in ["given", ""] {
         let request_id = format!("r{conversation_id}");
         let asked = CreateConversationRequest { request_id, ..group(conversation_id, "ann", &["ben", "cat"]) };
         let first = create(&world, &asked).await.unwrap();
-        // The order of members, repeats of them, and the creator among them are no other content.
+        // Order, duplicates and the creator among the members do not make the content different.
         let same = CreateConversationRequest { member_ids: strings(&["cat", "ann", "ben", "ben"]), ..asked.clone() };
         assert_eq!(create(&world, &same).await.unwrap(), first);
         world.send(&first.conversation_id, "ben", "hello").await;
@@ -122,7 +125,7 @@ async fn a_repeat_returns_the_conversation_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_request_id_with_other_content_is_reused() {
+async fn a_request_id_with_different_content_is_refused_as_reused() {
     let world = World::with_group().await;
     let asked = CreateConversationRequest { request_id: "r".to_owned(), ..group("one", "ann", &["ben"]) };
     create(&world, &asked).await.unwrap();
@@ -137,13 +140,13 @@ async fn a_request_id_with_other_content_is_reused() {
         let status = refused(create(&world, &other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
         assert_eq!(metadata(&status, "request_id"), "r");
     }
-    // A request id is one creator's.
+    // A request id is scoped to its creator.
     let of_ben = CreateConversationRequest { creator_id: "ben".to_owned(), conversation_id: "two".to_owned(), ..asked };
     assert_eq!(create(&world, &of_ben).await.unwrap().conversation_id, "two");
 }
 
 #[tokio::test]
-async fn sixteen_callers_with_one_request_get_one_conversation() {
+async fn sixteen_concurrent_retries_create_one_conversation() {
     let world = World::with_group().await;
     for (round, conversation_id) in ["", "named", ""].into_iter().enumerate() {
         let request_id = format!("r{round}");
@@ -156,7 +159,7 @@ async fn sixteen_callers_with_one_request_get_one_conversation() {
 }
 
 #[tokio::test]
-async fn of_sixteen_callers_for_one_id_one_gets_it() {
+async fn of_sixteen_concurrent_creations_of_one_id_one_succeeds() {
     let world = World::with_group().await;
     let names = ["ann", "ben", "cat", "dan"];
     let asked: Vec<_> = (0..16).map(|n| group("wanted", names[n % 4], &[])).collect();

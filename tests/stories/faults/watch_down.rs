@@ -1,5 +1,5 @@
-//! message-service follows the changes of users: answers are good for long, and a change counts at once everywhere; when it
-//! cannot follow, answers are good for two seconds.
+//! message-service watches the changes of users: answers are cached for long, and a change takes effect at once
+//! everywhere; without the watch, answers are cached for two seconds.
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,19 @@ use parlance::user::v1::{ReactivateUserRequest, UserState};
 use tonic::Code;
 
 use crate::support::{
-    Mode, PATIENCE, Proxy, RunningMessageService, RunningUserService, TestDatabase, World, channel, code_and_reason,
-    eventually, message_service_config, refused, send,
+    Mode, PATIENCE, Proxy, RunningUserService, World, channel, code_and_reason, eventually, refused, send,
 };
 
-/// A world whose message-service reaches user-service through a proxy. Answers are good for 30 s by default, so whatever is
-/// noticed sooner was told.
+/// A world whose message-service reaches user-service through a proxy. Answers are cached for 30 s by default, so a
+/// change noticed sooner came from a notification.
 async fn world(flags: &[&str]) -> (World, Proxy) {
-    let database = TestDatabase::migrated().await;
-    let user_service = RunningUserService::start(&database).await;
-    let proxy = Proxy::before(user_service.address().to_string(), Mode::Open).await;
-    let config = message_service_config(&database.url(), &format!("127.0.0.1:{}", proxy.port()), flags);
-    let message_service = RunningMessageService::start(config).await;
-    let world = World { message_service, user_service, database };
+    let (world, proxy) = World::with_proxied_user_service(flags).await;
     world.users(&["ann", "ben"]).await;
     world.create(channel("news", "ann", &["ben"])).await;
     (world, proxy)
 }
 
-/// Sends until it is refused; gives the code, the reason and how long that took.
+/// Sends until refused; returns the code, the reason and the time it took.
 async fn until_refused(world: &World, sender_id: &str) -> (Code, String, Duration) {
     let since = Instant::now();
     let status = eventually(PATIENCE, || async {
@@ -37,7 +31,7 @@ async fn until_refused(world: &World, sender_id: &str) -> (Code, String, Duratio
     (code, reason, since.elapsed())
 }
 
-/// Waits until changes have been told of: a user who was asked for in vain is known at once when it is made.
+/// Waits until the watch works: a user looked up in vain is known at once after its creation.
 async fn until_followed(world: &World) {
     let number = std::sync::atomic::AtomicU32::new(0);
     eventually(PATIENCE, || async {
@@ -51,13 +45,13 @@ async fn until_followed(world: &World) {
 }
 
 #[tokio::test]
-async fn what_happens_to_a_user_counts_at_once_although_answers_are_good_for_long() {
+async fn a_user_change_takes_effect_at_once_despite_a_long_cache_ttl() {
     let (world, _proxy) = world(&[]).await;
     until_followed(&world).await;
     let elsewhere = RunningUserService::start(&world.database).await;
     for round in 0..3 {
         eventually(PATIENCE, || world.try_send(send("news", "ben", "while active"))).await;
-        // At another replica than the one that tells.
+        // At a replica other than the one that sends notifications.
         let request = parlance::user::v1::DeactivateUserRequest { user_id: "ben".to_owned() };
         elsewhere.users().deactivate_user(request).await.unwrap();
         let (code, reason, took) = until_refused(&world, "ben").await;
@@ -78,7 +72,7 @@ async fn what_happens_to_a_user_counts_at_once_although_answers_are_good_for_lon
 }
 
 #[tokio::test]
-async fn a_user_asked_for_just_before_it_is_made_is_known_right_after() {
+async fn a_user_created_right_after_a_failed_lookup_is_known_at_once() {
     let (world, _proxy) = world(&[]).await;
     until_followed(&world).await;
     let mut delays = Vec::new();
@@ -95,15 +89,15 @@ async fn a_user_asked_for_just_before_it_is_made_is_known_right_after() {
 }
 
 #[tokio::test]
-async fn when_changes_cannot_be_followed_answers_are_good_for_two_seconds() {
+async fn without_change_notifications_the_cache_ttl_is_two_seconds() {
     let (world, proxy) = world(&[]).await;
     until_followed(&world).await;
     world.send("news", "ben", "while active").await;
     proxy.set(Mode::Closed);
-    // Nobody tells, nobody answers: the last answer holds.
+    // Neither notifications nor answers: the cached answer holds.
     world.deactivate("ben").await;
     tokio::time::sleep(Duration::from_millis(2500)).await;
-    world.send("news", "ben", "nobody knows better").await;
+    world.send("news", "ben", "before the notification").await;
     proxy.set(Mode::Open);
     let (code, reason, took) = until_refused(&world, "ben").await;
     assert_eq!((code, &*reason), (Code::FailedPrecondition, "USER_DEACTIVATED"));
@@ -111,8 +105,8 @@ async fn when_changes_cannot_be_followed_answers_are_good_for_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_watch_that_falls_silent_is_noticed_and_answers_are_not_good_for_long_any_more() {
-    // Nothing but freshness to go by.
+async fn a_silent_watch_is_detected_and_shortens_the_cache_ttl() {
+    // Only the cache TTL limits the age of the answer.
     let (world, proxy) = world(&["--directory-stale", "1ms"]).await;
     until_followed(&world).await;
     world.send("news", "ben", "while active").await;
@@ -120,6 +114,6 @@ async fn a_watch_that_falls_silent_is_noticed_and_answers_are_not_good_for_long_
     world.deactivate("ben").await;
     let (code, reason, took) = until_refused(&world, "ben").await;
     assert_eq!((code, &*reason), (Code::Unavailable, "USER_SERVICE_UNAVAILABLE"));
-    // Ten seconds of silence, and one call in vain.
+    // Ten seconds of silence, and one failed call.
     assert!(took < Duration::from_secs(18), "{took:?}");
 }

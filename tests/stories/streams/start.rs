@@ -1,4 +1,4 @@
-//! Where a stream begins: at the beginning, after a sequence, from now, ahead of the head.
+//! Start positions of a stream: the beginning, after a sequence, from now, ahead of the head.
 
 use parlance::message::v1::StreamMessagesRequest;
 use tonic::Code;
@@ -15,7 +15,7 @@ async fn with_messages() -> World {
 }
 
 #[tokio::test]
-async fn from_zero_the_whole_log_comes_and_then_the_mark() {
+async fn a_stream_from_zero_delivers_the_whole_log_and_then_caught_up() {
     let world = with_messages().await;
     let mut reader = follow(&world, "ben", Some(0)).await.unwrap();
     let (events, mark) = reader.catch_up().await;
@@ -24,7 +24,7 @@ async fn from_zero_the_whole_log_comes_and_then_the_mark() {
 }
 
 #[tokio::test]
-async fn after_a_sequence_only_what_comes_after_it() {
+async fn a_stream_after_a_sequence_delivers_later_entries_only() {
     let world = with_messages().await;
     let log = world.log("g", "ben").await;
     for after in [1, 5, 9, 10] {
@@ -35,7 +35,7 @@ async fn after_a_sequence_only_what_comes_after_it() {
 }
 
 #[tokio::test]
-async fn from_now_the_mark_says_where_that_is() {
+async fn a_stream_from_now_reports_its_position_when_caught_up() {
     let world = with_messages().await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     let (events, mark) = reader.catch_up().await;
@@ -45,7 +45,7 @@ async fn from_now_the_mark_says_where_that_is() {
 }
 
 #[tokio::test]
-async fn a_cursor_ahead_of_the_head_is_told_so_at_once() {
+async fn a_cursor_ahead_of_the_head_is_refused_at_once() {
     let world = with_messages().await;
     for after in [11, 1_000, i64::MAX] {
         let status = match follow(&world, "ben", Some(after)).await {
@@ -60,7 +60,7 @@ async fn a_cursor_ahead_of_the_head_is_told_so_at_once() {
 }
 
 #[tokio::test]
-async fn bounds_are_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = with_messages().await;
     let bad =
         StreamMessagesRequest { conversation_id: String::new(), actor_id: "~".to_owned(), after_sequence: Some(-1) };
@@ -69,7 +69,7 @@ async fn bounds_are_told_at_once() {
 }
 
 #[tokio::test]
-async fn streams_opened_while_others_write_miss_nothing() {
+async fn streams_opened_during_writes_miss_nothing() {
     let world = World::with_group().await;
     let writing = async {
         for n in 0..150 {
@@ -78,7 +78,7 @@ async fn streams_opened_while_others_write_miss_nothing() {
     };
     let reading = async {
         for n in 0..15 {
-            // Half of them from now, wherever that is.
+            // Half of them from now, wherever the head is.
             let after = (n % 2 == 0).then_some(n * 10).filter(|after| *after <= 2);
             let mut reader = Reader::open(&world.messages(), "g", "ben", after).await.unwrap();
             let (_, mark) = reader.catch_up().await;

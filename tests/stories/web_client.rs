@@ -1,4 +1,4 @@
-//! The page of `parlance serve`, as a browser and as a stranger ask for it: the real binary, by raw HTTP.
+//! The web client of `parlance serve`, as a browser and as a stranger request it: the real binary, by raw HTTP.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -19,8 +19,8 @@ use crate::support::{PATIENCE, TestDatabase, WebCall, binary, eventually};
 /// A running `parlance serve`.
 struct Serve {
     child: Child,
-    said: mpsc::Receiver<String>,
-    /// What it has said so far.
+    output: mpsc::Receiver<String>,
+    /// The output so far.
     lines: Vec<String>,
 }
 
@@ -31,39 +31,39 @@ impl Serve {
         command.args(["--user-listen", "127.0.0.1:0", "--message-listen", "127.0.0.1:0"]).args(more);
         command.env_remove("WEB_LISTEN").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let (tell, said) = mpsc::channel();
-        keep(child.stdout.take().expect("a pipe"), tell.clone());
-        keep(child.stderr.take().expect("a pipe"), tell);
-        Self { child, said, lines: Vec::new() }
+        let (lines, output) = mpsc::channel();
+        forward_lines(child.stdout.take().expect("a pipe"), lines.clone());
+        forward_lines(child.stderr.take().expect("a pipe"), lines);
+        Self { child, output, lines: Vec::new() }
     }
 
-    /// Waits for a line with this in it.
-    fn says(&mut self, text: &str) -> String {
+    /// Waits for a line that contains this text.
+    fn wait_for_line(&mut self, text: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(line) = self.lines.iter().find(|line| line.contains(text)) {
                 return line.clone();
             }
-            let told = self.said.recv_timeout(until.saturating_duration_since(Instant::now()));
-            self.lines.push(told.unwrap_or_else(|_| panic!("{text:?} is not in {:#?}", self.lines)));
+            let received = self.output.recv_timeout(until.saturating_duration_since(Instant::now()));
+            self.lines.push(received.unwrap_or_else(|_| panic!("{text:?} is not in {:#?}", self.lines)));
         }
     }
 
-    /// The last word of the line of the welcome that begins so.
+    /// Returns the address at the end of a line of the welcome.
     fn address(&mut self, what: &str) -> SocketAddr {
-        let line = self.says(&format!("  {what}  "));
+        let line = self.wait_for_line(&format!("  {what}  "));
         let address = line.split_whitespace().last().expect("a word");
         address.trim_start_matches("http://").parse().unwrap()
     }
 
-    async fn ends(mut self) -> Option<i32> {
+    async fn stop(mut self) -> Option<i32> {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();
         self.ended().await
     }
 
     async fn ended(&mut self) -> Option<i32> {
         let child = std::sync::Mutex::new(&mut self.child);
-        let ended = || async { child.lock().unwrap().try_wait().unwrap().ok_or("it runs") };
+        let ended = || async { child.lock().unwrap().try_wait().unwrap().ok_or("still running") };
         eventually(PATIENCE, ended).await.code()
     }
 }
@@ -75,15 +75,15 @@ impl Drop for Serve {
     }
 }
 
-fn keep(from: impl Read + Send + 'static, tell: mpsc::Sender<String>) {
+fn forward_lines(from: impl Read + Send + 'static, lines: mpsc::Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
-            let _ = tell.send(line);
+            let _ = lines.send(line);
         }
     });
 }
 
-/// One request on a connection of its own; head and body of the answer.
+/// Makes one request on a new connection; returns head and body of the response.
 fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> (String, String) {
     let mut connection = TcpStream::connect(address).unwrap();
     connection.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -95,7 +95,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> (String, St
 }
 
 #[tokio::test]
-async fn a_browser_gets_the_page_and_learns_where_the_services_are() {
+async fn a_browser_loads_the_web_client_and_the_service_addresses() {
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:0"]);
     let page = serve.address("in a browser");
@@ -126,7 +126,7 @@ async fn a_browser_gets_the_page_and_learns_where_the_services_are() {
             assert!(head.contains(part), "{part} is not in {head}");
         }
 
-        // The services let just this page call.
+        // The services allow only this web client.
         let origin = format!("http://{host}");
         let health = "/grpc.health.v1.Health/Check";
         for service in [users, messages] {
@@ -158,15 +158,16 @@ async fn a_browser_gets_the_page_and_learns_where_the_services_are() {
         );
     }
 
-    // One that says nothing does not hold up the end.
+    // A silent connection does not delay the end.
     let silent = TcpStream::connect(page).unwrap();
-    assert_eq!(serve.ends().await, Some(0));
+    assert_eq!(serve.stop().await, Some(0));
     drop(silent);
 }
 
 #[tokio::test]
-async fn a_taken_port_costs_the_page_only_unless_it_was_asked_for() {
-    // Somebody else who has it for good will do as well; one that is about to end would make room for the page.
+async fn a_taken_port_disables_the_web_client_unless_the_port_was_requested() {
+    // Another process that holds the port permanently will do as well; one about to end would free it for the web
+    // client.
     let began = Instant::now();
     let _squatter = loop {
         match TcpListener::bind("127.0.0.1:8080") {
@@ -177,18 +178,18 @@ async fn a_taken_port_costs_the_page_only_unless_it_was_asked_for() {
     };
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &[]);
-    serve.says("The page is not served: 127.0.0.1:8080 cannot be listened on");
-    serve.says("Parlance is ready.");
-    serve.says("Ctrl-C ends it.");
+    serve.wait_for_line("The page is not served: 127.0.0.1:8080 cannot be listened on");
+    serve.wait_for_line("Parlance is ready.");
+    serve.wait_for_line("Ctrl-C ends it.");
     assert!(!serve.lines.iter().any(|line| line.contains("in a browser")), "{:#?}", serve.lines);
-    assert_eq!(serve.ends().await, Some(0));
+    assert_eq!(serve.stop().await, Some(0));
 
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:8080"]);
-    serve.says("the page cannot be served at 127.0.0.1:8080 (--web-listen)");
+    serve.wait_for_line("the page cannot be served at 127.0.0.1:8080 (--web-listen)");
     assert_eq!(serve.ended().await, Some(1));
 
     let mut serve = Serve::start(&database, &["--no-web"]);
-    serve.says("Ctrl-C ends it.");
+    serve.wait_for_line("Ctrl-C ends it.");
     assert!(!serve.lines.iter().any(|line| line.contains("page") || line.contains("browser")), "{:#?}", serve.lines);
-    assert_eq!(serve.ends().await, Some(0));
+    assert_eq!(serve.stop().await, Some(0));
 }

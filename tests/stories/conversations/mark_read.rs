@@ -1,4 +1,4 @@
-//! Read marks: a high-water mark for each member, and what is unread.
+//! Read marks: a high-water mark for each member, and unread counts.
 
 use parlance::message::v1::{DeleteMessageRequest, MarkReadRequest, Member, MemberRole};
 use tonic::{Code, Status};
@@ -10,7 +10,7 @@ async fn mark(world: &World, actor_id: &str, sequence: i64) -> Result<Member, St
     Ok(world.conversations().mark_read(request).await?.into_inner())
 }
 
-/// Mark and unread count of one member, as the list of members has them.
+/// Read mark and unread count of one member, from the list of members.
 async fn state(world: &World, user_id: &str) -> (i64, i64) {
     let members = world.members("g", user_id).await;
     let member = members.iter().find(|member| member.user_id == user_id).unwrap();
@@ -18,9 +18,9 @@ async fn state(world: &World, user_id: &str) -> (i64, i64) {
 }
 
 #[tokio::test]
-async fn what_others_send_is_unread_until_the_mark_passes_it() {
+async fn messages_of_others_are_unread_until_the_read_mark_passes_them() {
     let world = World::with_group().await;
-    // Sequences 3 to 7: three messages of Ann, one of Ben, a member who joins in between.
+    // Sequences 3 to 7: three messages of Ann, one of Ben, and a join in between.
     world.send("g", "ann", "1").await;
     world.send("g", "ann", "2").await;
     assert_eq!(state(&world, "ben").await.1, 2);
@@ -31,15 +31,15 @@ async fn what_others_send_is_unread_until_the_mark_passes_it() {
 
     let marked = mark(&world, "ben", 3).await.unwrap();
     assert_eq!((&*marked.user_id, marked.last_read_sequence, marked.unread_count), ("ben", 3, 2));
-    // The sequence of any entry will do, not only of a message.
+    // The sequence of any entry is accepted, not only of a message.
     assert_eq!(mark(&world, "ben", 5).await.unwrap().unread_count, 1);
-    // What one writes oneself is read, and all before it.
+    // A sender has read their own message and all before it.
     world.send("g", "ben", "mine").await;
     assert_eq!((state(&world, "ben").await, state(&world, "cat").await.1), ((7, 0), 2));
 }
 
 #[tokio::test]
-async fn a_mark_never_goes_back_and_never_beyond_the_head() {
+async fn a_read_mark_never_moves_back_nor_beyond_the_head() {
     let world = World::with_group().await;
     for n in 0..3 {
         world.send("g", "ann", &n.to_string()).await;
@@ -51,14 +51,14 @@ async fn a_mark_never_goes_back_and_never_beyond_the_head() {
     }
     let marked = mark(&world, "ben", i64::MAX).await.unwrap();
     assert_eq!((marked.last_read_sequence, marked.unread_count), (5, 0));
-    // Cut to the head there was: what comes later is unread.
+    // Clamped to the current head: later messages are unread.
     world.send("g", "ann", "later").await;
     assert_eq!(state(&world, "ben").await, (5, 1));
     assert_eq!(world.log("g", "ann").await.len(), 6, "a mark is no entry");
 }
 
 #[tokio::test]
-async fn a_deleted_message_counts_until_it_is_passed() {
+async fn a_deleted_message_counts_as_unread_until_the_mark_passes_it() {
     let world = World::with_group().await;
     let sequence = world.send("g", "ann", "oops").await.sequence;
     let delete = DeleteMessageRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), sequence };
@@ -69,14 +69,14 @@ async fn a_deleted_message_counts_until_it_is_passed() {
 }
 
 #[tokio::test]
-async fn negative_marks_are_refused() {
+async fn negative_read_marks_are_refused() {
     let world = World::with_group().await;
     let status = refused(mark(&world, "ben", -1).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(violated_fields(&status), ["sequence"]);
 }
 
 #[tokio::test]
-async fn marks_moved_by_many_at_once_end_at_the_highest() {
+async fn concurrent_read_marks_end_at_the_highest() {
     let world = World::with_group().await;
     for n in 0..20 {
         world.send("g", "ann", &n.to_string()).await;

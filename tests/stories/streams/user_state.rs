@@ -1,4 +1,4 @@
-//! What lasts ends when user-service says that its user may no longer act.
+//! Streams and sessions end when user-service reports that their user may no longer act.
 
 use std::time::{Duration, Instant};
 
@@ -7,26 +7,25 @@ use tonic::{Code, Status};
 
 use super::follow;
 use crate::support::{
-    Inbox, Mode, PATIENCE, Proxy, Reader, RunningMessageService, RunningUserService, Session, TestDatabase, World,
-    eventually, group, message_service_config, refused,
+    Inbox, Mode, PATIENCE, Reader, RunningMessageService, Session, World, eventually, group, refused,
 };
 
-/// All that Ben can have open, at one replica.
-struct Open {
+/// All kinds of streams that Ben can have open at one replica.
+struct OpenStreams {
     reader: Reader,
     inbox: Inbox,
     session: Session,
-    to_send: Session,
+    send_only: Session,
 }
 
-impl Open {
+impl OpenStreams {
     async fn at(service: &RunningMessageService) -> Result<Self, Status> {
         let client = service.messages();
         Ok(Self {
             reader: Reader::open(&client, "g", "ben", None).await?,
             inbox: Inbox::subscribe(&client, "ben", &[], SubscribeStart::Now).await?,
             session: Session::open(&client, "ben", &[], SubscribeStart::Now).await?,
-            to_send: Session::to_send(&client, "ben").await?,
+            send_only: Session::send_only(&client, "ben").await?,
         })
     }
 
@@ -35,7 +34,7 @@ impl Open {
             self.reader.end().await.1,
             self.inbox.end().await.1,
             self.session.inbox.end().await.1,
-            self.to_send.inbox.end().await.1,
+            self.send_only.inbox.end().await.1,
         ];
         for status in ends {
             refused::<()>(Err(status), Code::FailedPrecondition, reason);
@@ -44,15 +43,15 @@ impl Open {
 }
 
 #[tokio::test]
-async fn all_that_a_user_has_open_ends_on_every_replica_when_it_is_deactivated_or_deleted() {
+async fn deactivating_or_deleting_a_user_ends_its_streams_on_every_replica() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut ann = follow(&world, "ann", None).await.unwrap();
     ann.catch_up().await;
     for reason in ["USER_DEACTIVATED", "USER_DELETED"] {
-        // Whoever was reactivated may act again once that is told everywhere.
-        let here = eventually(PATIENCE, || Open::at(&world.message_service)).await;
-        let there = eventually(PATIENCE, || Open::at(&replica)).await;
+        // A reactivated user may act again once every replica is notified.
+        let here = eventually(PATIENCE, || OpenStreams::at(&world.message_service)).await;
+        let there = eventually(PATIENCE, || OpenStreams::at(&replica)).await;
         match reason {
             "USER_DEACTIVATED" => world.deactivate("ben").await,
             _ => world.delete_user("ben").await,
@@ -61,7 +60,7 @@ async fn all_that_a_user_has_open_ends_on_every_replica_when_it_is_deactivated_o
         here.all_end(reason).await;
         there.all_end(reason).await;
         println!("all streams ended {:?} after {reason}", since.elapsed());
-        refused(Open::at(&replica).await.map(drop), Code::FailedPrecondition, reason);
+        refused(OpenStreams::at(&replica).await.map(drop), Code::FailedPrecondition, reason);
         if reason == "USER_DEACTIVATED" {
             let request = ReactivateUserRequest { user_id: "ben".to_owned() };
             world.user_service.users().reactivate_user(request).await.unwrap();
@@ -72,21 +71,16 @@ async fn all_that_a_user_has_open_ends_on_every_replica_when_it_is_deactivated_o
 }
 
 #[tokio::test]
-async fn what_nobody_told_of_is_asked_for() {
-    let database = TestDatabase::migrated().await;
-    let user_service = RunningUserService::start(&database).await;
-    let proxy = Proxy::before(user_service.address().to_string(), Mode::Open).await;
-    let config = message_service_config(&database.url(), &format!("127.0.0.1:{}", proxy.port()), &[]);
-    let message_service = RunningMessageService::start(config).await;
-    let world = World { message_service, user_service, database };
+async fn a_missed_deactivation_ends_the_stream_once_user_service_is_reachable() {
+    let (world, proxy) = World::with_proxied_user_service(&[]).await;
     world.users(&["ann", "ben"]).await;
     world.create(group("g", "ann", &["ben"])).await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     reader.catch_up().await;
-    // Nobody tells and nobody answers: that is no verdict.
+    // Neither notifications nor answers: that is no verdict.
     proxy.set(Mode::Closed);
     world.deactivate("ben").await;
-    world.send("g", "ann", "nobody knows better").await;
+    world.send("g", "ann", "before the notification").await;
     assert_eq!(reader.event().await.sequence, 3);
     tokio::time::sleep(Duration::from_millis(300)).await;
     proxy.set(Mode::Open);

@@ -1,10 +1,10 @@
-//! `UpdateConversation`: mask, etag, what moves with the title and what does not.
+//! `UpdateConversation`: mask, etag, and the fields that change with the title.
 
 use parlance::message::v1::{Conversation, UpdateConversationRequest};
 use prost_types::FieldMask;
 use tonic::{Code, Status};
 
-use super::told;
+use super::log_summary;
 use crate::support::{World, refused, strings, violated_fields};
 
 fn request(title: &str, etag: &str, mask: Option<&[&str]>) -> UpdateConversationRequest {
@@ -41,17 +41,19 @@ async fn a_title_changes_etag_and_update_time_and_a_send_does_not() {
     assert_eq!(world.conversation("g", "ben").await.unwrap(), titled);
 
     let log = world.log("g", "ben").await;
-    let Some(parlance::message::v1::event::Kind::ConversationUpdated(told)) = &log[3].kind else { panic!("{log:?}") };
-    assert_eq!((&*told.title, &told.etag, told.update_time), ("Title", &titled.etag, titled.update_time));
-    assert_eq!((told.last_sequence, told.message_count, told.last_message_time), (0, 0, None));
+    let Some(parlance::message::v1::event::Kind::ConversationUpdated(received)) = &log[3].kind else {
+        panic!("{log:?}")
+    };
+    assert_eq!((&*received.title, &received.etag, received.update_time), ("Title", &titled.etag, titled.update_time));
+    assert_eq!((received.last_sequence, received.message_count, received.last_message_time), (0, 0, None));
 }
 
 #[tokio::test]
-async fn the_same_title_takes_no_sequence() {
+async fn setting_the_same_title_takes_no_sequence() {
     let world = World::with_group().await;
     let first = update(&world, request("Title", "", Some(&["title"]))).await.unwrap();
     assert_eq!(update(&world, request("Title", &first.etag, Some(&["*"]))).await.unwrap(), first);
-    assert_eq!(told(&world, "g", "ann").await[2..], ["ann: title Title"]);
+    assert_eq!(log_summary(&world, "g", "ann").await[2..], ["ann: title Title"]);
 }
 
 #[tokio::test]
@@ -62,14 +64,14 @@ async fn a_stale_etag_is_aborted_even_when_nothing_would_change() {
     for (title, etag) in [("Other", &*before.etag), ("Title", &before.etag), ("Other", "never"), ("Other", "\"x\"")] {
         refused(update(&world, request(title, etag, None)).await, Code::Aborted, "ETAG_MISMATCH");
     }
-    assert_eq!(told(&world, "g", "ann").await.len(), 3);
+    assert_eq!(log_summary(&world, "g", "ann").await.len(), 3);
 }
 
 #[tokio::test]
-async fn a_mask_names_the_title_or_all() {
+async fn an_update_mask_accepts_the_title_or_a_wildcard() {
     let world = World::with_group().await;
     update(&world, request("Title", "", None)).await.unwrap();
-    // Without a mask an empty title is none that is given; with one it is the new title.
+    // Without a mask an empty title counts as not set; with one it is the new title.
     assert_eq!(update(&world, request("", "", None)).await.unwrap().title, "Title");
     assert_eq!(update(&world, request("", "", Some(&["title"]))).await.unwrap().title, "");
     for path in ["kind", "conversation_id", "conversation.title", "Title"] {
@@ -80,7 +82,7 @@ async fn a_mask_names_the_title_or_all() {
 }
 
 #[tokio::test]
-async fn bounds_are_met_at_the_edge() {
+async fn values_at_their_bounds_are_accepted_and_beyond_them_refused() {
     let world = World::with_group().await;
     update(&world, request(&"😀".repeat(256), "", None)).await.unwrap();
     for title in ["x".repeat(257), "a\0".to_owned()] {

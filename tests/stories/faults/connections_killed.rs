@@ -1,18 +1,18 @@
-//! Backend connections are killed under load, again and again: clients hear at most of a retry, and nothing is lost or
-//! doubled.
+//! Backend connections are killed under load, repeatedly: clients have to retry at most, and nothing is lost or
+//! duplicated.
 
 use std::time::Duration;
 
 use parlance_checker::{Recorder, Violation};
 use tokio::sync::watch;
 
-use super::load::{Follower, Load, hold, kept, read_logs};
+use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
 use crate::support::{PATIENCE, Process, World, channel_to, group};
 
 const CONVERSATIONS: [&str; 3] = ["g", "h", "i"];
 
-/// Kills the connections of a process, with a bug on purpose if one is named, under load; gives every broken promise.
-pub(super) async fn backends_killed(bug: Option<&str>, rounds: usize, patience: Duration) -> Vec<Violation> {
+/// Kills the connections of a process, with a planted bug if one is named, under load; returns every broken promise.
+pub(super) async fn connections_killed(bug: Option<&str>, rounds: usize, patience: Duration) -> Vec<Violation> {
     let world = World::new().await;
     world.users(&["ann", "ben"]).await;
     for id in CONVERSATIONS {
@@ -22,11 +22,11 @@ pub(super) async fn backends_killed(bug: Option<&str>, rounds: usize, patience: 
     let process = Process::message_service_with(bug, None, &url, &users, &["--writers", "2"]).await;
     let (_moving, at) = watch::channel(channel_to(process.address()));
     let recorder = Recorder::default();
-    let followers = CONVERSATIONS.map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
     let load = Load::begin(&recorder, "load", 24, &CONVERSATIONS, &at);
     let mut outside = world.database.connect().await;
     for _ in 0..rounds {
-        load.more(30).await;
+        load.wait_for(30).await;
         let (killed,): (i64,) = sqlx::query_as(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
              WHERE datname = current_database() AND application_name LIKE 'parlance%' AND pid <> pg_backend_pid()",
@@ -36,13 +36,13 @@ pub(super) async fn backends_killed(bug: Option<&str>, rounds: usize, patience: 
         .unwrap();
         assert!(killed > 0);
     }
-    load.more(30).await;
+    load.wait_for(30).await;
     load.end().await;
     let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
-    hold(&recorder, followers.into(), &logs, patience).await
+    check_history(&recorder, subscribers.into(), &logs, patience).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_killed_under_load_lose_nothing() {
-    kept(&backends_killed(None, 15, PATIENCE).await);
+    assert_kept(&connections_killed(None, 15, PATIENCE).await);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parlance::message::v1::{
     Conversation, Cursor, Event, GetConversationRequest, SendTypingRequest, SendTypingResponse, StreamMessagesRequest,
     StreamMessagesResponse, SubscribeRequest, SubscribeResponse, SubscribeStart, event::Kind,
-    stream_messages_response::Item, subscribe_response::Item as Told,
+    stream_messages_response::Item, subscribe_response::Item as Received,
 };
 use tonic::Code;
 
@@ -29,7 +29,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn a_page_of_an_allowed_origin_calls_and_reads_errors() {
+async fn a_browser_from_an_allowed_origin_makes_calls_and_reads_errors() {
     let world = world().await;
     let address = world.message_service.address();
     let answer = WebCall::begin(address, GET, &[("origin", ORIGIN)], &get("g")).await.answer().await;
@@ -49,13 +49,13 @@ async fn a_page_of_an_allowed_origin_calls_and_reads_errors() {
 }
 
 #[tokio::test]
-async fn a_page_follows_a_conversation() {
+async fn a_browser_streams_a_conversation() {
     let world = world().await;
     world.send("g", "ann", "hello").await;
     let request =
         StreamMessagesRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), after_sequence: Some(0) };
     let call = WebCall::begin(world.message_service.address(), STREAM, &[("origin", ORIGIN)], &request).await;
-    // Over HTTP/1.1 and open still: two entries, the mark, and one that is live.
+    // Over HTTP/1.1 and still open: two entries, caught up, and one live entry.
     let (answer, _) = tokio::join!(call.first_messages(4), world.send("g", "ann", "live"));
     let items: Vec<Item> =
         answer.messages::<StreamMessagesResponse>().into_iter().map(|response| response.item.unwrap()).collect();
@@ -65,7 +65,7 @@ async fn a_page_follows_a_conversation() {
 }
 
 #[tokio::test]
-async fn a_page_has_the_whole_inbox_and_who_is_typing() {
+async fn a_browser_subscribes_to_all_conversations_and_sees_typing() {
     let world = world().await;
     world.users(&["ben"]).await;
     world.create(group("h", "ann", &["ben"])).await;
@@ -75,7 +75,7 @@ async fn a_page_has_the_whole_inbox_and_who_is_typing() {
     let request = SubscribeRequest { actor_id: "ann".to_owned(), cursors, start };
     let call = WebCall::begin(address, SUBSCRIBE, &[("origin", ORIGIN)], &request).await;
     let typing = async {
-        // Nobody is told of it before the stream has begun, and of one in two seconds after that.
+        // Typing is delivered only to open streams, and at most once in two seconds.
         loop {
             let typing = SendTypingRequest { conversation_id: "h".to_owned(), actor_id: "ben".to_owned() };
             let answer = WebCall::begin(address, TYPING, &[("origin", ORIGIN)], &typing).await.answer().await;
@@ -83,18 +83,18 @@ async fn a_page_has_the_whole_inbox_and_who_is_typing() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    // The entry of `g`, a mark of each and of all, and what is live only.
+    // The entry of `g`, caught up for each conversation and for all, then live events.
     let answer = tokio::select! {
         answer = call.first_messages(5) => answer,
         () = typing => unreachable!(),
     };
-    let told = answer.messages::<SubscribeResponse>().into_iter().map(|response| response.item.unwrap());
+    let received = answer.messages::<SubscribeResponse>().into_iter().map(|response| response.item.unwrap());
     let (mut entries, mut marks, mut typists) = (Vec::new(), Vec::new(), Vec::new());
-    for item in told {
+    for item in received {
         match item {
-            Told::CaughtUp(mark) => marks.push(mark.conversation_id),
-            Told::Event(Event { kind: Some(Kind::Typing(_)), actor_id, .. }) => typists.push(actor_id),
-            Told::Event(event) => entries.push((event.conversation_id, event.sequence)),
+            Received::CaughtUp(mark) => marks.push(mark.conversation_id),
+            Received::Event(Event { kind: Some(Kind::Typing(_)), actor_id, .. }) => typists.push(actor_id),
+            Received::Event(event) => entries.push((event.conversation_id, event.sequence)),
             other => panic!("{other:?}"),
         }
     }
@@ -104,7 +104,7 @@ async fn a_page_has_the_whole_inbox_and_who_is_typing() {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_for_allowed_origins_only() {
+async fn a_preflight_succeeds_for_allowed_origins_only() {
     let world = world().await;
     let ask = async |origin: &str| {
         let headers = [
@@ -122,7 +122,7 @@ async fn a_preflight_is_answered_for_allowed_origins_only() {
 }
 
 #[tokio::test]
-async fn a_host_name_that_is_not_loopback_is_refused() {
+async fn a_host_name_other_than_loopback_is_refused() {
     let world = world().await;
     let call = WebCall::begin(world.message_service.address(), GET, &[("host", "evil.example")], &get("g")).await;
     let status = call.answer().await.status();
@@ -130,9 +130,9 @@ async fn a_host_name_that_is_not_loopback_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_request_are_malformed() {
+async fn undecodable_bytes_are_a_malformed_request() {
     let world = world().await;
-    // A frame of three bytes that are no message: field 1 as a length that is not there.
+    // A frame of three bytes that do not decode: the length of field 1 is missing.
     let body = [0, 0, 0, 0, 3, 0x0a, 0x7f, 0x00];
     for path in [GET, STREAM, "/parlance.message.v1.MessageService/SendMessage"] {
         let headers = [("content-type", "application/grpc-web+proto")];

@@ -2,7 +2,7 @@ use parlance::message::v1::{Cursor, MarkReadRequest, MemberRole, SubscribeReques
 use tonic::Code;
 
 use super::{sequences, subscribe};
-use crate::support::{Told, World, channel, group, metadata, refused, to_status, violated_fields};
+use crate::support::{Received, World, channel, group, metadata, refused, to_status, violated_fields};
 
 /// Ben is in `g` (2 joins, 3 messages, read up to 4) and `h` (2 joins, 2 messages).
 async fn world() -> World {
@@ -21,23 +21,23 @@ async fn world() -> World {
 
 type Cursors = &'static [(&'static str, i64)];
 
-fn marks(told: &[Told]) -> Vec<(String, i64)> {
-    let marks = told.iter().filter_map(|told| match told {
-        Told::CaughtUp(mark) => Some((mark.conversation_id.clone(), mark.sequence)),
+fn marks(received: &[Received]) -> Vec<(String, i64)> {
+    let marks = received.iter().filter_map(|received| match received {
+        Received::CaughtUp(mark) => Some((mark.conversation_id.clone(), mark.sequence)),
         _ => None,
     });
     let mut marks: Vec<_> = marks.collect();
-    assert_eq!(marks.pop(), Some((String::new(), 0)), "the mark of all is the last");
+    assert_eq!(marks.pop(), Some((String::new(), 0)), "the response for all conversations is the last");
     marks.sort();
     marks
 }
 
 #[tokio::test]
-async fn each_conversation_begins_where_it_is_asked_to() {
+async fn each_conversation_starts_where_requested() {
     let world = world().await;
     let both = |g: i64, h: i64| vec![("g".to_owned(), g), ("h".to_owned(), h)];
     let cases: [(Cursors, _, &[i64], &[i64]); 6] = [
-        // The read mark of one who joined is the join itself.
+        // The read mark of a new member is its join.
         (&[], SubscribeStart::Unspecified, &[5], &[3, 4]),
         (&[], SubscribeStart::ReadMark, &[5], &[3, 4]),
         (&[], SubscribeStart::Now, &[], &[]),
@@ -47,14 +47,18 @@ async fn each_conversation_begins_where_it_is_asked_to() {
     ];
     for (cursors, start, g, h) in cases {
         let mut inbox = subscribe(&world, "ben", cursors, start).await.unwrap();
-        let told = inbox.catch_up().await;
-        assert_eq!((sequences(&told, "g"), sequences(&told, "h")), (g.to_vec(), h.to_vec()), "{cursors:?} {start:?}");
-        assert_eq!(marks(&told), both(5, 4));
+        let received = inbox.catch_up().await;
+        assert_eq!(
+            (sequences(&received, "g"), sequences(&received, "h")),
+            (g.to_vec(), h.to_vec()),
+            "{cursors:?} {start:?}"
+        );
+        assert_eq!(marks(&received), both(5, 4));
     }
 }
 
 #[tokio::test]
-async fn what_comes_after_the_marks_comes_live_from_every_conversation() {
+async fn after_catch_up_every_conversation_is_live() {
     let world = world().await;
     let mut inbox = super::ben_from_now(&world).await;
     for (conversation, sequence) in [("h", 5), ("g", 6), ("h", 6)] {
@@ -65,22 +69,22 @@ async fn what_comes_after_the_marks_comes_live_from_every_conversation() {
 }
 
 #[tokio::test]
-async fn one_who_is_in_nothing_is_caught_up_at_once() {
+async fn a_user_without_conversations_is_caught_up_at_once() {
     let world = world().await;
     let mut inbox = subscribe(&world, "dan", &[], SubscribeStart::Beginning).await.unwrap();
     assert_eq!(marks(&inbox.catch_up().await), []);
 }
 
 #[tokio::test]
-async fn a_cursor_that_cannot_be_used_closes_that_conversation_only() {
+async fn an_unusable_cursor_closes_only_its_conversation() {
     let world = world().await;
     world.create(channel("c", "ann", &[])).await;
     world.create(group("secret", "ann", &[])).await;
     let cursors = [("g", 6), ("h", 4), ("nowhere", 0), ("secret", 1), ("c", 0)];
     let mut inbox = subscribe(&world, "ben", &cursors, SubscribeStart::Now).await.unwrap();
     let mut closed = std::collections::BTreeMap::new();
-    for told in inbox.catch_up().await {
-        if let Told::Closed(end) = told {
+    for received in inbox.catch_up().await {
+        if let Received::Closed(end) = received {
             closed.insert(end.conversation_id, to_status(end.status));
         }
     }
@@ -96,11 +100,12 @@ async fn a_cursor_that_cannot_be_used_closes_that_conversation_only() {
 }
 
 #[tokio::test]
-async fn an_old_join_that_is_heard_of_late_opens_nothing_that_was_closed() {
+async fn a_late_notification_of_an_old_join_reopens_nothing() {
     let world = world().await;
     let mut inbox = subscribe(&world, "ben", &[("g", 6)], SubscribeStart::Now).await.unwrap();
     inbox.catch_up().await;
-    // Ben has been in it all the time; so says a replica that reads what was committed before he subscribed.
+    // Ben was a member all the time; this is the notification of a replica that reads commits from before he
+    // subscribed.
     let again = "
         INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
         VALUES ('{g}', '{5}', '{ben}', now())";
@@ -108,9 +113,9 @@ async fn an_old_join_that_is_heard_of_late_opens_nothing_that_was_closed() {
     world.create(group("i", "ann", &["ben"])).await;
     assert_eq!(inbox.event().await.conversation_id, "i");
     world.send("g", "ann", "more").await;
-    let told = inbox.until(|told| matches!(told, Told::Event(event) if event.conversation_id == "g"));
-    assert!(tokio::time::timeout(std::time::Duration::from_secs(1), told).await.is_err());
-    // Joining it anew is another matter.
+    let received = inbox.until(|received| matches!(received, Received::Event(event) if event.conversation_id == "g"));
+    assert!(tokio::time::timeout(std::time::Duration::from_secs(1), received).await.is_err());
+    // Joining again is a different case.
     world.remove("g", "ann", "ben").await.unwrap();
     world.add("g", "ann", &["ben"], MemberRole::Member).await.unwrap();
     loop {
@@ -123,7 +128,7 @@ async fn an_old_join_that_is_heard_of_late_opens_nothing_that_was_closed() {
 }
 
 #[tokio::test]
-async fn bounds_are_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = world().await;
     let cursor = |id: &str, after_sequence| Cursor { conversation_id: id.to_owned(), after_sequence };
     let ask = async |cursors, start| {
@@ -147,7 +152,7 @@ async fn only_an_active_user_may_subscribe() {
     world.deactivate("cat").await;
     world.delete_user("dan").await;
     let ask = async |user: &str| subscribe(&world, user, &[], SubscribeStart::Now).await;
-    refused(ask("nobody").await, Code::NotFound, "USER_NOT_FOUND");
+    refused(ask("missing").await, Code::NotFound, "USER_NOT_FOUND");
     refused(ask("cat").await, Code::FailedPrecondition, "USER_DEACTIVATED");
     refused(ask("dan").await, Code::FailedPrecondition, "USER_DELETED");
     let status = refused(ask("~x").await, Code::InvalidArgument, "INVALID_ARGUMENT");

@@ -1,5 +1,5 @@
-//! Somebody outside holds a conversation's row locked: its neighbours go on, its own writes wait in order, or are told
-//! that it is busy.
+//! A transaction outside the services locks a conversation's row: other conversations continue, writes to the locked
+//! one wait in order or are refused as busy.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use tonic::{Code, Request};
 use crate::support::{World, group, metadata, refused, retry_delay, send, send_as};
 
 async fn world() -> World {
-    // One writer, so that all of them share it.
+    // One writer, shared by all conversations.
     let world = World::with(&["--writers", "1"]).await;
     world.users(&["ann", "ben"]).await;
     for id in ["g", "h", "i"] {
@@ -20,7 +20,7 @@ async fn world() -> World {
     world
 }
 
-async fn hold(world: &World) -> PgConnection {
+async fn lock_conversation(world: &World) -> PgConnection {
     let mut outside = world.database.connect().await;
     let lock = "BEGIN; SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE";
     sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
@@ -28,13 +28,13 @@ async fn hold(world: &World) -> PgConnection {
 }
 
 #[tokio::test]
-async fn neighbours_go_on_and_what_waits_is_stored_in_order() {
+async fn other_conversations_continue_and_queued_sends_are_stored_in_order() {
     let world = world().await;
-    // Known to the directory, so that no lookup mixes the order up.
+    // Cached in the directory, so that no lookup changes the order.
     world.send("h", "ann", "x").await;
-    let mut outside = hold(&world).await;
+    let mut outside = lock_conversation(&world).await;
     let waiting = async {
-        // One after the other into the queue, each well before the next.
+        // Queued one after the other, each well before the next.
         let sends = (0..5).map(|n| async move { (n, tokio::time::sleep(Duration::from_millis(100 * n)).await) });
         let sends = sends.map(|sent| async {
             let (n, ()) = sent.await;
@@ -43,7 +43,7 @@ async fn neighbours_go_on_and_what_waits_is_stored_in_order() {
         join_all(sends).await
     };
     let neighbours = async {
-        // Not before the lock has been met.
+        // After the writer has met the lock.
         tokio::time::sleep(Duration::from_millis(100)).await;
         for n in 0..20 {
             world.send(if n % 2 == 0 { "h" } else { "i" }, "ann", "x").await;
@@ -66,14 +66,14 @@ async fn neighbours_go_on_and_what_waits_is_stored_in_order() {
 #[tokio::test]
 async fn a_conversation_that_stays_locked_is_busy() {
     let world = world().await;
-    let mut outside = hold(&world).await;
+    let mut outside = lock_conversation(&world).await;
     let since = Instant::now();
     let status = refused(world.try_send(send_as("r", "g", "ann", "x")).await, Code::Unavailable, "CONVERSATION_BUSY");
     assert_eq!(metadata(&status, "conversation_id"), "g");
     assert!(retry_delay(&status).is_some());
-    // A bound, not a speed: a caller without a deadline is not kept for ever.
+    // A bound, not a speed: a caller without a deadline does not wait forever.
     assert!(since.elapsed() < Duration::from_secs(20), "{:?}", since.elapsed());
-    // Its neighbours do not wait for it even now.
+    // Other conversations do not wait for it even now.
     let quick = async {
         let mut asked = Request::new(send("h", "ann", "x"));
         asked.set_timeout(Duration::from_secs(3));
@@ -87,9 +87,9 @@ async fn a_conversation_that_stays_locked_is_busy() {
 }
 
 #[tokio::test]
-async fn changes_wait_like_messages() {
+async fn changes_wait_for_a_locked_row_like_messages() {
     let world = world().await;
-    let mut outside = hold(&world).await;
+    let mut outside = lock_conversation(&world).await;
     let answer = world.remove("g", "ann", "ben").await;
     let status = refused(answer, Code::Unavailable, "CONVERSATION_BUSY");
     assert_eq!(metadata(&status, "conversation_id"), "g");
@@ -99,7 +99,7 @@ async fn changes_wait_like_messages() {
 }
 
 #[tokio::test]
-async fn a_locked_member_holds_up_no_large_batch_either() {
+async fn a_locked_member_does_not_block_a_large_batch() {
     let world = world().await;
     let mut outside = world.database.connect().await;
     let lock = "BEGIN; SELECT FROM parlance_message.members WHERE conversation_id = 'g' AND user_id = 'ann' FOR UPDATE";
@@ -123,14 +123,14 @@ async fn a_locked_member_holds_up_no_large_batch_either() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_the_locked_conversations_id_holds_nobody_up() {
+async fn creating_a_conversation_with_a_locked_id_blocks_no_other_caller() {
     let world = world().await;
-    let mut outside = hold(&world).await;
+    let mut outside = lock_conversation(&world).await;
     let waiting = async {
         let (first, taken, last) = tokio::join!(
             world.try_send(send_as("first", "g", "ann", "x")),
             async {
-                // Once the send is known to be locked.
+                // After the send has met the lock.
                 tokio::time::sleep(Duration::from_millis(800)).await;
                 world.conversations().create_conversation(group("g", "ann", &[])).await
             },
@@ -151,14 +151,14 @@ async fn whoever_asks_for_the_locked_conversations_id_holds_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_member_that_stays_locked_is_busy_and_holds_nobody_else_up() {
+async fn a_member_that_stays_locked_is_busy_and_blocks_no_other() {
     let world = world().await;
     let mut outside = world.database.connect().await;
     let lock = "BEGIN; SELECT FROM parlance_message.members WHERE conversation_id = 'g' AND user_id = 'ann' FOR UPDATE";
     sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
     let (held, neighbour) = tokio::join!(
         world.try_send(send_as("r", "g", "ann", "x")),
-        // Of the same writer, and very likely of the same batch.
+        // At the same writer, and very likely in the same batch.
         world.try_send(send_as("r", "h", "ann", "x")),
     );
     let status = refused(held, Code::Unavailable, "CONVERSATION_BUSY");

@@ -1,4 +1,4 @@
-//! Every RPC about one conversation, each once, by one actor: for stories that hold of all of them.
+//! Every RPC about one conversation, each called once by one actor, for stories that hold for all of them.
 
 use parlance::message::v1::{
     Conversation, DeleteMessageRequest, EditMessageRequest, GetMessageRequest, ListEventsRequest, ListMembersRequest,
@@ -9,10 +9,10 @@ use tonic::Status;
 use super::set_role;
 use crate::support::{Reader, World, send};
 
-/// An RPC and what came of it.
+/// An RPC and its result.
 pub(super) type Answer = (&'static str, Result<(), Status>);
 
-/// Those that read.
+/// Calls the RPCs that read.
 pub(super) async fn reads(world: &World, conversation_id: &str, actor_id: &str, sequence: i64) -> Vec<Answer> {
     let (conversation_id, actor_id) = (conversation_id.to_owned(), actor_id.to_owned());
     let mut messages = world.messages();
@@ -21,7 +21,7 @@ pub(super) async fn reads(world: &World, conversation_id: &str, actor_id: &str, 
             reader.up_to(1).await;
             Ok(())
         }
-        // Where nothing is to be seen the refusal may also come as the end.
+        // For a hidden conversation the refusal may also end an open stream.
         Ok(mut reader) => Err(reader.end().await.1),
         Err(status) => Err(status),
     };
@@ -49,7 +49,7 @@ pub(super) async fn reads(world: &World, conversation_id: &str, actor_id: &str, 
     ]
 }
 
-/// Those that are for members, and would change something if they could.
+/// Calls the RPCs that require membership; allowed, each would change something.
 pub(super) async fn acts(world: &World, conversation_id: &str, actor_id: &str, sequence: i64) -> Vec<Answer> {
     let (conversation_id, actor_id, sequence) = (conversation_id.to_owned(), actor_id.to_owned(), sequence.max(1));
     let (mut conversations, mut messages) = (world.conversations(), world.messages());

@@ -1,5 +1,5 @@
-//! PostgreSQL itself goes away under load, in three ways, and comes back: everything that was acknowledged is there,
-//! exactly once; streams go on by themselves.
+//! PostgreSQL itself stops under load, in three ways, and restarts: every acknowledged message exists exactly once, and
+//! streams resume by themselves.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use parlance_standalone::cluster::{Cluster, Options, StopMode};
 use tokio::sync::watch;
 use tonic::Code;
 
-use super::load::{Follower, Load, hold, kept, read_logs};
+use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
 use crate::support::{
     PATIENCE, Reader, RunningMessageService, RunningUserService, channel_to, code_and_reason, eventually, group,
     message_service_config, retry_delay, send, send_as, user_service_config,
 };
 
-struct Ours {
+struct Deployment {
     cluster: Cluster,
     message_service: RunningMessageService,
     user_service: RunningUserService,
 }
 
-impl Ours {
-    /// A PostgreSQL of this story's own, with both services on it and a group `g` of Ann and Ben.
+impl Deployment {
+    /// Starts a PostgreSQL for this story alone, with both services on it and a group `g` of Ann and Ben.
     async fn new() -> Self {
         let cluster = Cluster::start(Options::temporary().max_connections(50)).await.unwrap();
         cluster.create_database("parlance").await.unwrap();
@@ -58,43 +58,43 @@ enum How {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_and_started_three_times_under_load_loses_nothing() {
-    let mut ours = Ours::new().await;
+async fn restarting_postgres_three_times_under_load_loses_nothing() {
+    let mut deployment = Deployment::new().await;
     let mut readers = Vec::new();
     for id in ["g", "h"] {
-        readers.push(Reader::open(&ours.message_service.messages(), id, "ben", Some(0)).await.unwrap());
+        readers.push(Reader::open(&deployment.message_service.messages(), id, "ben", Some(0)).await.unwrap());
     }
-    let (_moving, at) = watch::channel(channel_to(ours.message_service.address()));
+    let (_moving, at) = watch::channel(channel_to(deployment.message_service.address()));
     let recorder = Recorder::default();
-    let followers = ["g", "h"].map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let subscribers = ["g", "h"].map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
     let load = Load::begin(&recorder, "load", 16, &["g", "h"], &at);
     for how in [How::Fast, How::Immediate, How::Kill] {
-        load.more(100).await;
-        ours.stop(how).await;
+        load.wait_for(100).await;
+        deployment.stop(how).await;
         // Once is enough: it takes as long as a write may wait.
         if matches!(how, How::Fast) {
-            while_it_is_away(&ours).await;
+            check_errors_without_database(&deployment).await;
         }
-        ours.cluster.start_again().await.unwrap();
-        load.more(100).await;
+        deployment.cluster.start_again().await.unwrap();
+        load.wait_for(100).await;
     }
     load.end().await;
-    let logs = read_logs(&ours.message_service.messages(), &["g", "h"]).await;
-    kept(&hold(&recorder, followers.into(), &logs, PATIENCE).await);
-    // The streams that were open all the time have it all, without a new call.
+    let logs = read_logs(&deployment.message_service.messages(), &["g", "h"]).await;
+    assert_kept(&check_history(&recorder, subscribers.into(), &logs, PATIENCE).await);
+    // The streams that stayed open have delivered everything, without a new call.
     for (reader, log) in readers.iter_mut().zip(logs.values()) {
         assert_eq!(&reader.up_to(log.len() as i64).await, log);
     }
-    drop(ours.user_service);
+    drop(deployment.user_service);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_of_two_replicas_go_on_after_it_was_away() {
-    let mut ours = Ours::new().await;
-    let (url, address) = (ours.cluster.url("parlance"), ours.user_service.address().to_string());
+async fn streams_of_two_replicas_resume_after_a_database_restart() {
+    let mut deployment = Deployment::new().await;
+    let (url, address) = (deployment.cluster.url("parlance"), deployment.user_service.address().to_string());
     let config = message_service_config(&url, &address, &["--database-timeout", "2s"]);
     let replica = RunningMessageService::start(config).await;
-    let clients = [ours.message_service.messages(), replica.messages()];
+    let clients = [deployment.message_service.messages(), replica.messages()];
     let mut readers = Vec::new();
     for client in &clients {
         readers.push(Reader::open(client, "g", "ben", Some(2)).await.unwrap());
@@ -110,10 +110,10 @@ async fn streams_of_two_replicas_go_on_after_it_was_away() {
         for reader in &mut readers {
             reader.up_to(head).await;
         }
-        ours.stop(how).await;
-        ours.cluster.start_again().await.unwrap();
+        deployment.stop(how).await;
+        deployment.cluster.start_again().await.unwrap();
     }
-    // At either of them what is written at the other.
+    // Each replica delivers messages written at the other.
     for (n, client) in clients.iter().enumerate() {
         let id = format!("last {n}");
         eventually(PATIENCE, || async { client.clone().send_message(send_as(&id, "g", "ann", "x")).await }).await;
@@ -124,9 +124,9 @@ async fn streams_of_two_replicas_go_on_after_it_was_away() {
     }
 }
 
-/// What callers hear while there is no database: an answer in time, never a success.
-async fn while_it_is_away(ours: &Ours) {
-    let messages = ours.message_service.messages();
+/// Checks that callers without a database get an error in time, never a success.
+async fn check_errors_without_database(deployment: &Deployment) {
+    let messages = deployment.message_service.messages();
     let get = GetMessageRequest { conversation_id: "g".to_owned(), sequence: 3, actor_id: "ann".to_owned() };
     let since = Instant::now();
     let (mut one, mut other, mut third) = (messages.clone(), messages.clone(), messages);
@@ -136,17 +136,17 @@ async fn while_it_is_away(ours: &Ours) {
         third.get_message(get),
     );
     assert!(since.elapsed() < Duration::from_secs(15), "answered after {:?}", since.elapsed());
-    // Of a user who has just changed user-service is asked, which is without its database, too.
+    // A recently changed user is looked up in user-service, which is without its database, too.
     let away = ["DATABASE_UNAVAILABLE", "USER_SERVICE_UNAVAILABLE"];
     for status in [with.unwrap_err(), read.unwrap_err()] {
-        let told = code_and_reason(&status);
-        assert!(told.0 == Code::Unavailable && away.contains(&&*told.1), "{told:?}");
+        let received = code_and_reason(&status);
+        assert!(received.0 == Code::Unavailable && away.contains(&&*received.1), "{received:?}");
         assert!(retry_delay(&status).is_some());
     }
-    let told = code_and_reason(&without.unwrap_err());
+    let received = code_and_reason(&without.unwrap_err());
     assert!(
-        (told.0 == Code::Unavailable && away.contains(&&*told.1))
-            || told == (Code::Unknown, "OUTCOME_UNKNOWN".to_owned()),
-        "{told:?}"
+        (received.0 == Code::Unavailable && away.contains(&&*received.1))
+            || received == (Code::Unknown, "OUTCOME_UNKNOWN".to_owned()),
+        "{received:?}"
     );
 }

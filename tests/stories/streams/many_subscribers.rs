@@ -1,4 +1,4 @@
-//! Many who follow one conversation, and many who write it.
+//! Many subscribers and many writers of one conversation.
 
 use futures_util::future::join_all;
 
@@ -6,7 +6,7 @@ use super::follow;
 use crate::support::{World, read_log, send_as};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_subscribers_all_get_all_of_it() {
+async fn two_hundred_subscribers_receive_every_entry() {
     let world = World::with_group().await;
     world.send("g", "ann", "before").await;
     let opening = (0..200).map(|n| {
@@ -28,7 +28,7 @@ async fn two_hundred_subscribers_all_get_all_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_stream_shows_and_what_the_list_shows_is_one_log() {
+async fn a_stream_and_list_events_return_the_same_log() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", Some(0)).await.unwrap();
     let writers = join_all((0..4).map(|writer| {
@@ -37,7 +37,7 @@ async fn what_a_stream_shows_and_what_the_list_shows_is_one_log() {
             for n in 0..50 {
                 let request = send_as(&format!("{writer}-{n}"), "g", if writer % 2 == 0 { "ann" } else { "ben" }, "x");
                 let sent = world.try_send(request.clone()).await.unwrap();
-                // A repeat now and then, as clients do.
+                // An occasional retry, as clients do.
                 if n % 7 == 0 {
                     assert_eq!(world.try_send(request).await.unwrap().message, sent.message);
                 }
@@ -45,7 +45,7 @@ async fn what_a_stream_shows_and_what_the_list_shows_is_one_log() {
         }
     }));
     let paging = async {
-        // Over and over while it grows: each look is dense and ends at its head.
+        // Repeatedly while it grows: each read is dense and ends at its head.
         while read_log(&mut world.messages(), "g", "ann", 13).await.len() < 202 {}
     };
     let following = reader.up_to(202);

@@ -1,4 +1,4 @@
-//! The page that Prometheus reads, fetched and taken apart.
+//! The text that Prometheus scrapes, fetched and parsed.
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
@@ -7,13 +7,13 @@ use tokio::{
     net::TcpStream,
 };
 
-/// One look at a page.
+/// One scrape.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct Scrape {
     pub(super) text: String,
 }
 
-impl Page {
+impl Scrape {
     /// Fetches `/metrics`.
     pub(super) async fn of(address: SocketAddr) -> Self {
         let answer = get(address, "GET /metrics").await;
@@ -22,7 +22,7 @@ impl Page {
         Self { text: text.to_owned() }
     }
 
-    /// The sum of all series of this name whose labels contain all of these, without what is behind the point.
+    /// Returns the sum of all series of this name whose labels contain all of these, rounded down.
     pub(super) fn sum(&self, name: &str, labels: &[&str]) -> u64 {
         let of_name =
             self.text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
@@ -30,19 +30,19 @@ impl Page {
         of_labels.map(|rest| rest.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>() as u64
     }
 
-    /// The names of all metrics that have a series; those of histograms without what is put behind them.
+    /// Returns the names of all metrics that have a series; those of histograms without their suffixes.
     pub(super) fn names(&self) -> BTreeSet<String> {
         let series = self.text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         series.map(|line| family(line.split(['{', ' ']).next().unwrap()).to_owned()).collect()
     }
 }
 
-/// The metric that a name in an expression means.
+/// Returns the metric that a name in an expression refers to.
 pub(super) fn family(name: &str) -> &str {
     ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
 }
 
-/// One HTTP request over a connection of its own; the whole answer.
+/// Makes one HTTP request over a new connection; returns the whole response.
 pub(super) async fn get(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -1,4 +1,4 @@
-//! A reader that stops reading: it is not dropped, costs nobody anything, and gets all of it later.
+//! A reader that stops reading: it is not dropped, affects no other, and receives everything later.
 
 use futures_util::{StreamExt, stream};
 use parlance::message::v1::message_service_client::MessageServiceClient;
@@ -10,9 +10,9 @@ use crate::support::{Reader, World, send};
 const MESSAGES: i64 = 5_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_that_pauses_gets_everything_in_order_later() {
+async fn a_reader_that_pauses_receives_everything_in_order_later() {
     let world = World::with_group().await;
-    // A connection of its own with small windows, so that the server is the one that has to wait.
+    // A separate connection with small windows, so that the server has to wait.
     let address = world.message_service.address();
     let small = Endpoint::from_shared(format!("http://{address}"))
         .unwrap()
@@ -37,7 +37,7 @@ async fn a_reader_that_pauses_gets_everything_in_order_later() {
             .buffer_unordered(128);
         while sends.next().await.is_some() {}
     };
-    // The other reader is not held up meanwhile.
+    // The other reader is not delayed meanwhile.
     tokio::join!(sends, async {
         keeping_up.up_to(MESSAGES + 2).await;
     });

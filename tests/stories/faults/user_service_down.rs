@@ -1,5 +1,5 @@
-//! user-service is down: who was seen lately goes on, who was never seen is refused with advice and nothing is stored;
-//! reads and streams go on.
+//! user-service is down: cached users continue, unknown ones are refused with a retry delay and nothing is stored;
+//! reads and streams continue.
 
 use std::time::{Duration, Instant};
 
@@ -12,26 +12,21 @@ use crate::support::{
 
 /// A world whose message-service reaches user-service through a proxy.
 async fn world(flags: &[&str]) -> (World, Proxy) {
-    let database = TestDatabase::migrated().await;
-    let user_service = RunningUserService::start(&database).await;
-    let proxy = Proxy::before(user_service.address().to_string(), Mode::Open).await;
-    let config = message_service_config(&database.url(), &format!("127.0.0.1:{}", proxy.port()), flags);
-    let message_service = RunningMessageService::start(config).await;
-    let world = World { message_service, user_service, database };
+    let (world, proxy) = World::with_proxied_user_service(flags).await;
     world.users(&["ann", "ben", "cat"]).await;
     settle().await;
     world.create(crate::support::channel("news", "ann", &["ben"])).await;
     (world, proxy)
 }
 
-/// Lets the news of users just made arrive: it makes message-service forget what it had heard of them.
+/// Waits for the change notifications of new users to arrive: they make message-service drop its cached answers.
 async fn settle() {
     tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 #[tokio::test]
-async fn known_users_go_on_and_unknown_ones_are_refused_with_nothing_stored() {
-    // Answers that are never fresh: each call asks, and falls back.
+async fn cached_users_continue_and_unknown_ones_are_refused_with_nothing_stored() {
+    // Without caching: each call asks user-service, and falls back.
     let (world, proxy) = world(&["--directory-fresh", "1ms"]).await;
     let mut reader = Reader::open(&world.messages(), "news", "ben", Some(0)).await.unwrap();
     reader.catch_up().await;
@@ -41,7 +36,7 @@ async fn known_users_go_on_and_unknown_ones_are_refused_with_nothing_stored() {
     assert_eq!(reader.event().await.sequence, sent.sequence);
     assert_eq!(world.log("news", "ben").await.len(), 3);
 
-    // Cat is active, but nobody here has heard of her.
+    // Cat is active, but not cached here.
     for _ in 0..3 {
         let status =
             refused(world.try_send(send("news", "cat", "x")).await, Code::Unavailable, "USER_SERVICE_UNAVAILABLE");
@@ -64,7 +59,7 @@ async fn known_users_go_on_and_unknown_ones_are_refused_with_nothing_stored() {
 }
 
 #[tokio::test]
-async fn the_last_answer_holds_for_its_time_and_no_longer() {
+async fn a_cached_answer_is_used_up_to_the_fallback_ttl() {
     let (world, proxy) = world(&["--directory-fresh", "1ms", "--directory-stale", "1500ms"]).await;
     world.send("news", "ann", "x").await;
     proxy.set(Mode::Closed);
@@ -82,14 +77,14 @@ async fn the_last_answer_holds_for_its_time_and_no_longer() {
 }
 
 #[tokio::test]
-async fn a_deactivated_user_is_refused_within_the_freshness_bound() {
+async fn a_deactivated_user_is_refused_within_the_cache_ttl() {
     let (world, _proxy) = world(&["--directory-fresh", "300ms"]).await;
     world.send("news", "ben", "while active").await;
     world.deactivate("ben").await;
     let since = Instant::now();
     let status = eventually(PATIENCE, || async {
         let answer = world.try_send(send("news", "ben", "x")).await;
-        // What was accepted later than that was accepted wrongly.
+        // A send accepted later than this is a fault.
         if answer.is_ok() {
             assert!(since.elapsed() < Duration::from_secs(5), "accepted {:?} after", since.elapsed());
         }
@@ -104,7 +99,7 @@ async fn a_deactivated_user_is_refused_within_the_freshness_bound() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_made_after_being_asked_for_is_known_soon() {
+async fn a_user_created_after_a_failed_lookup_is_known_soon() {
     let (world, _proxy) = world(&[]).await;
     refused(world.conversation("news", "dan").await, Code::NotFound, "USER_NOT_FOUND");
     world.users(&["dan"]).await;
@@ -112,7 +107,7 @@ async fn a_user_who_is_made_after_being_asked_for_is_known_soon() {
 }
 
 #[tokio::test]
-async fn the_real_user_service_is_killed_and_comes_back() {
+async fn message_service_survives_a_kill_and_restart_of_user_service() {
     let database = TestDatabase::migrated().await;
     let mut first = Process::user_service(&database.url()).await;
     let keeper = RunningUserService::start(&database).await;
@@ -129,8 +124,8 @@ async fn the_real_user_service_is_killed_and_comes_back() {
     first.kill();
     world.send("g", "ann", "still here").await;
     refused(world.conversation("g", "ben").await, Code::Unavailable, "USER_SERVICE_UNAVAILABLE");
-    // Somewhere else, behind the same address.
-    proxy.lead_to(world.user_service.address().to_string());
+    // At another port, behind the same address.
+    proxy.redirect_to(world.user_service.address().to_string());
     let answer = eventually(PATIENCE, || async {
         match world.conversation("g", "ben").await {
             Err(status) if status.code() == Code::Unavailable => Err(status),

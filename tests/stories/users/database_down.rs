@@ -1,4 +1,4 @@
-//! The database breaks in the middle of a call: what the caller may do next is always said truthfully.
+//! The database fails in the middle of a call: the error reports whether a retry is safe.
 
 use parlance::user::v1::CreateUserRequest;
 use tonic::Code;
@@ -36,7 +36,7 @@ fn request(name: &str, request_id: &str) -> CreateUserRequest {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_unknown_without_a_request_id_and_safe_to_repeat_with_one() {
+async fn a_lost_response_is_unknown_without_a_request_id_and_safe_to_retry_with_one() {
     let outage = Outage::new().await;
     let mut users = outage.service.users();
     outage.proxy.set(Mode::LosingAnswers);
@@ -56,7 +56,7 @@ async fn a_lost_answer_is_unknown_without_a_request_id_and_safe_to_repeat_with_o
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_unavailable_and_back_when_it_is_back() {
+async fn an_unreachable_database_is_unavailable_until_it_returns() {
     let outage = Outage::new().await;
     let mut users = outage.service.users();
     outage.service.create("bob").await;

@@ -1,4 +1,4 @@
-//! DIRECT conversations: one for each pair, whoever begins it, and nothing about it changes.
+//! DIRECT conversations: one for each pair, whichever user creates it, and immutable.
 
 use futures_util::future::join_all;
 use parlance::message::v1::{
@@ -6,11 +6,11 @@ use parlance::message::v1::{
 };
 use tonic::Code;
 
-use super::{set_role, told, who};
+use super::{log_summary, roles_by_user, set_role};
 use crate::support::{World, direct, metadata, preconditions, refused, strings, violated_fields};
 
 #[tokio::test]
-async fn the_same_pair_gets_the_same_conversation_from_either_side() {
+async fn either_user_of_a_pair_gets_the_same_conversation() {
     let world = World::with_group().await;
     let made = world.create(direct("ben", "ann")).await;
     assert!(made.conversation_id.starts_with("~d") && made.conversation_id.len() <= 64, "{}", made.conversation_id);
@@ -22,13 +22,13 @@ async fn the_same_pair_gets_the_same_conversation_from_either_side() {
     assert_ne!(world.create(direct("ann", "cat")).await.conversation_id, made.conversation_id);
 
     let both = ["ann", "ben"].map(|name| (name.to_owned(), MemberRole::Member));
-    assert_eq!(who(&world, &made.conversation_id, "ann").await, both);
-    let log = told(&world, &made.conversation_id, "ann").await;
+    assert_eq!(roles_by_user(&world, &made.conversation_id, "ann").await, both);
+    let log = log_summary(&world, &made.conversation_id, "ann").await;
     assert_eq!(log, ["ben: joined ben MEMBER", "ben: joined ann MEMBER"]);
 }
 
 #[tokio::test]
-async fn eight_creators_at_once_get_one_conversation() {
+async fn eight_concurrent_creators_get_one_conversation() {
     let world = World::with_group().await;
     for (one, other) in [("ann", "ben"), ("cat", "dan"), ("ann", "dan")] {
         let asked = (0..8).map(|n| if n % 2 == 0 { direct(one, other) } else { direct(other, one) });
@@ -39,10 +39,10 @@ async fn eight_creators_at_once_get_one_conversation() {
 }
 
 #[tokio::test]
-async fn it_takes_exactly_one_other_and_neither_id_nor_title() {
+async fn a_direct_conversation_takes_exactly_one_other_user_and_neither_id_nor_title() {
     let world = World::with_group().await;
     let others = |ids: &[&str]| CreateConversationRequest { member_ids: strings(ids), ..direct("ann", "ben") };
-    // The same other twice, and oneself, count once.
+    // Duplicates of the other user and the creator count once.
     world.create(others(&["ben", "ann", "ben"])).await;
     for (field, bad) in [
         ("conversation_id", CreateConversationRequest { conversation_id: "x".to_owned(), ..direct("ann", "ben") }),
@@ -57,7 +57,7 @@ async fn it_takes_exactly_one_other_and_neither_id_nor_title() {
 }
 
 #[tokio::test]
-async fn its_title_members_and_roles_never_change() {
+async fn title_members_and_roles_of_a_direct_conversation_never_change() {
     let world = World::with_group().await;
     let id = world.create(direct("ann", "ben")).await.conversation_id;
     let conversation = Conversation { conversation_id: id.clone(), title: "x".to_owned(), ..Default::default() };

@@ -1,4 +1,4 @@
-//! How the service starts and ends: migrations raced for, a database that comes late or is too new, a clean stop.
+//! Start and stop of the service: racing migrations, a database that is late or too new, a clean stop.
 
 use futures_util::future::join_all;
 use service_kit::healthcheck;
@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn ten_that_start_at_once_on_an_empty_database_migrate_once() {
+async fn ten_services_starting_on_an_empty_database_migrate_once() {
     let database = TestDatabase::empty().await;
     let services = join_all((0..10).map(|_| RunningUserService::start(&database))).await;
     for (number, service) in services.iter().enumerate() {
@@ -29,7 +29,7 @@ async fn ten_that_start_at_once_on_an_empty_database_migrate_once() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_in_words() {
+async fn a_newer_schema_is_refused_with_a_clear_error() {
     let database = TestDatabase::migrated().await;
     sqlx::query(
         "INSERT INTO parlance_user.schema_history (version, name, applied_on, checksum)
@@ -40,14 +40,14 @@ async fn a_newer_schema_is_refused_in_words() {
     .unwrap();
     let mut service = RunningUserService::launch(user_service_config(&database.url(), &[])).await;
     let error = service.ended().await.unwrap_err();
-    let told: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+    let received: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
         .map(ToString::to_string)
         .collect();
-    assert!(told.iter().any(|text| text.contains("999") && text.contains("run a newer binary")), "{told:?}");
+    assert!(received.iter().any(|text| text.contains("999") && text.contains("run a newer binary")), "{received:?}");
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_health_says_so_and_then_it_serves() {
+async fn a_service_without_its_database_is_not_serving_until_it_returns() {
     let database = TestDatabase::migrated().await;
     let proxy = Proxy::start(Mode::Closed).await;
     let config = user_service_config(&database.url_through(proxy.port()), &[]);
@@ -62,8 +62,8 @@ async fn while_the_database_is_away_health_says_so_and_then_it_serves() {
     ] {
         assert_eq!(service.health(name).await.unwrap(), status, "{name}");
     }
-    let told = healthcheck::ask(service.address()).await.unwrap_err().to_string();
-    assert!(told.contains("not serving"), "{told}");
+    let received = healthcheck::ask(service.address()).await.unwrap_err().to_string();
+    assert!(received.contains("not serving"), "{received}");
     let status = refused(service.users().get_user(by_id("x")).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
     assert!(retry_delay(&status).is_some());
 
@@ -97,7 +97,7 @@ async fn a_stop_does_not_wait_for_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_has_nothing_left_to_do_ends_without_being_cut() {
+async fn an_idle_service_stops_without_aborting_calls() {
     let database = TestDatabase::migrated().await;
     let mut user_service = Process::user_service(&database.url()).await;
     let address = user_service.address().to_string();

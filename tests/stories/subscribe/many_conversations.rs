@@ -2,7 +2,7 @@ use futures_util::{StreamExt, stream};
 use parlance::message::v1::SubscribeStart;
 
 use super::{sequences, subscribe};
-use crate::support::{Told, World, group, send};
+use crate::support::{Received, World, group, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_backlog_of_one_conversation_delays_no_other() {
@@ -14,23 +14,25 @@ async fn a_long_backlog_of_one_conversation_delays_no_other() {
     sends.buffer_unordered(64).collect::<Vec<_>>().await;
     world.send("h", "ann", "short").await;
     let mut inbox = subscribe(&world, "ben", &[], SubscribeStart::Beginning).await.unwrap();
-    let told = inbox.catch_up().await;
-    assert_eq!(sequences(&told, "g"), (1..=MANY as i64 + 2).collect::<Vec<_>>());
-    assert_eq!(sequences(&told, "h"), [1, 2, 3]);
-    let of_h = told.iter().position(|told| matches!(told, Told::Event(event) if event.conversation_id == "h"));
-    assert!(of_h.unwrap() < 200, "{of_h:?} of {} items came first", told.len());
+    let received = inbox.catch_up().await;
+    assert_eq!(sequences(&received, "g"), (1..=MANY as i64 + 2).collect::<Vec<_>>());
+    assert_eq!(sequences(&received, "h"), [1, 2, 3]);
+    let of_h =
+        received.iter().position(|received| matches!(received, Received::Event(event) if event.conversation_id == "h"));
+    assert!(of_h.unwrap() < 200, "{of_h:?} of {} items came first", received.len());
 
-    // The same while it is being caught up with: what is said live is not kept waiting.
+    // The same during catch-up: live messages are not delayed.
     let mut inbox = subscribe(&world, "ben", &[("h", 3)], SubscribeStart::Beginning).await.unwrap();
-    inbox.until(|told| matches!(told, Told::Event(event) if event.sequence == 100)).await;
+    inbox.until(|received| matches!(received, Received::Event(event) if event.sequence == 100)).await;
     world.send("h", "ann", "live").await;
-    let told = inbox.until(|told| matches!(told, Told::Event(event) if event.conversation_id == "h")).await;
-    assert_eq!(sequences(&told, "h"), [4]);
-    assert!(told.len() < MANY, "{} items came first", told.len());
+    let received =
+        inbox.until(|received| matches!(received, Received::Event(event) if event.conversation_id == "h")).await;
+    assert_eq!(sequences(&received, "h"), [4]);
+    assert!(received.len() < MANY, "{} items came first", received.len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_in_five_thousand_conversations_starts_with_a_handful_of_queries() {
+async fn a_member_of_five_thousand_conversations_subscribes_with_few_queries() {
     const MANY: i64 = 5_000;
     let world = World::with_group().await;
     let mut outside = world.database.connect().await;
@@ -52,12 +54,12 @@ async fn one_in_five_thousand_conversations_starts_with_a_handful_of_queries() {
         crate::support::Inbox::subscribe(&replica.messages(), "cat", &[], SubscribeStart::ReadMark).await.unwrap();
     let marks = inbox.catch_up().await;
     assert_eq!(marks.len() as i64, MANY + 1);
-    // It is live in all of them.
+    // All of them are live.
     for id in ["c1", "c2500", "c5000"] {
         world.send(id, "cat", "hi").await;
         assert_eq!(inbox.event().await.conversation_id, id);
     }
-    // How many transactions the replica's sessions made is known once they are over.
+    // The statistics of the replica's sessions are complete once they have ended.
     replica.stop().await.unwrap();
     let (commits,): (i64,) =
         sqlx::query_as("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")

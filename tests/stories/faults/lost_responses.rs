@@ -1,5 +1,5 @@
-//! The answer to a commit is lost on the way: without a request id the outcome is said to be unknown, with one a retry
-//! finds what was stored.
+//! The response to a commit is lost: without a request id the outcome is unknown, with one a retry finds the stored
+//! message.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn world() -> (World, Proxy) {
 }
 
 #[tokio::test]
-async fn a_write_whose_answer_is_lost_is_answered_truthfully_and_stored_at_most_once() {
+async fn a_write_with_a_lost_response_reports_the_truth_and_is_stored_at_most_once() {
     let (world, proxy) = world().await;
     proxy.set(Mode::LosingAnswers);
     let (without, with) =
@@ -62,11 +62,11 @@ async fn a_write_whose_answer_is_lost_is_answered_truthfully_and_stored_at_most_
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_unavailable_and_reads_say_so_too() {
+async fn reads_and_writes_report_an_unreachable_database_as_unavailable() {
     let (world, proxy) = world().await;
     proxy.set(Mode::Closed);
     let (sent, read) = tokio::join!(world.try_send(send("g", "ann", "x")), world.conversation("g", "ann"));
-    // Nothing was sent, or somebody knows that it was not: a retry is safe even without a request id; else it says so.
+    // Either nothing was sent, and a retry is safe even without a request id, or the error reports an unknown outcome.
     let status = sent.unwrap_err();
     let (code, reason) = crate::support::code_and_reason(&status);
     assert!(
@@ -81,7 +81,7 @@ async fn a_database_that_is_away_is_unavailable_and_reads_say_so_too() {
 }
 
 #[tokio::test]
-async fn a_change_whose_answer_is_lost_is_never_refused_because_of_itself() {
+async fn a_change_with_a_lost_response_is_not_refused_because_of_itself() {
     let (world, proxy) = world().await;
     let etag = world.conversation("g", "ann").await.unwrap().etag;
     proxy.set(Mode::LosingAnswers);
@@ -90,7 +90,7 @@ async fn a_change_whose_answer_is_lost_is_never_refused_because_of_itself() {
     let mut conversations = world.conversations();
     let (removed, titled, ()) =
         tokio::join!(world.remove("g", "ann", "ben"), conversations.update_conversation(title), async {
-            // The first try is committed and its answer lost; the service tries again once it can.
+            // The first attempt is committed and its response lost; the service retries once it can.
             let outside = Mutex::new(world.database.connect().await);
             eventually(PATIENCE, || async {
                 let head = "SELECT last_sequence FROM parlance_message.conversations WHERE conversation_id = 'g'";
@@ -110,22 +110,22 @@ async fn a_change_whose_answer_is_lost_is_never_refused_because_of_itself() {
 }
 
 #[tokio::test]
-async fn a_stream_gives_what_was_committed_although_its_answer_was_lost() {
+async fn a_stream_delivers_a_commit_despite_its_lost_response() {
     let (world, proxy) = world().await;
     let mut reader = Reader::open(&world.messages(), "g", "ben", Some(0)).await.unwrap();
     assert_eq!(reader.catch_up().await.1, 3);
     proxy.set(Mode::LosingAnswers);
     refused(world.try_send(send("g", "ann", "lost")).await, Code::Unknown, "OUTCOME_UNKNOWN");
     proxy.set(Mode::Open);
-    // Nothing else is written that would draw attention to it.
+    // No other write would draw attention to it.
     assert_eq!(reader.event().await.sequence, 4);
 }
 
 #[tokio::test]
-async fn connections_that_fell_silent_do_not_keep_the_others_out() {
+async fn silent_connections_do_not_exhaust_the_pool() {
     let (world, proxy) = world().await;
     open_the_whole_pool(&world).await;
-    // All of them are in use when the network falls silent, by callers who give up before anybody notices.
+    // All of them are in use when the network falls silent, by callers that cancel before it is noticed.
     proxy.set(Mode::Silent);
     let impatient = (0..40).map(|_| async {
         let mut request = Request::new(GetConversationRequest { conversation_id: "g".into(), actor_id: "ann".into() });
@@ -138,7 +138,7 @@ async fn connections_that_fell_silent_do_not_keep_the_others_out() {
     eventually(PATIENCE, || world.try_send(send_as("r", "g", "ann", "back"))).await;
 }
 
-/// Makes reads wait for each other, until each connection of the pool has one.
+/// Makes reads wait for each other, until each connection of the pool is in use.
 async fn open_the_whole_pool(world: &World) {
     let (mut outside, observer) = (world.database.connect().await, Mutex::new(world.database.connect().await));
     let lock = "BEGIN; LOCK TABLE parlance_message.conversations IN ACCESS EXCLUSIVE MODE";

@@ -31,7 +31,7 @@ async fn delete(world: &World, conversation_id: &str, sequence: i64) {
 }
 
 #[tokio::test]
-async fn newest_activity_comes_first_with_unread_counts_and_a_preview() {
+async fn conversations_are_listed_by_latest_activity_with_unread_counts_and_a_preview() {
     let world = World::with_group().await;
     world.create(channel("news", "ann", &["ben"])).await;
     let pair = world.create(direct("ben", "ann")).await.conversation_id;
@@ -50,7 +50,7 @@ async fn newest_activity_comes_first_with_unread_counts_and_a_preview() {
     assert!(items.iter().all(|item| item.membership.as_ref().unwrap().user_id == "ben"));
     assert_eq!(items[1].conversation, Some(world.conversation("g", "ben").await.unwrap()));
 
-    // A member who joins or a title is no activity; a deletion shows in the preview, and the place stays.
+    // A join or a new title is no activity; a deletion shows in the preview, and the order stays.
     world.add("g", "ann", &["cat"], MemberRole::Member).await.unwrap();
     delete(&world, "g", 4).await;
     let items = inbox(&world, "ben").await;
@@ -60,7 +60,7 @@ async fn newest_activity_comes_first_with_unread_counts_and_a_preview() {
 }
 
 #[tokio::test]
-async fn it_holds_what_one_is_a_member_of_and_nothing_else() {
+async fn only_conversations_of_the_member_are_listed() {
     let world = World::with_group().await;
     world.create(channel("news", "ann", &[])).await;
     assert_eq!(ids(&inbox(&world, "ben").await), ["g"]);
@@ -70,7 +70,7 @@ async fn it_holds_what_one_is_a_member_of_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn pages_go_on_where_the_last_ended_on_any_replica() {
+async fn a_page_token_continues_on_any_replica() {
     let world = World::with_group().await;
     for n in 0..7 {
         world.create(group(&format!("g{n}"), "ann", &[])).await;
@@ -91,7 +91,7 @@ async fn pages_go_on_where_the_last_ended_on_any_replica() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_arguments_only() {
+async fn a_page_token_is_valid_for_its_arguments_only() {
     let world = World::with_group().await;
     world.create(group("h", "ann", &["ben"])).await;
     let token = list(&world, request("ann", 1, "")).await.unwrap().next_page_token;
@@ -101,5 +101,5 @@ async fn a_token_is_good_for_its_arguments_only() {
     }
     let status = refused(list(&world, request("", -1, "")).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(violated_fields(&status), ["actor_id", "page_size"]);
-    refused(list(&world, request("nobody", 0, "")).await, Code::NotFound, "USER_NOT_FOUND");
+    refused(list(&world, request("missing", 0, "")).await, Code::NotFound, "USER_NOT_FOUND");
 }

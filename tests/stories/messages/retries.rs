@@ -1,4 +1,4 @@
-//! The same `request_id` again: the original comes back, whatever has happened since, or the reuse is refused.
+//! Retries with the same `request_id`: the original is returned, whatever has happened since, or the reuse is refused.
 
 use parlance::message::v1::{MemberRole, SendMessageRequest};
 use tonic::Code;
@@ -7,7 +7,7 @@ use super::{attributes, delete, edit, get};
 use crate::support::{World, channel, metadata, refused, send_as};
 
 #[tokio::test]
-async fn a_repeat_gives_the_original_as_it_is_now() {
+async fn a_retry_returns_the_original_message_in_its_current_state() {
     let world = World::with_group().await;
     let asked = SendMessageRequest { attributes: attributes(&[("k", "v")]), ..send_as("r", "g", "ben", "original") };
     let first = world.try_send(asked.clone()).await.unwrap().message.unwrap();
@@ -17,28 +17,28 @@ async fn a_repeat_gives_the_original_as_it_is_now() {
 
     let edited = edit(&world, "g", first.sequence, "ben", "edited").await.unwrap();
     assert_eq!(again().await.message, Some(edited.clone()));
-    // The new text under the same id is other content: what was sent counts, not what it became.
+    // The edited text under the same id is different content: the text as sent counts.
     let other = SendMessageRequest { text: "edited".to_owned(), ..asked.clone() };
     refused(world.try_send(other.clone()).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
 
     world.remove("g", "ben", "ben").await.unwrap();
     let repeat = again().await;
     assert_eq!((repeat.duplicate, repeat.message), (true, Some(edited)));
-    // Who has left sends nothing new.
+    // A former member can send no new message.
     refused(world.try_send(send_as("new", "g", "ben", "x")).await, Code::NotFound, "CONVERSATION_NOT_FOUND");
 
     let tombstone = delete(&world, "g", first.sequence, "ann").await.unwrap();
     let repeat = again().await;
     assert_eq!((repeat.duplicate, repeat.message.as_ref()), (true, Some(&tombstone)));
     assert!(tombstone.text.is_empty() && tombstone.attributes.is_empty() && tombstone.delete_time.is_some());
-    // What was said is gone, so it is not compared any more.
+    // The deleted text is gone, so it is not compared any more.
     assert_eq!(world.try_send(other).await.unwrap().message, Some(tombstone));
     // joined, joined, sent, edited, left, deleted.
     assert_eq!(world.log("g", "ann").await.len(), 6);
 }
 
 #[tokio::test]
-async fn a_repeat_in_a_channel_succeeds_after_leaving_it() {
+async fn a_retry_in_a_channel_succeeds_after_leaving_it() {
     let world = World::with_group().await;
     world.create(channel("news", "ann", &["ben"])).await;
     let first = world.try_send(send_as("r", "news", "ben", "x")).await.unwrap().message;
@@ -49,7 +49,7 @@ async fn a_repeat_in_a_channel_succeeds_after_leaving_it() {
 }
 
 #[tokio::test]
-async fn other_content_under_the_same_id_is_refused() {
+async fn different_content_under_the_same_request_id_is_refused() {
     let world = World::with_group().await;
     let first = world.send("g", "ann", "question").await.sequence;
     let asked = SendMessageRequest {
@@ -71,7 +71,7 @@ async fn other_content_under_the_same_id_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_is_one_senders_in_one_conversation() {
+async fn a_request_id_is_scoped_to_a_sender_and_a_conversation() {
     let world = World::with_group().await;
     world.create(crate::support::group("h", "ann", &[])).await;
     let mut sequences = Vec::new();
@@ -85,7 +85,7 @@ async fn an_id_is_one_senders_in_one_conversation() {
 }
 
 #[tokio::test]
-async fn a_repeat_of_a_member_who_came_back_is_still_one() {
+async fn a_retry_after_rejoining_is_still_a_duplicate() {
     let world = World::with_group().await;
     let first = world.try_send(send_as("r", "g", "ben", "x")).await.unwrap().message;
     world.remove("g", "ann", "ben").await.unwrap();
@@ -95,7 +95,7 @@ async fn a_repeat_of_a_member_who_came_back_is_still_one() {
 }
 
 #[tokio::test]
-async fn another_replica_knows_it_too() {
+async fn another_replica_recognises_a_retry() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let first = world.try_send(send_as("r", "g", "ann", "x")).await.unwrap().message;

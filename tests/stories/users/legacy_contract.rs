@@ -1,4 +1,4 @@
-//! The contract that Parlance began with: `/UserService/GetUser`, without a package.
+//! The legacy contract: `/UserService/GetUser`, without a package.
 
 use parlance::original::UserInfo;
 use tonic::Code;
@@ -11,11 +11,11 @@ fn info(user_id: &str, username: &str) -> UserInfo {
 }
 
 #[tokio::test]
-async fn an_old_client_gets_id_and_name() {
+async fn a_legacy_client_gets_id_and_name() {
     let world = World::new().await;
     let mut old = world.service.original();
     world.service.create("Bob").await;
-    for asked in [info("Bob", ""), info("Bob", "somebody else"), info("Bob", "a\0"), info("", "bOB")] {
+    for asked in [info("Bob", ""), info("Bob", "another"), info("Bob", "a\0"), info("", "bOB")] {
         assert_eq!(old.get_user(asked).await.unwrap().into_inner(), info("Bob", "Bob"));
     }
 }
@@ -30,7 +30,7 @@ async fn a_deactivated_user_is_returned() {
 }
 
 #[tokio::test]
-async fn its_refusals_are_those_of_today() {
+async fn legacy_errors_match_the_current_contract() {
     let world = World::new().await;
     let mut old = world.service.original();
     let status = refused(old.get_user(info("123", "")).await, Code::NotFound, "USER_NOT_FOUND");
