@@ -18,6 +18,7 @@ mod messages;
 mod model;
 mod operations;
 mod streams;
+mod structure;
 mod subscribe;
 mod support;
 mod telemetry;
