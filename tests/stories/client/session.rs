@@ -55,7 +55,7 @@ async fn a_session_resumes_after_broken_connections_and_keeps_the_order() {
             let _ = futures_util::poll!(&mut send);
             sending.push(async move { record.acknowledged(send.await.unwrap().sequence) });
             if n % EACH == EACH - 1 {
-                proxy.set([Mode::Closed, Mode::LosingAnswers][n / EACH % 2]);
+                proxy.set([Mode::Closed, Mode::LosingResponses][n / EACH % 2]);
                 tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                 proxy.set(Mode::Open);
             }

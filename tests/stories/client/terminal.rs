@@ -117,7 +117,7 @@ fn collect_output(mut from: impl Read + Send + 'static) -> Arc<Mutex<String>> {
 
 /// Lines without the time at their beginning.
 fn without_times(out: &str) -> Vec<&str> {
-    out.lines().map(|line| line.split_once(' ').map_or(line, |(_, said)| said)).collect()
+    out.lines().map(|line| line.split_once(' ').map_or(line, |(_, text)| text)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

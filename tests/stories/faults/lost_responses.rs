@@ -33,7 +33,7 @@ async fn world() -> (World, Proxy) {
 #[tokio::test]
 async fn a_write_with_a_lost_response_reports_the_truth_and_is_stored_at_most_once() {
     let (world, proxy) = world().await;
-    proxy.set(Mode::LosingAnswers);
+    proxy.set(Mode::LosingResponses);
     let (without, with) =
         tokio::join!(world.try_send(send("g", "ann", "without")), world.try_send(send_as("r", "g", "ann", "with")),);
     let status = refused(without, Code::Unknown, "OUTCOME_UNKNOWN");
@@ -84,7 +84,7 @@ async fn reads_and_writes_report_an_unreachable_database_as_unavailable() {
 async fn a_change_with_a_lost_response_is_not_refused_because_of_itself() {
     let (world, proxy) = world().await;
     let etag = world.conversation("g", "ann").await.unwrap().etag;
-    proxy.set(Mode::LosingAnswers);
+    proxy.set(Mode::LosingResponses);
     let title = Conversation { conversation_id: "g".to_owned(), title: "new".to_owned(), etag, ..Default::default() };
     let title = UpdateConversationRequest { conversation: Some(title), update_mask: None, actor_id: "ann".to_owned() };
     let mut conversations = world.conversations();
@@ -114,7 +114,7 @@ async fn a_stream_delivers_a_commit_despite_its_lost_response() {
     let (world, proxy) = world().await;
     let mut reader = Reader::open(&world.messages(), "g", "ben", Some(0)).await.unwrap();
     assert_eq!(reader.catch_up().await.1, 3);
-    proxy.set(Mode::LosingAnswers);
+    proxy.set(Mode::LosingResponses);
     refused(world.try_send(send("g", "ann", "lost")).await, Code::Unknown, "OUTCOME_UNKNOWN");
     proxy.set(Mode::Open);
     // No other write would draw attention to it.

@@ -71,11 +71,11 @@ impl Pod {
     /// The current health for the three probes.
     async fn health(&self, process: &Process) -> [ServingStatus; 3] {
         let Manifest { startup, readiness, liveness, .. } = &self.manifest;
-        let mut said = [ServingStatus::Unknown; 3];
-        for (said, probe) in said.iter_mut().zip([startup, readiness, liveness]) {
-            *said = ask(process.address(), &probe.service).await.unwrap();
+        let mut statuses = [ServingStatus::Unknown; 3];
+        for (status, probe) in statuses.iter_mut().zip([startup, readiness, liveness]) {
+            *status = ask(process.address(), &probe.service).await.unwrap();
         }
-        said
+        statuses
     }
 
     /// Takes the lock of migrations, as another migrating replica does.
@@ -98,7 +98,7 @@ impl Pod {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_user_service_pod_follows_its_probes() {
+async fn probes_report_the_lifecycle_of_a_user_service_pod() {
     let pod = Pod::of("user-service", "parlance_user", Mode::Closed).await;
     let unreachable = ([127, 0, 0, 1], 1).into();
     run_lifecycle(&pod, unreachable, async |address| {
@@ -109,7 +109,7 @@ async fn a_user_service_pod_follows_its_probes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_service_pod_follows_its_probes() {
+async fn probes_report_the_lifecycle_of_a_message_service_pod() {
     let pod = Pod::of("message-service", "parlance_message", Mode::Closed).await;
     let user_service = RunningUserService::start(&pod.database).await;
     user_service.create("ann").await;

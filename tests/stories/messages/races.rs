@@ -35,11 +35,11 @@ async fn of_two_contents_under_one_request_id_one_is_stored_and_the_other_refuse
             let asked = send_as(&id, "g", "ann", if caller % 2 == 0 { "heads" } else { "tails" });
             world.try_send(asked)
         });
-        let (stored, received): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
-        assert_eq!((stored.len(), received.len()), (4, 4));
+        let (stored, refusals): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
+        assert_eq!((stored.len(), refusals.len()), (4, 4));
         let first = stored[0].as_ref().unwrap().message.clone();
         assert!(stored.iter().all(|answer| answer.as_ref().unwrap().message == first));
-        for answer in received {
+        for answer in refusals {
             refused(answer, Code::InvalidArgument, "REQUEST_ID_REUSED");
         }
     }

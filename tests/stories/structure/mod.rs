@@ -4,12 +4,22 @@ mod arrows;
 mod planted;
 mod sources;
 
-use std::fmt::Write as _;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::LazyLock,
+};
 
 use self::{
     arrows::{Arrow, arrows, arrows_between_tops, circles, externals},
     sources::{Crate, SourceFile},
 };
+
+/// The packages that are checked; each is parsed once.
+static CRATES: LazyLock<BTreeMap<&str, Crate>> = LazyLock::new(|| {
+    let folders = ["user-service", "message-service", "service-kit", "standalone", "client", "checker"];
+    folders.into_iter().map(|folder| (folder, Crate::read(folder))).collect()
+});
 
 /// Folders and files below `message-service/src`, each with those below it that it may name.
 const MESSAGE_SERVICE: [&str; 15] = [
@@ -53,7 +63,7 @@ fn assert_none(rule: &str, violations: &[String]) {
 
 /// The circles with the arrows that close them.
 fn describe_circles(folder: &str, arrows: &[Arrow]) -> Vec<String> {
-    let describe = |circle: std::collections::BTreeSet<&str>| {
+    let describe = |circle: BTreeSet<&str>| {
         let mut text = format!("{} in {folder}/src:", circle.len());
         let inside = |arrow: &&Arrow| circle.contains(&*arrow.from) && circle.contains(&*arrow.to);
         for Arrow { from, to, line, path } in arrows.iter().filter(inside) {
@@ -64,17 +74,18 @@ fn describe_circles(folder: &str, arrows: &[Arrow]) -> Vec<String> {
     circles(arrows).into_iter().map(describe).collect()
 }
 
-/// Arrows from a folder or file to one that is not before it in the order.
+/// Arrows from a folder or file to one that is not before it in the order, or not in the order at all.
 fn climbing(folder: &str, order: &[&str], arrows: &[Arrow]) -> Vec<String> {
     let place = |top: &str| order.iter().position(|known| *known == top);
-    let climbs = |arrow: &&Arrow| match (place(&arrow.from), place(&arrow.to)) {
-        (Some(from), Some(to)) => from < to,
-        // Not in the order: its author decides where it belongs.
-        _ => true,
+    let describe = |Arrow { from, to, line, path }: &Arrow| {
+        let why = match (place(from), place(to)) {
+            (Some(from), Some(to)) if from > to => return None,
+            (Some(_), Some(_)) => "",
+            _ => "; one of them is not in the order",
+        };
+        Some(format!("{folder}/src: {from} -> {to}: line {line}: {path}{why}"))
     };
-    let describe =
-        |arrow: &Arrow| format!("{folder}/src: {} -> {}: line {}: {}", arrow.from, arrow.to, arrow.line, arrow.path);
-    arrows.iter().filter(climbs).map(describe).collect()
+    arrows.iter().filter_map(describe).collect()
 }
 
 #[test]
@@ -82,9 +93,9 @@ fn only_storage_names_sqlx() {
     let mut found = Vec::new();
     for (folder, home) in [("user-service", "storage/"), ("message-service", "storage/"), ("service-kit", "database/")]
     {
-        let krate = Crate::read(folder);
+        let krate = &CRATES[folder];
         let names_sqlx = |file: &SourceFile, path: &[&str]| path[0] == "sqlx" && !file.path.starts_with(home);
-        found.extend(violations(folder, &krate, names_sqlx));
+        found.extend(violations(folder, krate, names_sqlx));
     }
     assert_none("sqlx is named only in storage/ and service-kit/src/database/", &found);
 }
@@ -93,8 +104,8 @@ fn only_storage_names_sqlx() {
 fn only_grpc_and_the_directory_name_wire_types() {
     let mut found = Vec::new();
     for folder in ["user-service", "message-service"] {
-        let krate = Crate::read(folder);
-        found.extend(violations(folder, &krate, |file, path| {
+        let krate = &CRATES[folder];
+        found.extend(violations(folder, krate, |file, path| {
             let may_name = match file.top() {
                 "grpc" | "directory" => true,
                 "app" => path.get(1) == Some(&"FILE_DESCRIPTOR_SET"),
@@ -103,8 +114,8 @@ fn only_grpc_and_the_directory_name_wire_types() {
             path[0] == "parlance" && !may_name
         }));
     }
-    let krate = Crate::read("service-kit");
-    found.extend(violations("service-kit", &krate, |file, path| {
+    let krate = &CRATES["service-kit"];
+    found.extend(violations("service-kit", krate, |file, path| {
         let may_name = ["failure", "status"].contains(&file.top()) && path[1..].starts_with(&["error", "v1"]);
         path[0] == "parlance" && !may_name
     }));
@@ -113,19 +124,19 @@ fn only_grpc_and_the_directory_name_wire_types() {
 
 #[test]
 fn the_log_names_no_wire_type() {
-    let krate = Crate::read("message-service");
+    let krate = &CRATES["message-service"];
     let is_wire = |file: &SourceFile, path: &[&str]| {
         file.top() == "log" && ["parlance", "prost", "prost_types", "tonic"].contains(&path[0])
     };
-    assert_none("log/ knows no wire type", &violations("message-service", &krate, is_wire));
+    assert_none("log/ knows no wire type", &violations("message-service", krate, is_wire));
 }
 
 #[test]
 fn the_domain_names_neither_storage_nor_transport_nor_runtime() {
     let mut found = Vec::new();
     for folder in ["user-service", "message-service"] {
-        let krate = Crate::read(folder);
-        found.extend(violations(folder, &krate, |file, path| {
+        let krate = &CRATES[folder];
+        found.extend(violations(folder, krate, |file, path| {
             file.top() == "domain" && ["parlance", "sqlx", "tokio", "tonic"].contains(&path[0])
         }));
     }
@@ -135,8 +146,8 @@ fn the_domain_names_neither_storage_nor_transport_nor_runtime() {
 #[test]
 fn no_file_imports_itself_through_others() {
     let mut found = Vec::new();
-    for folder in ["user-service", "message-service", "service-kit", "standalone", "client", "checker"] {
-        found.extend(describe_circles(folder, &arrows(&Crate::read(folder))));
+    for (folder, krate) in CRATES.iter() {
+        found.extend(describe_circles(folder, &arrows(krate)));
     }
     assert_none("files of one crate import each other in no circle", &found);
 }
@@ -145,12 +156,12 @@ fn no_file_imports_itself_through_others() {
 fn arrows_between_folders_run_one_way() {
     let mut found = Vec::new();
     for (folder, order) in [("message-service", &MESSAGE_SERVICE[..]), ("user-service", &USER_SERVICE[..])] {
-        let krate = Crate::read(folder);
-        found.extend(climbing(folder, order, &arrows_between_tops(&krate, &arrows(&krate))));
+        let krate = &CRATES[folder];
+        found.extend(climbing(folder, order, &arrows_between_tops(krate, &arrows(krate))));
     }
     for folder in ["service-kit", "standalone"] {
-        let krate = Crate::read(folder);
-        found.extend(describe_circles(folder, &arrows_between_tops(&krate, &arrows(&krate))));
+        let krate = &CRATES[folder];
+        found.extend(describe_circles(folder, &arrows_between_tops(krate, &arrows(krate))));
     }
     assert_none("folders name only what is below them", &found);
 }

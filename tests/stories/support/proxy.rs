@@ -19,7 +19,7 @@ pub enum Mode {
     /// Closes connections.
     Closed,
     /// Forwards requests; closes the connection in place of the next response.
-    LosingAnswers,
+    LosingResponses,
     /// Forwards nothing, without closing; a connection that was open meanwhile stays silent forever.
     Silent,
 }
@@ -85,7 +85,7 @@ async fn pass(client: TcpStream, server: String, mut modes: watch::Receiver<Mode
         let mut buffer = [0; 8192];
         loop {
             let length = from_server.read(&mut buffer).await?;
-            if length == 0 || *answering.borrow() == Mode::LosingAnswers {
+            if length == 0 || *answering.borrow() == Mode::LosingResponses {
                 return Ok::<_, std::io::Error>(());
             }
             to_client.write_all(&buffer[..length]).await?;

@@ -161,6 +161,9 @@ async fn a_taken_admin_port_is_reported_in_one_sentence() {
         .args(["--database-url", "postgres://none@127.0.0.1:1/none", "--admin-listen", &address])
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && said.contains(&format!("cannot listen on {address} for metrics")), "{said}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        !output.status.success() && stderr.contains(&format!("cannot listen on {address} for metrics")),
+        "{stderr}"
+    );
 }

@@ -39,7 +39,7 @@ fn request(name: &str, request_id: &str) -> CreateUserRequest {
 async fn a_lost_response_is_unknown_without_a_request_id_and_safe_to_retry_with_one() {
     let outage = Outage::new().await;
     let mut users = outage.service.users();
-    outage.proxy.set(Mode::LosingAnswers);
+    outage.proxy.set(Mode::LosingResponses);
     refused(users.create_user(request("without", "")).await, Code::Unknown, "OUTCOME_UNKNOWN");
     let status = refused(users.create_user(request("with", "r")).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
     assert!(retry_delay(&status).is_some());

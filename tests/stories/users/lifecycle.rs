@@ -40,10 +40,10 @@ async fn a_newer_schema_is_refused_with_a_clear_error() {
     .unwrap();
     let mut service = RunningUserService::launch(user_service_config(&database.url(), &[])).await;
     let error = service.ended().await.unwrap_err();
-    let received: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
+    let causes: Vec<String> = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
         .map(ToString::to_string)
         .collect();
-    assert!(received.iter().any(|text| text.contains("999") && text.contains("run a newer binary")), "{received:?}");
+    assert!(causes.iter().any(|text| text.contains("999") && text.contains("run a newer binary")), "{causes:?}");
 }
 
 #[tokio::test]
@@ -62,8 +62,8 @@ async fn a_service_without_its_database_is_not_serving_until_it_returns() {
     ] {
         assert_eq!(service.health(name).await.unwrap(), status, "{name}");
     }
-    let received = healthcheck::ask(service.address()).await.unwrap_err().to_string();
-    assert!(received.contains("not serving"), "{received}");
+    let error = healthcheck::ask(service.address()).await.unwrap_err().to_string();
+    assert!(error.contains("not serving"), "{error}");
     let status = refused(service.users().get_user(by_id("x")).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
     assert!(retry_delay(&status).is_some());
 
@@ -97,7 +97,7 @@ async fn a_stop_does_not_wait_for_the_database() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_idle_service_stops_without_aborting_calls() {
+async fn an_idle_service_stops_within_the_drain_timeout() {
     let database = TestDatabase::migrated().await;
     let mut user_service = Process::user_service(&database.url()).await;
     let address = user_service.address().to_string();
@@ -105,7 +105,7 @@ async fn an_idle_service_stops_without_aborting_calls() {
     for process in [&mut message_service, &mut user_service] {
         process.terminate();
         assert_eq!(process.ended().await.code(), Some(0));
-        let said = process.log();
-        assert!(!said.contains("drain took too long"), "{said}");
+        let log = process.log();
+        assert!(!log.contains("drain took too long"), "{log}");
     }
 }
