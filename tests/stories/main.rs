@@ -1,7 +1,7 @@
 //! Stories over the whole product: real services on real sockets, a real PostgreSQL, a database for each test.
 //!
-//! `make test` starts the PostgreSQL and says where it is in `TEST_DATABASE_URL`. One binary; a folder for each part of
-//! the contract, a file for each RPC or subject.
+//! `make test` starts the PostgreSQL and sets `TEST_DATABASE_URL`. One binary; a folder for each part of the contract,
+//! a file for each RPC or subject.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(clippy::disallowed_methods, reason = "a test spawns what the services may not")]
@@ -17,9 +17,10 @@ mod live;
 mod messages;
 mod model;
 mod operations;
-mod page;
 mod streams;
+mod structure;
 mod subscribe;
 mod support;
 mod telemetry;
 mod users;
+mod web_client;

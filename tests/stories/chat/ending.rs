@@ -2,67 +2,69 @@ use parlance::message::v1::{ChatOpen, SubscribeStart, chat_request::Frame};
 use sqlx::{Connection, Executor};
 use tonic::Code;
 
-use crate::support::{RunningMessageService, Session, Told, World, message_service_config, refused};
+use crate::support::{Received, RunningMessageService, Session, World, message_service_config, refused};
 
 #[tokio::test]
-async fn after_a_half_close_the_pending_answers_come_and_then_ok() {
+async fn a_half_close_delivers_pending_responses_and_ends_with_ok() {
     let world = World::with_group().await;
-    let mut ann = Session::to_send(&world.messages(), "ann").await.unwrap();
+    let mut ann = Session::send_only(&world.messages(), "ann").await.unwrap();
     let frames: Vec<u64> = (0..100).map(|n| ann.send("g", &format!("{n}"))).collect();
     ann.half_close();
-    let (told, status) = ann.inbox.end().await;
+    let (received, status) = ann.inbox.end().await;
     assert_eq!(status.code(), Code::Ok, "{status:?}");
-    let mut answered: Vec<u64> =
-        told.iter().map(|told| if let Told::Ack(ack) = told { ack.frame_id } else { panic!("{told:?}") }).collect();
+    let mut answered: Vec<u64> = received
+        .iter()
+        .map(|received| if let Received::Ack(ack) = received { ack.frame_id } else { panic!("{received:?}") })
+        .collect();
     answered.sort_unstable();
     assert_eq!(answered, frames);
 
     let mut ben = Session::open(&world.messages(), "ben", &[], SubscribeStart::Now).await.unwrap();
     ben.half_close();
     assert_eq!(ben.inbox.end().await.1.code(), Code::Ok);
-    let mut nobody = Session::begin(&world.messages()).await.unwrap();
-    nobody.half_close();
-    assert_eq!(nobody.inbox.end().await.1.code(), Code::Ok);
+    let mut silent = Session::begin(&world.messages()).await.unwrap();
+    silent.half_close();
+    assert_eq!(silent.inbox.end().await.1.code(), Code::Ok);
 }
 
 #[tokio::test]
-async fn only_an_active_user_may_open() {
+async fn only_an_active_user_may_open_a_session() {
     let world = World::with_group().await;
     world.deactivate("cat").await;
-    let ask = async |user: &str| Session::to_send(&world.messages(), user).await;
-    refused(ask("nobody").await, Code::NotFound, "USER_NOT_FOUND");
+    let ask = async |user: &str| Session::send_only(&world.messages(), user).await;
+    refused(ask("missing").await, Code::NotFound, "USER_NOT_FOUND");
     refused(ask("cat").await, Code::FailedPrecondition, "USER_DEACTIVATED");
 }
 
 #[tokio::test]
-async fn a_stop_answers_what_was_read_and_sends_the_client_away() {
+async fn a_drain_answers_frames_already_read_and_ends_the_session() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut ann = Session::open(&replica.messages(), "ann", &[], SubscribeStart::Now).await.unwrap();
     ann.inbox.catch_up().await;
-    // From here on the replica knows Ann, and a send has its place as soon as it is read.
+    // From here on the replica has cached Ann, and a send is queued as soon as it is read.
     ann.send("g", "first");
     ann.answer().await.unwrap();
     let mut outside = world.database.connect().await;
     let mut holding = outside.begin().await.unwrap();
     holding.execute("SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE").await.unwrap();
     let sent = ann.send("g", "in time");
-    // A frame that is refused at once shows that those before it were read.
+    // An immediate refusal shows that the frames before it were read.
     let bad = ann.send("g", " ");
     assert_eq!(ann.answer().await.unwrap_err().0, bad);
     replica.begin_stop();
-    ann.inbox.until(|told| *told == Told::Draining).await;
+    ann.inbox.until(|received| *received == Received::Draining).await;
     holding.rollback().await.unwrap();
-    let (told, status) = ann.inbox.end().await;
-    assert!(matches!(&told[..], [Told::Ack(ack)] if ack.frame_id == sent), "{told:?}");
+    let (received, status) = ann.inbox.end().await;
+    assert!(matches!(&received[..], [Received::Ack(ack)] if ack.frame_id == sent), "{received:?}");
     refused::<()>(Err(status), Code::Unavailable, "DRAINING");
 }
 
 #[tokio::test]
-async fn a_client_that_vanishes_leaves_no_task_behind() {
+async fn a_disconnected_client_leaves_no_task_behind() {
     let world = World::with_group().await;
     let address = world.user_service.address().to_string();
-    // A stop waits this long for what still runs: longer than anybody here waits for the stop.
+    // A stop waits this long for running calls: longer than any story waits for the stop.
     let config = message_service_config(&world.database.url(), &address, &["--drain-timeout", "10m"]);
     let service = RunningMessageService::start(config).await;
     let mut outside = world.database.connect().await;

@@ -1,10 +1,10 @@
 use parlance::message::v1::{ChatOpen, Cursor, SendMessageRequest, SubscribeStart, chat_request::Frame};
 use tonic::{Code, Status};
 
-use crate::support::{Session, Told, World, channel, group, refused, send_as, violated_fields};
+use crate::support::{Received, Session, World, channel, group, refused, send_as, violated_fields};
 
 #[tokio::test]
-async fn what_is_sent_is_answered_and_seen_oneself_included() {
+async fn a_sent_message_is_acknowledged_and_delivered_to_everyone_including_the_sender() {
     let world = World::with_group().await;
     let mut ann = Session::open(&world.messages(), "ann", &[], SubscribeStart::Now).await.unwrap();
     let mut ben = Session::open(&world.messages(), "ben", &[("g", 0)], SubscribeStart::Now).await.unwrap();
@@ -12,12 +12,17 @@ async fn what_is_sent_is_answered_and_seen_oneself_included() {
     assert_eq!(ben.inbox.catch_up().await.len(), 4);
 
     let frame_id = ann.send("g", "hello");
-    let mut told = ann.inbox.until(|told| matches!(told, Told::Ack(_))).await;
-    if told.len() == 1 {
-        told.push(ann.inbox.told().await);
+    let mut received = ann.inbox.until(|received| matches!(received, Received::Ack(_))).await;
+    if received.len() == 1 {
+        received.push(ann.inbox.receive().await);
     }
-    let event = told.iter().find_map(|told| if let Told::Event(event) = told { Some(event.clone()) } else { None });
-    let ack = told.iter().find_map(|told| if let Told::Ack(ack) = told { Some(ack.clone()) } else { None }).unwrap();
+    let event = received
+        .iter()
+        .find_map(|received| if let Received::Event(event) = received { Some(event.clone()) } else { None });
+    let ack = received
+        .iter()
+        .find_map(|received| if let Received::Ack(ack) = received { Some(ack.clone()) } else { None })
+        .unwrap();
     assert_eq!((ack.frame_id, &*ack.conversation_id, ack.sequence, ack.duplicate), (frame_id, "g", 3, false));
     let stored = world.log("g", "ann").await.pop().unwrap();
     assert_eq!((event.as_ref(), ack.create_time), (Some(&stored), stored.event_time));
@@ -34,9 +39,9 @@ async fn what_is_sent_is_answered_and_seen_oneself_included() {
 }
 
 #[tokio::test]
-async fn a_repeat_is_answered_with_the_original() {
+async fn a_retry_is_answered_with_the_original() {
     let world = World::with_group().await;
-    let mut ann = Session::to_send(&world.messages(), "ann").await.unwrap();
+    let mut ann = Session::send_only(&world.messages(), "ann").await.unwrap();
     let once = |text: &str| Frame::Send(SendMessageRequest { sender_id: String::new(), ..send_as("r", "g", "", text) });
     ann.frame(once("hello"));
     let first = ann.answer().await.unwrap();
@@ -57,7 +62,7 @@ async fn nack(session: &mut Session, frame_id: u64) -> Status {
 }
 
 #[tokio::test]
-async fn a_bad_frame_is_answered_and_ends_nothing() {
+async fn a_bad_frame_gets_a_nack_and_the_session_continues() {
     let world = World::with_group().await;
     world.create(group("secret", "ann", &[])).await;
     world.create(channel("c", "ann", &[])).await;
@@ -75,10 +80,10 @@ async fn a_bad_frame_is_answered_and_ends_nothing() {
     let status = refused::<()>(Err(nack(&mut ben, frame_id).await), Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(violated_fields(&status), ["actor_id", "cursors[0].after_sequence"]);
 
-    // What follows `open` need not wait for its answer.
+    // Frames after `open` need not wait for its response.
     let open = ChatOpen { actor_id: "ben".to_owned(), send_only: true, ..Default::default() };
     let (opening, sending) = (ben.frame(Frame::Open(open.clone())), ben.send("g", "at once"));
-    assert_eq!(ben.inbox.told().await, Told::Opened(parlance::message::v1::Opened { frame_id: opening }));
+    assert_eq!(ben.inbox.receive().await, Received::Opened(parlance::message::v1::Opened { frame_id: opening }));
     assert_eq!(ben.answer().await.unwrap().frame_id, sending);
     let frame_id = ben.frame(Frame::Open(open));
     refused::<()>(Err(nack(&mut ben, frame_id).await), Code::FailedPrecondition, "SESSION_OPEN");
@@ -105,12 +110,12 @@ async fn a_bad_frame_is_answered_and_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_session_to_send_is_told_nothing_else() {
+async fn a_send_only_session_receives_responses_only() {
     let world = World::with_group().await;
-    let mut ann = Session::to_send(&world.messages(), "ann").await.unwrap();
+    let mut ann = Session::send_only(&world.messages(), "ann").await.unwrap();
     world.send("g", "ben", "hi").await;
     ann.send("g", "hello");
-    assert!(matches!(ann.inbox.told().await, Told::Ack(ack) if ack.sequence == 4));
+    assert!(matches!(ann.inbox.receive().await, Received::Ack(ack) if ack.sequence == 4));
     ann.inbox.is_silent_for(std::time::Duration::from_millis(200)).await;
 
     let mut strict = Session::begin(&world.messages()).await.unwrap();

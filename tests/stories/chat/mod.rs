@@ -1,4 +1,4 @@
-//! Stories about `Chat`: a session's frames and their answers, their order and their bounds, and how a session ends.
+//! Stories about `Chat`: frames and their responses, order, bounds, and the end of a session.
 
 mod ending;
 mod frames;

@@ -4,25 +4,25 @@ use parlance::message::v1::{SubscribeStart, event::Kind};
 use sqlx::{Connection, Executor};
 use tonic::Code;
 
-use crate::support::{Inbox, Session, Told, World, group, refused, retry_delay};
+use crate::support::{Inbox, Received, Session, World, group, refused, retry_delay};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pipelined_sends_are_stored_in_the_order_of_their_frames_and_each_is_answered_once() {
+async fn pipelined_sends_are_stored_in_frame_order_and_each_is_answered_once() {
     const EACH: usize = 400;
     let conversations = ["g", "h", "i"];
     let world = World::with_group().await;
     for id in &conversations[1..] {
         world.create(group(id, "ann", &["ben"])).await;
     }
-    // A replica that has never heard of Ann has to ask before it stores the first.
+    // A replica that has not cached Ann has to look her up before it stores the first message.
     let replica = world.replica().await;
-    let mut ann = Session::to_send(&replica.messages(), "ann").await.unwrap();
+    let mut ann = Session::send_only(&replica.messages(), "ann").await.unwrap();
     let (mut sent, mut answered) = (HashMap::new(), HashMap::new());
     for n in 0..EACH * conversations.len() {
         let id = conversations[n * 7 % conversations.len()];
         let text = format!("{n:06}");
         sent.insert(ann.send(id, &text), (id, text));
-        // No more than may be unanswered.
+        // Not more than may be unanswered.
         while sent.len() - answered.len() >= 200 {
             let ack = ann.answer().await.unwrap();
             assert!(answered.insert(ack.frame_id, ack).is_none(), "answered twice");
@@ -50,10 +50,10 @@ async fn pipelined_sends_are_stored_in_the_order_of_their_frames_and_each_is_ans
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_too_much_is_refused_while_the_stream_goes_on_being_read() {
+async fn frames_over_the_limit_are_refused_and_the_stream_is_still_read() {
     let world = World::with_group().await;
     world.create(group("h", "ann", &[])).await;
-    let mut ann = Session::to_send(&world.messages(), "ann").await.unwrap();
+    let mut ann = Session::send_only(&world.messages(), "ann").await.unwrap();
     let mut outside = world.database.connect().await;
     let mut holding = outside.begin().await.unwrap();
     let hold = "SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE";
@@ -77,10 +77,10 @@ async fn what_is_too_much_is_refused_while_the_stream_goes_on_being_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_takes_no_answers_is_not_read_for_ever_and_hurts_nobody() {
+async fn a_client_that_reads_no_responses_is_throttled_and_affects_no_other() {
     let world = World::with_group().await;
-    let mut rude = Session::to_send(&world.messages(), "ann").await.unwrap();
-    // Far more than is kept for one who takes nothing.
+    let mut rude = Session::send_only(&world.messages(), "ann").await.unwrap();
+    // Far more than is buffered for a client that reads nothing.
     for _ in 0..20_000 {
         rude.send("g", " ");
     }
@@ -89,6 +89,6 @@ async fn a_client_that_takes_no_answers_is_not_read_for_ever_and_hurts_nobody() 
     world.send("g", "ann", "all well").await;
     assert_eq!(inbox.event().await.sequence, 3);
     for _ in 0..20_000 {
-        assert!(matches!(rude.inbox.told().await, Told::Nack(_)));
+        assert!(matches!(rude.inbox.receive().await, Received::Nack(_)));
     }
 }

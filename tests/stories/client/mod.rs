@@ -1,4 +1,4 @@
-//! Stories about the reference client: what an application sees of a session over broken connections, and what it does not.
+//! Stories about the reference client: the view of an application of a session over broken connections.
 
 mod refusals;
 mod session;
@@ -13,37 +13,37 @@ fn client(addresses: &[SocketAddr]) -> Client {
     Client::new(addresses.iter().map(|address| format!("http://{address}"))).unwrap()
 }
 
-/// A session that is connected and has been told everything there is.
+/// A connected session that has caught up.
 async fn caught_up(builder: SessionBuilder) -> (Session, Updates, Vec<Update>) {
     let (session, mut updates) = builder.open();
-    let told = until(&mut updates, |update| matches!(update, Update::AllCaughtUp)).await;
-    (session, updates, told)
+    let received = until(&mut updates, |update| matches!(update, Update::AllCaughtUp)).await;
+    (session, updates, received)
 }
 
-/// Everything up to something, that included.
+/// Receives up to the first match, inclusive.
 async fn until(updates: &mut Updates, is_it: impl Fn(&Update) -> bool) -> Vec<Update> {
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     loop {
         let next = tokio::time::timeout(PATIENCE, updates.next()).await;
-        let update = next.unwrap_or_else(|_| panic!("silence after {told:?}")).expect("an open session");
+        let update = next.unwrap_or_else(|_| panic!("silence after {received:?}")).expect("an open session");
         let is_last = is_it(&update);
-        told.push(update);
+        received.push(update);
         if is_last {
-            return told;
+            return received;
         }
     }
 }
 
-/// The sequences of what was told of one conversation.
-fn sequences(told: &[Update], conversation_id: &str) -> Vec<i64> {
+/// The sequences received for one conversation.
+fn sequences(received: &[Update], conversation_id: &str) -> Vec<i64> {
     let entry = |update: &Update| match update {
         Update::Event(event) if event.conversation_id == conversation_id && event.sequence > 0 => Some(event.sequence),
         _ => None,
     };
-    told.iter().filter_map(entry).collect()
+    received.iter().filter_map(entry).collect()
 }
 
-/// Whether an update is this entry.
+/// Returns true if the update is this entry.
 fn is_entry(update: &Update, conversation_id: &str, sequence: i64) -> bool {
     matches!(update, Update::Event(event) if event.conversation_id == conversation_id && event.sequence == sequence)
 }

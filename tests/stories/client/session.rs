@@ -11,30 +11,30 @@ use crate::support::{Mode, PATIENCE, Process, Proxy, World, group, send_as};
 const TRANSPORTS: [Transport; 2] = [Transport::Chat, Transport::Subscribe];
 
 #[tokio::test]
-async fn what_is_sent_is_stored_and_told_over_either_transport() {
+async fn a_message_is_stored_and_delivered_over_either_transport() {
     let world = World::with_group().await;
     let client = client(&[world.message_service.address()]);
     for (round, transport) in TRANSPORTS.into_iter().enumerate() {
-        let (ann, mut told, history) =
+        let (ann, mut updates, history) =
             caught_up(client.session("ann").start(Start::Beginning).transport(transport)).await;
         let head = 2 + 2 * round as i64;
         assert_eq!(sequences(&history, "g"), (1..=head).collect::<Vec<_>>());
         let sent = ann.send(Draft::text("g", "hello")).await.unwrap();
         assert_eq!((sent.sequence, sent.duplicate), (head + 1, false));
-        until(&mut told, |update| is_entry(update, "g", head + 1)).await;
+        until(&mut updates, |update| is_entry(update, "g", head + 1)).await;
         let again = Draft { request_id: Some(sent.request_id.clone()), ..Draft::text("g", "hello") };
         let again = ann.send(again).await.unwrap();
         assert!(again.duplicate && again.sequence == sent.sequence && again.create_time == sent.create_time);
         assert_eq!(ann.mark_read("g", 99).await.unwrap(), head + 1);
         ann.typing("g").await.unwrap();
         world.send("g", "ben", "hi").await;
-        until(&mut told, |update| is_entry(update, "g", head + 2)).await;
+        until(&mut updates, |update| is_entry(update, "g", head + 2)).await;
         assert_eq!(ann.cursors()["g"], head + 2);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
+async fn a_session_resumes_after_broken_connections_and_keeps_the_order() {
     const ROUNDS: usize = 8;
     const EACH: usize = 40;
     for transport in TRANSPORTS {
@@ -42,7 +42,7 @@ async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
         world.create(group("h", "ann", &["ben"])).await;
         let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
         let client = client(&[format!("127.0.0.1:{}", proxy.port()).parse().unwrap()]);
-        let (ann, mut told, _) = caught_up(client.session("ann").start(Start::Now).transport(transport)).await;
+        let (ann, mut updates, _) = caught_up(client.session("ann").start(Start::Now).transport(transport)).await;
         let recorder = Recorder::default();
         let mut sending = Vec::new();
         for n in 0..ROUNDS * EACH {
@@ -50,12 +50,12 @@ async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
             let request = send_as(&format!("r{n}"), id, "ann", &format!("text {n}"));
             let record = recorder.sends_in("ann", &request);
             let draft = Draft { request_id: Some(request.request_id), ..Draft::text(id, request.text) };
-            // Polled once in order: that is where each gets its place.
+            // Polled once in order: the first poll queues the send.
             let mut send = Box::pin(ann.send(draft));
             let _ = futures_util::poll!(&mut send);
             sending.push(async move { record.acknowledged(send.await.unwrap().sequence) });
             if n % EACH == EACH - 1 {
-                proxy.set([Mode::Closed, Mode::LosingAnswers][n / EACH % 2]);
+                proxy.set([Mode::Closed, Mode::LosingResponses][n / EACH % 2]);
                 tokio::time::sleep(std::time::Duration::from_millis(30)).await;
                 proxy.set(Mode::Open);
             }
@@ -67,7 +67,7 @@ async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
         let readings = ["g", "h"].map(|id| (id, recorder.reads("ann", id, 2)));
         let mut is_disconnected = false;
         while readings.iter().any(|(id, _)| ann.cursors()[*id] < head(id)) {
-            for update in until(&mut told, |_| true).await {
+            for update in until(&mut updates, |_| true).await {
                 is_disconnected |= matches!(update, Update::Disconnected { .. });
                 if let Update::Event(event) = update
                     && event.sequence > 0
@@ -88,12 +88,12 @@ async fn a_session_goes_on_when_connections_break_and_keeps_the_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_goes_on_when_the_service_is_killed_and_comes_back() {
+async fn a_session_resumes_after_the_service_is_killed_and_restarted() {
     let world = World::with_group().await;
     let (url, users) = (world.database.url(), world.user_service.address().to_string());
     let mut process = Process::message_service(&url, &users, &[]).await;
     let client = client(&[process.address()]);
-    let (ann, mut told, _) = caught_up(client.session("ann").start(Start::Now)).await;
+    let (ann, mut updates, _) = caught_up(client.session("ann").start(Start::Now)).await;
     for round in 0..3 {
         ann.send(Draft::text("g", "while it is there")).await.unwrap();
         process.kill();
@@ -103,46 +103,46 @@ async fn a_session_goes_on_when_the_service_is_killed_and_comes_back() {
         process = restarted;
         let sent = sent.unwrap();
         assert_eq!(sent.sequence, 5 + 3 * round);
-        let told = until(&mut told, |update| is_entry(update, "g", sent.sequence)).await;
-        assert_eq!(sequences(&told, "g"), [sent.sequence - 2, sent.sequence - 1, sent.sequence]);
+        let received = until(&mut updates, |update| is_entry(update, "g", sent.sequence)).await;
+        assert_eq!(sequences(&received, "g"), [sent.sequence - 2, sent.sequence - 1, sent.sequence]);
     }
 }
 
 #[tokio::test]
-async fn another_session_takes_up_with_the_cursors() {
+async fn a_new_session_resumes_from_saved_cursors() {
     let world = World::with_group().await;
     let client = client(&[world.message_service.address()]);
-    let (ben, told, _) = caught_up(client.session("ben").start(Start::Beginning)).await;
+    let (ben, updates, _) = caught_up(client.session("ben").start(Start::Beginning)).await;
     let cursors = ben.cursors();
-    drop((ben, told));
+    drop((ben, updates));
     world.send("g", "ann", "meanwhile").await;
-    let (_ben, _, told) = caught_up(client.session("ben").start(Start::Beginning).cursors(cursors)).await;
-    assert_eq!(sequences(&told, "g"), [3]);
+    let (_ben, _, received) = caught_up(client.session("ben").start(Start::Beginning).cursors(cursors)).await;
+    assert_eq!(sequences(&received, "g"), [3]);
 }
 
 #[tokio::test]
-async fn cursors_are_where_the_application_is_and_not_where_the_session_is() {
+async fn cursors_follow_the_application_and_not_the_session() {
     let world = World::with_group().await;
     let client = client(&[world.message_service.address()]);
-    let (ben, mut told) = client.session("ben").start(Start::Beginning).open();
+    let (ben, mut updates) = client.session("ben").start(Start::Beginning).open();
     for _ in 0..20 {
         world.send("g", "ann", "x").await;
     }
-    // In the meantime the session is told of it.
+    // Meanwhile the session receives it.
     ben.mark_read("g", 22).await.unwrap();
     assert!(ben.cursors().is_empty(), "{:?}", ben.cursors());
     for sequence in 1..=22 {
-        until(&mut told, |update| is_entry(update, "g", sequence)).await;
+        until(&mut updates, |update| is_entry(update, "g", sequence)).await;
         assert_eq!(ben.cursors()["g"], sequence);
     }
 }
 
 #[tokio::test]
-async fn what_was_asked_for_before_the_handle_is_dropped_is_still_done() {
+async fn requests_made_before_the_handle_is_dropped_are_completed() {
     let world = World::with_group().await;
     let client = client(&[world.message_service.address()]);
     for transport in TRANSPORTS {
-        let (ann, mut told) = client.session("ann").send_only().transport(transport).open();
+        let (ann, mut updates) = client.session("ann").send_only().transport(transport).open();
         let mut sending: Vec<_> = (0..50).map(|n| Box::pin(ann.send(Draft::text("g", format!("{n:02}"))))).collect();
         for send in &mut sending {
             let _ = futures_util::poll!(send);
@@ -151,7 +151,7 @@ async fn what_was_asked_for_before_the_handle_is_dropped_is_still_done() {
         let sent = tokio::time::timeout(PATIENCE, join_all(sending)).await.unwrap();
         assert!(sent.iter().all(Result::is_ok), "{sent:?}");
         assert!(sent.windows(2).all(|pair| pair[0].as_ref().unwrap().sequence < pair[1].as_ref().unwrap().sequence));
-        while let Some(update) = tokio::time::timeout(PATIENCE, told.next()).await.expect("an end") {
+        while let Some(update) = tokio::time::timeout(PATIENCE, updates.next()).await.expect("an end") {
             assert!(matches!(update, Update::Connected), "{update:?}");
         }
     }

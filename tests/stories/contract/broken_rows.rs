@@ -1,4 +1,4 @@
-//! A row is broken behind the service's back: it notices, says INTERNAL and nothing more, and shows no log with a hole.
+//! A row is corrupted in the database: the service detects it, returns a bare INTERNAL, and shows no log with a gap.
 
 use tonic::{Code, Status};
 
@@ -8,7 +8,7 @@ async fn break_with(world: &World, statement: &'static str) {
     sqlx::raw_sql(statement).execute(&mut world.database.connect().await).await.unwrap();
 }
 
-/// Nothing of how we are built is in an answer.
+/// Checks that the status reveals nothing about the implementation.
 fn check_is_bare(status: &Status) {
     assert_eq!(status.message(), "internal error");
     let whole = format!("{status:?} {}", String::from_utf8_lossy(status.details())).to_lowercase();
@@ -28,14 +28,14 @@ async fn events(world: &World, after_sequence: i64) -> Result<usize, Status> {
 }
 
 #[tokio::test]
-async fn an_entry_that_is_missing_is_noticed_by_lists_and_streams() {
+async fn a_missing_entry_is_detected_by_lists_and_streams() {
     let world = World::with_group().await;
     for n in 3..=7 {
         world.send("g", "ann", &format!("message {n}")).await;
     }
     break_with(&world, "DELETE FROM parlance_message.messages WHERE sequence = 5").await;
     check_is_bare(&refused(events(&world, 0).await, Code::Internal, "INTERNAL"));
-    // What lies after the hole is still to be had.
+    // Entries after the gap can still be read.
     assert_eq!(events(&world, 5).await.unwrap(), 2);
 
     let mut reader = Reader::open(&world.messages(), "g", "ben", Some(0)).await.unwrap();
@@ -45,7 +45,7 @@ async fn an_entry_that_is_missing_is_noticed_by_lists_and_streams() {
 }
 
 #[tokio::test]
-async fn a_message_that_an_edit_points_to_and_is_missing_is_noticed() {
+async fn a_missing_message_of_an_edit_is_detected() {
     let world = World::with_group().await;
     let sequence = world.send("g", "ann", "x").await.sequence;
     let edit = parlance::message::v1::EditMessageRequest {
@@ -61,14 +61,14 @@ async fn a_message_that_an_edit_points_to_and_is_missing_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_head_beyond_the_log_is_noticed() {
+async fn a_head_beyond_the_log_is_detected() {
     let world = World::with_group().await;
     break_with(&world, "UPDATE parlance_message.conversations SET last_sequence = 9").await;
     check_is_bare(&refused(events(&world, 0).await, Code::Internal, "INTERNAL"));
 }
 
 #[tokio::test]
-async fn a_statement_that_fails_says_nothing_of_itself() {
+async fn a_failed_statement_is_not_shown_to_the_caller() {
     let world = World::with_group().await;
     break_with(&world, "ALTER TABLE parlance_message.members RENAME COLUMN role TO role_before").await;
     let status = refused(world.conversation("g", "ann").await, Code::Internal, "INTERNAL");

@@ -1,4 +1,4 @@
-//! Health of message-service: its names, and when each says what.
+//! Health of message-service: its names, and their status over its life.
 
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -29,10 +29,10 @@ async fn health_answers_under_every_name() {
 }
 
 #[tokio::test]
-async fn it_is_not_ready_before_the_database_and_ready_without_user_service() {
+async fn readiness_requires_the_database_and_not_user_service() {
     let database = TestDatabase::empty().await;
     let proxy = Proxy::start(Mode::Closed).await;
-    // Nobody listens there.
+    // Nothing listens there.
     let config = message_service_config(&database.url_through(proxy.port()), "127.0.0.1:1", &[]);
     let service = RunningMessageService::launch(config).await;
     for name in NAMES {
@@ -53,12 +53,12 @@ async fn it_is_not_ready_before_the_database_and_ready_without_user_service() {
 }
 
 #[tokio::test]
-async fn a_draining_process_says_so_while_it_still_answers() {
+async fn a_draining_process_reports_not_serving_while_it_still_answers() {
     let database = TestDatabase::migrated().await;
     let user_service = RunningUserService::start(&database).await;
     user_service.create("ann").await;
     let address = user_service.address().to_string();
-    // As the other stories have it, but that calls are taken for a while.
+    // Like the other stories, except that calls are accepted for a while.
     let mut config = message_service_config(&database.url(), &address, &[]);
     config.shared.drain_accept = std::time::Duration::from_secs(2);
     let service = RunningMessageService::start(config).await;
@@ -82,7 +82,7 @@ async fn a_stop_is_clean_and_leaves_no_connection() {
     let World { message_service, user_service, database } = world;
     message_service.stop().await.unwrap();
     user_service.stop().await.unwrap();
-    // A backend goes a moment after its socket.
+    // A backend ends a moment after its socket.
     eventually(PATIENCE, || async {
         let (left,): (i64,) = sqlx::query_as(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",

@@ -1,8 +1,8 @@
-//! Stories about the contract around message-service's RPCs: every reason there is, reflection, health, browsers, and what
-//! is told when a row is broken.
+//! Stories about the contract around message-service's RPCs: every reason, reflection, health, browsers, and corrupted
+//! rows.
 
 mod broken_rows;
+mod grpc_web;
 mod health;
 mod reasons;
 mod reflection;
-mod web;

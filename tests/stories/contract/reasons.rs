@@ -1,11 +1,11 @@
-//! Every value of `ErrorReason` is provoked by a story, or it is said here why not; and `docs/ERRORS.md` has a row for each.
+//! Every value of `ErrorReason` is provoked by a story or excused here, and has a row in `docs/ERRORS.md`.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
-/// Those that no story can provoke.
+/// Reasons that no story can provoke.
 const NOT_PROVOKED: [(&str, &str); 4] = [
     ("UNSPECIFIED", "never sent"),
     ("CONFLICT", "writers lock in one order and try again; a test beside the table of errors makes it"),
@@ -40,7 +40,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All sources of the stories but this one.
+/// The sources of all stories except this one.
 fn stories() -> String {
     fn read(folder: &Path, all: &mut String) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -58,21 +58,21 @@ fn stories() -> String {
 }
 
 #[test]
-fn every_reason_is_provoked_by_a_story_or_it_is_said_why_not() {
+fn every_reason_is_provoked_by_a_story_or_excused() {
     let stories = stories();
     let excused: BTreeMap<_, _> = NOT_PROVOKED.into();
     for (reason, _) in reasons() {
         let provoked = stories.contains(&format!("\"{reason}\""));
         match excused.get(&*reason) {
             None => assert!(provoked, "no story provokes {reason}"),
-            Some(why) => assert!(!provoked, "{reason} is provoked after all; it was said: {why}"),
+            Some(why) => assert!(!provoked, "{reason} is provoked although excused: {why}"),
         }
     }
     assert!(excused.keys().all(|excused| reasons().iter().any(|(reason, _)| reason == excused)));
 }
 
 #[test]
-fn the_manual_of_errors_has_one_row_for_each_reason_and_no_other() {
+fn the_error_reference_has_exactly_one_row_per_reason() {
     let manual = fs::read_to_string(root().join("docs/ERRORS.md")).unwrap();
     let rows: Vec<Vec<&str>> = manual
         .lines()
@@ -85,9 +85,9 @@ fn the_manual_of_errors_has_one_row_for_each_reason_and_no_other() {
     assert_eq!(named, expected);
     for (row, (reason, comment)) in rows.iter().zip(&reasons[1..]) {
         let [_, code, meaning, what_to_do, details] = &row[..] else { panic!("{row:?}") };
-        assert!(comment.starts_with(&format!("{code}: ")), "{reason} is {code} in the manual: {comment}");
+        assert!(comment.starts_with(&format!("{code}: ")), "{reason} is {code} in the reference: {comment}");
         assert!(meaning.len() > 10 && what_to_do.len() > 5, "{row:?}");
-        // What the contract promises beside the code is named in the manual, too.
+        // Details that the contract promises beside the code are named in the reference, too.
         let promised = comment.split_once("Metadata:").map(|(_, promise)| promise).unwrap_or_default();
         for key in promised.split('`').skip(1).step_by(2) {
             assert!(details.contains(&format!("`{key}`")), "{reason}: {key} is missing in {details}");

@@ -1,4 +1,4 @@
-//! Reflection of message-service, in both versions: what it lists, and that a tool can resolve every file it needs.
+//! Reflection of message-service, in both versions: the services it lists, and every file a tool needs.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
-//! `AddMembers` and `RemoveMember`: order, repeats, bounds, joining a channel, leaving and coming back.
+//! `AddMembers` and `RemoveMember`: order, duplicates, bounds, joining a channel, leaving and rejoining.
 
 use parlance::message::v1::{AddMembersRequest, Member, MemberRole, RemoveMemberRequest};
 use tonic::Code;
 
-use super::{told, who};
+use super::{log_summary, roles_by_user};
 use crate::support::{World, channel, group, metadata, refused, violated_fields};
 
 fn ids(members: &[Member]) -> Vec<&str> {
@@ -11,22 +11,22 @@ fn ids(members: &[Member]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn members_are_answered_in_the_order_asked_and_entered_once() {
+async fn members_are_returned_in_request_order_and_each_is_added_once() {
     let world = World::with_group().await;
     let added = world.add("g", "ann", &["dan", "ben", "cat", "dan"], MemberRole::Unspecified).await.unwrap();
     assert_eq!(ids(&added), ["dan", "ben", "cat"]);
     assert!(added.iter().all(|member| member.role() == MemberRole::Member && member.join_time.is_some()));
-    let log = told(&world, "g", "cat").await;
+    let log = log_summary(&world, "g", "cat").await;
     assert_eq!(log[2..], ["ann: joined dan MEMBER", "ann: joined cat MEMBER"]);
 
-    // Again: nothing happens, and Ben stays what he is.
+    // Again: nothing changes, and Ben keeps his role.
     let again = world.add("g", "ann", &["ben", "dan"], MemberRole::Admin).await.unwrap();
     assert!(again.iter().all(|member| member.role() == MemberRole::Member), "{again:?}");
-    assert_eq!(told(&world, "g", "ann").await, log);
+    assert_eq!(log_summary(&world, "g", "ann").await, log);
 }
 
 #[tokio::test]
-async fn bounds_are_met_at_the_edge() {
+async fn values_at_their_bounds_are_accepted_and_beyond_them_refused() {
     let world = World::with_group().await;
     world.many_users(1002).await;
     let many = (1..=1001).map(|n| format!("u{n}")).collect::<Vec<_>>();
@@ -53,7 +53,7 @@ async fn bounds_are_met_at_the_edge() {
 }
 
 #[tokio::test]
-async fn anyone_adds_itself_to_a_channel_as_a_plain_member_only() {
+async fn any_user_may_join_a_channel_but_only_as_a_plain_member() {
     let world = World::new().await;
     world.users(&["ann", "ben", "cat"]).await;
     world.create(channel("news", "ann", &[])).await;
@@ -65,14 +65,14 @@ async fn anyone_adds_itself_to_a_channel_as_a_plain_member_only() {
     }
     let joined = world.add("news", "ben", &["ben"], MemberRole::Unspecified).await.unwrap();
     assert_eq!((ids(&joined), joined[0].role()), (vec!["ben"], MemberRole::Member));
-    assert_eq!(told(&world, "news", "cat").await[1..], ["ben: joined ben MEMBER"]);
-    // To be in already changes nothing, whoever asks.
+    assert_eq!(log_summary(&world, "news", "cat").await[1..], ["ben: joined ben MEMBER"]);
+    // Adding a current member changes nothing, whatever the role of the actor.
     assert_eq!(ids(&world.add("news", "ben", &["ben"], MemberRole::Member).await.unwrap()), ["ben"]);
     assert_eq!(world.send("news", "ben", "hello").await.sequence, 3);
 }
 
 #[tokio::test]
-async fn who_leaves_and_comes_back_is_a_new_member_with_nothing_unread() {
+async fn a_member_who_rejoins_is_a_new_member_with_nothing_unread() {
     let world = World::with_group().await;
     world.add("g", "ann", &["cat"], MemberRole::Admin).await.unwrap();
     world.remove("g", "cat", "cat").await.unwrap();
@@ -80,7 +80,7 @@ async fn who_leaves_and_comes_back_is_a_new_member_with_nothing_unread() {
     let back = world.add("g", "ann", &["cat"], MemberRole::Member).await.unwrap();
     assert_eq!((back[0].role(), back[0].unread_count), (MemberRole::Member, 0));
     assert_eq!(back[0].last_read_sequence, 6);
-    let log = told(&world, "g", "cat").await;
+    let log = log_summary(&world, "g", "cat").await;
     assert_eq!(
         log[2..],
         ["ann: joined cat ADMIN", "cat: left cat ADMIN", "ann: sent meanwhile", "ann: joined cat MEMBER"]
@@ -88,10 +88,10 @@ async fn who_leaves_and_comes_back_is_a_new_member_with_nothing_unread() {
 }
 
 #[tokio::test]
-async fn removing_is_of_members_only_and_not_of_the_same_twice() {
+async fn only_a_current_member_can_be_removed() {
     let world = World::with_group().await;
     world.remove("g", "ann", "ben").await.unwrap();
-    for user in ["ben", "dan", "nobody"] {
+    for user in ["ben", "dan", "missing"] {
         let status = refused(world.remove("g", "ann", user).await, Code::NotFound, "MEMBER_NOT_FOUND");
         assert_eq!(
             (metadata(&status, "conversation_id"), metadata(&status, "user_id")),
@@ -102,11 +102,11 @@ async fn removing_is_of_members_only_and_not_of_the_same_twice() {
         RemoveMemberRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), user_id: String::new() };
     let answer = world.conversations().remove_member(bad).await;
     assert_eq!(violated_fields(&refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT")), ["user_id"]);
-    assert_eq!(told(&world, "g", "ann").await[2..], ["ann: left ben MEMBER"]);
+    assert_eq!(log_summary(&world, "g", "ann").await[2..], ["ann: left ben MEMBER"]);
 }
 
 #[tokio::test]
-async fn the_last_member_may_leave_and_nobody_sees_a_group_without_members() {
+async fn the_last_member_may_leave_and_an_empty_group_is_hidden_from_everyone() {
     let world = World::new().await;
     world.users(&["ann"]).await;
     world.create(group("alone", "ann", &[])).await;
@@ -120,8 +120,8 @@ async fn the_last_member_may_leave_and_nobody_sees_a_group_without_members() {
 
     world.create(channel("news", "ann", &[])).await;
     world.remove("news", "ann", "ann").await.unwrap();
-    assert_eq!(told(&world, "news", "ann").await, ["ann: joined ann OWNER", "ann: left ann OWNER"]);
-    // An empty channel can be joined again, though nobody owns it.
+    assert_eq!(log_summary(&world, "news", "ann").await, ["ann: joined ann OWNER", "ann: left ann OWNER"]);
+    // An empty channel can be joined again, though it has no owner.
     world.add("news", "ann", &["ann"], MemberRole::Member).await.unwrap();
-    assert_eq!(who(&world, "news", "ann").await, [("ann".to_owned(), MemberRole::Member)]);
+    assert_eq!(roles_by_user(&world, "news", "ann").await, [("ann".to_owned(), MemberRole::Member)]);
 }

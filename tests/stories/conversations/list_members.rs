@@ -1,4 +1,4 @@
-//! `ListMembers`: order, paging, who may.
+//! `ListMembers`: order, paging, permissions.
 
 use parlance::message::v1::ListMembersRequest;
 use tonic::Code;
@@ -15,7 +15,7 @@ fn request(actor_id: &str, page_size: i32, page_token: &str) -> ListMembersReque
 }
 
 #[tokio::test]
-async fn members_come_by_id_in_pages_that_any_replica_continues() {
+async fn members_are_ordered_by_id_in_pages_that_any_replica_continues() {
     let world = World::new().await;
     let names = ["ann", "Ben", "cat", "dan", "eve"];
     world.users(&names).await;
@@ -24,7 +24,7 @@ async fn members_come_by_id_in_pages_that_any_replica_continues() {
     let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
     loop {
         let mut client = if pages % 2 == 0 { world.conversations() } else { replica.conversations() };
-        // The page size may change on the way.
+        // The page size may change between pages.
         let page = client.list_members(request("cat", 1 + pages % 2, &token)).await.unwrap().into_inner();
         assert!(page.members.len() as i32 <= 1 + pages % 2);
         seen.extend(page.members.into_iter().map(|member| member.user_id));
@@ -39,7 +39,7 @@ async fn members_come_by_id_in_pages_that_any_replica_continues() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_arguments_only() {
+async fn a_page_token_is_valid_for_its_arguments_only() {
     let world = World::with_group().await;
     world.create(crate::support::group("other", "ann", &["ben"])).await;
     let page = world.conversations().list_members(request("ann", 1, "")).await.unwrap().into_inner();
@@ -64,7 +64,7 @@ async fn a_token_is_good_for_its_arguments_only() {
 }
 
 #[tokio::test]
-async fn a_channel_lists_its_members_to_its_members() {
+async fn only_members_of_a_channel_may_list_its_members() {
     let world = World::with_group().await;
     world.create(channel("news", "ann", &["ben"])).await;
     let asked = |actor: &str| ListMembersRequest { conversation_id: "news".to_owned(), ..request(actor, 0, "") };

@@ -1,15 +1,15 @@
 //! Stories about conversations and their members: a file for each subject.
 
 mod add_members;
-mod create;
-mod direct;
-mod every_call;
-mod inbox;
+mod all_rpcs;
+mod create_conversation;
+mod direct_conversations;
+mod list_conversations;
 mod list_members;
-mod named_users;
-mod read_marks;
+mod mark_read;
 mod roles;
-mod title;
+mod update_conversation;
+mod user_checks;
 mod visibility;
 
 use parlance::message::v1::{Event, Member, MemberRole, UpdateMemberRequest, event::Kind};
@@ -17,7 +17,7 @@ use tonic::Status;
 
 use crate::support::World;
 
-/// Changes a role.
+/// Changes the role of a member.
 async fn set_role(
     world: &World,
     conversation_id: &str,
@@ -34,14 +34,14 @@ async fn set_role(
     Ok(world.conversations().update_member(request).await?.into_inner())
 }
 
-/// Who is in it, and as what.
-async fn who(world: &World, conversation_id: &str, actor_id: &str) -> Vec<(String, MemberRole)> {
+/// The members and their roles.
+async fn roles_by_user(world: &World, conversation_id: &str, actor_id: &str) -> Vec<(String, MemberRole)> {
     let members = world.members(conversation_id, actor_id).await;
     members.into_iter().map(|member| (member.user_id.clone(), member.role())).collect()
 }
 
-/// An entry in few words: its kind, who did it, and whom or what it is about.
-fn brief(event: &Event) -> String {
+/// An entry in short: actor, kind and subject.
+fn summarize(event: &Event) -> String {
     let about = match event.kind.as_ref().expect("a kind") {
         Kind::MessageSent(message) => format!("sent {}", message.text),
         Kind::MessageEdited(message) => format!("edited {}", message.sequence),
@@ -55,7 +55,7 @@ fn brief(event: &Event) -> String {
     format!("{}: {about}", event.actor_id).replace("MEMBER_ROLE_", "")
 }
 
-/// A whole log in few words.
-async fn told(world: &World, conversation_id: &str, actor_id: &str) -> Vec<String> {
-    world.log(conversation_id, actor_id).await.iter().map(brief).collect()
+/// The whole log, an entry in short each.
+async fn log_summary(world: &World, conversation_id: &str, actor_id: &str) -> Vec<String> {
+    world.log(conversation_id, actor_id).await.iter().map(summarize).collect()
 }

@@ -1,16 +1,16 @@
-//! What owners, admins and members may do to each other, as one matrix, and the last owner.
+//! The rights of owners, admins and members over each other, as one matrix, and the last owner.
 
 use parlance::message::v1::{
     Conversation, DeleteMessageRequest, MemberRole, UpdateConversationRequest, UpdateMemberRequest,
 };
 use tonic::{Code, Status};
 
-use super::{set_role, told, who};
+use super::{log_summary, roles_by_user, set_role};
 use crate::support::{World, group, metadata, preconditions, refused, violated_fields};
 
 const ROLES: [MemberRole; 3] = [MemberRole::Owner, MemberRole::Admin, MemberRole::Member];
 
-/// A group with an actor of one role and a target of another. Ann stays its owner.
+/// A group with an actor of one role and a target of another. Ann remains its owner.
 struct Cast {
     world: World,
     rounds: usize,
@@ -23,7 +23,7 @@ impl Cast {
         Self { world, rounds: 0 }
     }
 
-    /// A new group with these two in these roles; gives its id.
+    /// Creates a group with these two roles; returns its id.
     async fn group(&mut self, actor: MemberRole, target: MemberRole) -> String {
         self.rounds += 1;
         let id = format!("g{}", self.rounds);
@@ -34,7 +34,7 @@ impl Cast {
     }
 }
 
-/// Holds an answer against what the role allows.
+/// Checks a result against the rights of the role.
 fn check(allowed: bool, answer: Result<(), Status>, conversation_id: &str, what: &str) {
     if allowed {
         assert!(answer.is_ok(), "{what}: {answer:?}");
@@ -47,7 +47,7 @@ fn check(allowed: bool, answer: Result<(), Status>, conversation_id: &str, what:
 }
 
 #[tokio::test]
-async fn owners_add_in_any_role_admins_plain_members_members_nobody() {
+async fn owners_add_members_in_any_role_admins_add_plain_members_and_members_add_none() {
     let mut cast = Cast::new().await;
     for actor in ROLES {
         for role in ROLES {
@@ -55,14 +55,14 @@ async fn owners_add_in_any_role_admins_plain_members_members_nobody() {
             let allowed = actor == MemberRole::Owner || (actor == MemberRole::Admin && role == MemberRole::Member);
             let answer = cast.world.add(&id, "actor", &["other"], role).await.map(drop);
             check(allowed, answer, &id, &format!("{actor:?} adds {role:?}"));
-            let there = who(&cast.world, &id, "ann").await.contains(&("other".to_owned(), role));
+            let there = roles_by_user(&cast.world, &id, "ann").await.contains(&("other".to_owned(), role));
             assert_eq!(there, allowed);
         }
     }
 }
 
 #[tokio::test]
-async fn owners_remove_anyone_admins_plain_members_members_nobody() {
+async fn owners_remove_any_member_admins_remove_plain_members_and_members_remove_none() {
     let mut cast = Cast::new().await;
     for actor in ROLES {
         for target in ROLES {
@@ -72,7 +72,7 @@ async fn owners_remove_anyone_admins_plain_members_members_nobody() {
             check(allowed, answer, &id, &format!("{actor:?} removes {target:?}"));
             assert_eq!(cast.world.members(&id, "ann").await.len(), if allowed { 2 } else { 3 });
         }
-        // Oneself, in any role.
+        // Leaving, in any role.
         let id = cast.group(actor, MemberRole::Member).await;
         cast.world.remove(&id, "actor", "actor").await.unwrap();
     }
@@ -96,7 +96,7 @@ async fn only_owners_change_roles() {
             check(actor == MemberRole::Owner, answer.map(drop), &id, &format!("{actor:?} makes {from:?} {to:?}"));
         }
     }
-    // Nobody raises itself, and an admin does not step down by itself either: the own role is not below the own role.
+    // Members cannot promote themselves, nor can an admin step down: its own role is not below its own role.
     let id = cast.group(MemberRole::Admin, MemberRole::Member).await;
     for to in [MemberRole::Owner, MemberRole::Member] {
         check(false, set_role(&cast.world, &id, "actor", "actor", to).await.map(drop), &id, "an admin and itself");
@@ -104,7 +104,7 @@ async fn only_owners_change_roles() {
 }
 
 #[tokio::test]
-async fn titles_are_for_owners_and_admins() {
+async fn only_owners_and_admins_change_the_title() {
     let mut cast = Cast::new().await;
     for actor in ROLES {
         let id = cast.group(actor, MemberRole::Member).await;
@@ -117,7 +117,7 @@ async fn titles_are_for_owners_and_admins() {
 }
 
 #[tokio::test]
-async fn messages_of_others_are_deleted_by_owners_and_admins() {
+async fn only_owners_and_admins_delete_messages_of_others() {
     let mut cast = Cast::new().await;
     for actor in ROLES {
         for sender in ["target", "ann", "actor"] {
@@ -132,7 +132,7 @@ async fn messages_of_others_are_deleted_by_owners_and_admins() {
 }
 
 #[tokio::test]
-async fn the_last_owner_stays_until_there_is_another() {
+async fn the_last_owner_can_neither_leave_nor_be_demoted() {
     let world = World::with_group().await;
     for answer in [
         world.remove("g", "ann", "ann").await,
@@ -151,13 +151,13 @@ async fn the_last_owner_stays_until_there_is_another() {
 }
 
 #[tokio::test]
-async fn the_same_role_again_takes_no_sequence() {
+async fn setting_the_same_role_takes_no_sequence() {
     let world = World::with_group().await;
     let member = set_role(&world, "g", "ann", "ben", MemberRole::Member).await.unwrap();
     assert_eq!(member.role(), MemberRole::Member);
     set_role(&world, "g", "ann", "ann", MemberRole::Owner).await.unwrap();
     set_role(&world, "g", "ann", "ben", MemberRole::Admin).await.unwrap();
-    assert_eq!(told(&world, "g", "ben").await[2..], ["ann: role ben ADMIN"]);
+    assert_eq!(log_summary(&world, "g", "ben").await[2..], ["ann: role ben ADMIN"]);
 
     let status =
         refused(set_role(&world, "g", "ann", "cat", MemberRole::Admin).await, Code::NotFound, "MEMBER_NOT_FOUND");

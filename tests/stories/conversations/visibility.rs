@@ -1,17 +1,17 @@
-//! Who sees what: members, strangers, former members, readers of channels.
+//! Visibility for members, strangers, former members and readers of channels.
 
 use tonic::{Code, Status};
 
-use super::every_call::{acts, reads};
+use super::all_rpcs::{acts, reads};
 use crate::support::{World, channel, direct, group, metadata, refused, resource};
 
-/// All of a status that a caller could tell two answers apart by.
+/// Everything in a status by which a caller could distinguish two answers.
 fn whole(status: &Status) -> (Code, String, Vec<u8>) {
     (status.code(), status.message().to_owned(), status.details().to_vec())
 }
 
 #[tokio::test]
-async fn a_stranger_cannot_tell_a_group_from_none_at_all() {
+async fn a_stranger_cannot_distinguish_a_group_from_a_missing_one() {
     let world = World::new().await;
     world.users(&["ann", "ben", "cat", "dan"]).await;
     let mut before = reads(&world, "g", "cat", 0).await;
@@ -45,7 +45,7 @@ async fn a_stranger_cannot_see_a_direct_conversation_either() {
 }
 
 #[tokio::test]
-async fn who_has_left_a_group_is_a_stranger_and_who_joins_sees_all_of_it() {
+async fn a_former_member_is_a_stranger_and_a_new_member_sees_the_whole_log() {
     let world = World::with_group().await;
     world.send("g", "ann", "early").await;
     world.remove("g", "ben", "ben").await.unwrap();
@@ -60,7 +60,7 @@ async fn who_has_left_a_group_is_a_stranger_and_who_joins_sees_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_channel_is_read_by_anyone_active_and_written_by_members() {
+async fn any_active_user_reads_a_channel_and_only_members_write_to_it() {
     let world = World::new().await;
     world.users(&["ann", "ben", "cat", "dan", "gone"]).await;
     world.create(channel("news", "ann", &["ben"])).await;
@@ -75,12 +75,12 @@ async fn a_channel_is_read_by_anyone_active_and_written_by_members() {
     }
     assert_eq!(world.log("news", "dan").await.len(), 3);
 
-    // It is a user that may read, not anyone at all.
+    // Reading requires an active user.
     world.deactivate("gone").await;
     for (_, answer) in reads(&world, "news", "gone", 0).await {
         refused(answer, Code::FailedPrecondition, "USER_DEACTIVATED");
     }
-    for (_, answer) in reads(&world, "news", "nobody", 0).await {
+    for (_, answer) in reads(&world, "news", "missing", 0).await {
         refused(answer, Code::NotFound, "USER_NOT_FOUND");
     }
 }

@@ -1,5 +1,5 @@
-//! Load that keeps account: clients that send, retry under the same request id and remember what they were told, and others
-//! that follow all the time and come back with the sequence they have.
+//! Load with an account: clients that send, retry under the same request id and remember every acknowledged message,
+//! and subscribers that resume from their position whenever their stream ends.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,13 +24,13 @@ use tonic_types::StatusExt;
 
 use crate::support::{PATIENCE, eventually, send_as, try_read_log};
 
-/// What a client was told, by request id.
+/// Acknowledged messages, by request id.
 pub type Account = HashMap<String, Message>;
 
 /// Whole logs, by conversation.
 pub type Logs = BTreeMap<String, Vec<Event>>;
 
-/// Clients that send until they are told to stop.
+/// Clients that send until they are stopped.
 pub struct Load {
     clients: JoinSet<Account>,
     stop: Arc<AtomicBool>,
@@ -38,8 +38,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// Begins. Each client sends one message after the other to one of the conversations, as `ann`, and repeats what was not
-    /// acknowledged, at whatever address is the current one, until it is. Loads of the same name make the same requests.
+    /// Starts the clients. Each sends one message after the other to one of the conversations, as `ann`, and retries
+    /// each one, at the current address, until it is acknowledged. Loads of the same name make the same requests.
     pub fn begin(
         recorder: &Recorder,
         name: &str,
@@ -64,13 +64,13 @@ impl Load {
         Self { clients: running, stop, acknowledged }
     }
 
-    /// How many messages were acknowledged so far.
+    /// The number of messages acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
     /// Waits until this many more are acknowledged.
-    pub async fn more(&self, count: usize) {
+    pub async fn wait_for(&self, count: usize) {
         let until = self.acknowledged() + count;
         eventually(Duration::from_secs(30), || async {
             let now = self.acknowledged();
@@ -79,7 +79,7 @@ impl Load {
         .await;
     }
 
-    /// Ends it, once what every client has begun is acknowledged; gives what they were told.
+    /// Stops once every send in flight is acknowledged; returns the acknowledged messages.
     pub async fn end(self) -> Account {
         self.stop.store(true, Ordering::Relaxed);
         let all = tokio::time::timeout(Duration::from_secs(30), self.clients.join_all()).await;
@@ -106,7 +106,7 @@ impl Client {
             let request_id = format!("{}-{n}", self.name);
             let request = send_as(&request_id, &self.conversation, "ann", &format!("text of {request_id}"));
             let sending = self.recorder.sends(&request);
-            let message = self.persist(&request).await;
+            let message = self.send_until_acknowledged(&request).await;
             assert_eq!((&*message.request_id, &message.text), (&*request_id, &request.text));
             sending.acknowledged(message.sequence);
             account.insert(request_id, message);
@@ -115,8 +115,8 @@ impl Client {
         account
     }
 
-    /// Repeats a send until it is acknowledged.
-    async fn persist(&self, request: &SendMessageRequest) -> Message {
+    /// Retries a send until it is acknowledged.
+    async fn send_until_acknowledged(&self, request: &SendMessageRequest) -> Message {
         loop {
             let mut client = MessageServiceClient::new(self.at.borrow().clone());
             let mut asked = tonic::Request::new(request.clone());
@@ -124,7 +124,7 @@ impl Client {
             match client.send_message(asked).await {
                 Ok(answer) => return answer.into_inner().message.unwrap(),
                 Err(status) => {
-                    check_may_be_retried(&status);
+                    check_retryable(&status);
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -132,35 +132,35 @@ impl Client {
     }
 }
 
-/// Holds a failure against what a caller with a request id may be told while something is broken.
-fn check_may_be_retried(status: &Status) {
+/// Checks an error against those that a caller with a request id may get during a fault.
+fn check_retryable(status: &Status) {
     let Some(info) = status.get_details_error_info() else {
-        // Made by the client itself: no connection, a connection that broke, its own clock.
+        // From the client itself: no connection, a broken connection, its own deadline.
         let own = [Code::Unavailable, Code::Cancelled, Code::DeadlineExceeded, Code::Unknown, Code::Internal];
         assert!(own.contains(&status.code()), "{status:?}");
         return;
     };
-    let told = (status.code(), &*info.reason);
-    let retry = match told {
+    let received = (status.code(), &*info.reason);
+    let retry = match received {
         (Code::Unavailable, "DATABASE_UNAVAILABLE" | "DRAINING" | "CONVERSATION_BUSY" | "USER_SERVICE_UNAVAILABLE") => {
             true
         }
         (Code::DeadlineExceeded, "DEADLINE_EXCEEDED") => false,
-        _ => panic!("{told:?}: {status:?}"),
+        _ => panic!("{received:?}: {status:?}"),
     };
     assert_eq!(status.get_details_retry_info().is_some(), retry, "{status:?}");
 }
 
-/// One who follows a conversation from its beginning, as `ben`, and comes back with the sequence it has whenever its stream
+/// A subscriber of a conversation from its beginning, as `ben`, that resumes from its position whenever its stream
 /// ends.
-pub struct Follower {
+pub struct Subscriber {
     reading: Arc<Reading>,
     position: Arc<AtomicI64>,
     task: JoinHandle<()>,
 }
 
-impl Follower {
-    /// Begins, at whatever address is the current one.
+impl Subscriber {
+    /// Starts, at the current address.
     pub fn begin(recorder: &Recorder, name: &str, conversation_id: &str, at: &watch::Receiver<Channel>) -> Self {
         let reading = Arc::new(recorder.reads(name, conversation_id, 0));
         let position = Arc::new(AtomicI64::new(0));
@@ -178,8 +178,8 @@ impl Follower {
                     let opened = tokio::time::timeout(Duration::from_secs(3), client.stream_messages(request)).await;
                     if let Ok(Ok(stream)) = opened {
                         let mut stream = stream.into_inner();
-                        while let Ok(Some(told)) = stream.message().await {
-                            if let Some(Item::Event(event)) = told.item {
+                        while let Ok(Some(received)) = stream.message().await {
+                            if let Some(Item::Event(event)) = received.item {
                                 position.fetch_max(event.sequence, Ordering::Relaxed);
                                 reading.told(&event);
                             }
@@ -192,12 +192,12 @@ impl Follower {
         Self { reading, position, task }
     }
 
-    /// How far it is.
+    /// The last sequence received.
     pub fn position(&self) -> i64 {
         self.position.load(Ordering::Relaxed)
     }
 
-    /// Ends once it was told everything up to there, or has had its time.
+    /// Ends once everything up to the head is received, or after the timeout.
     async fn end(self, head: i64, patience: Duration) {
         let began = Instant::now();
         while self.position() < head && began.elapsed() < patience {
@@ -209,7 +209,7 @@ impl Follower {
     }
 }
 
-/// Reads whole logs once faults are over: a connection of the pool that broke unnoticed costs one read its answer.
+/// Reads whole logs once faults are over. A pooled connection that broke unnoticed fails one read, so each is retried.
 pub async fn read_logs(client: &MessageServiceClient<Channel>, conversations: &[&str]) -> Logs {
     let mut logs = Logs::new();
     for conversation in conversations {
@@ -222,21 +222,21 @@ pub async fn read_logs(client: &MessageServiceClient<Channel>, conversations: &[
     logs
 }
 
-/// Waits until the followers have been told all there is, and holds everything against the logs.
-pub async fn hold(
+/// Waits until the subscribers have received everything, and checks the history against the logs.
+pub async fn check_history(
     recorder: &Recorder,
-    followers: Vec<(&str, Follower)>,
+    subscribers: Vec<(&str, Subscriber)>,
     logs: &Logs,
     patience: Duration,
 ) -> Vec<Violation> {
-    for (conversation_id, follower) in followers {
-        follower.end(logs[conversation_id].len() as i64, patience).await;
+    for (conversation_id, subscriber) in subscribers {
+        subscriber.end(logs[conversation_id].len() as i64, patience).await;
     }
     check(&recorder.history(), logs)
 }
 
-/// Fails with what was broken, if anything was.
-pub fn kept(violations: &[Violation]) {
+/// Fails with the broken promises, if any.
+pub fn assert_kept(violations: &[Violation]) {
     let first: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
     assert!(violations.is_empty(), "{} promises broken:\n{}", violations.len(), first.join("\n"));
 }

@@ -1,4 +1,4 @@
-//! Several processes on one database: they race for the same requests, and they start at once.
+//! Several processes on one database: they race for the same requests, and they start at the same time.
 
 use std::time::Duration;
 
@@ -6,14 +6,15 @@ use futures_util::future::join_all;
 use parlance_checker::{Recorder, Violation};
 use tokio::sync::watch;
 
-use super::load::{Follower, Load, hold, kept, read_logs};
+use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
 use crate::support::{
     PATIENCE, Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as,
     user_service_config,
 };
 
-/// The same requests at two processes at the same time, after `prepare` was run in the database; gives every broken promise.
-pub(super) async fn raced(prepare: Option<&str>, patience: Duration) -> Vec<Violation> {
+/// Sends the same requests at two processes at the same time, after running `prepare` in the database; returns every
+/// broken promise.
+pub(super) async fn send_concurrently(prepare: Option<&str>, patience: Duration) -> Vec<Violation> {
     let world = World::new().await;
     world.users(&["ann", "ben"]).await;
     for id in ["g", "h"] {
@@ -27,35 +28,35 @@ pub(super) async fn raced(prepare: Option<&str>, patience: Duration) -> Vec<Viol
     let processes =
         [Process::message_service(&url, &users, &[]).await, Process::message_service(&url, &users, &[]).await];
     let recorder = Recorder::default();
-    let (mut loads, mut followers) = (Vec::new(), Vec::new());
+    let (mut loads, mut subscribers) = (Vec::new(), Vec::new());
     for (process, id) in processes.iter().zip(["g", "h"]) {
         let (moving, at) = watch::channel(channel_to(process.address()));
-        followers.push((id, Follower::begin(&recorder, "ben", id, &at)));
+        subscribers.push((id, Subscriber::begin(&recorder, "ben", id, &at)));
         loads.push((Load::begin(&recorder, "load", 12, &["g", "h"], &at), moving));
     }
     for (load, _) in &loads {
-        load.more(400).await;
+        load.wait_for(400).await;
     }
     let accounts = join_all(loads.into_iter().map(|(load, _)| load.end())).await;
     let both = accounts[0].keys().filter(|id| accounts[1].contains_key(*id)).count();
     assert!(both >= 400, "only {both} requests were made at both");
     let logs = read_logs(&world.messages(), &["g", "h"]).await;
-    hold(&recorder, followers, &logs, patience).await
+    check_history(&recorder, subscribers, &logs, patience).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_retry_the_same_ids_at_two_processes_store_one_row_each() {
-    kept(&raced(None, PATIENCE).await);
+async fn retries_of_one_request_at_two_processes_store_one_row() {
+    assert_kept(&send_concurrently(None, PATIENCE).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_processes_that_start_at_once_on_an_empty_database_migrate_once_and_serve() {
+async fn ten_processes_starting_on_an_empty_database_migrate_once_and_serve() {
     let database = TestDatabase::empty().await;
     let user_service = RunningUserService::launch(user_service_config(&database.url(), &[])).await;
     user_service.wait_until_serving().await;
     user_service.create("ann").await;
     let (url, address) = (database.url(), user_service.address().to_string());
-    // Each writer and each pool opens connections when it is used only.
+    // Each writer and each pool opens its connections on first use.
     let flags = ["--writers", "1"];
     let processes = join_all((0..10).map(|_| Process::message_service(&url, &address, &flags))).await;
     for (number, process) in processes.iter().enumerate() {

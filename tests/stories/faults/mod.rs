@@ -1,16 +1,16 @@
-//! The ugly stories: something that is needed goes away, hangs, or is killed, and no promise is broken. What is checked
-//! everywhere: what was acknowledged exists exactly once, where it was acknowledged; sequences are dense; errors are true.
+//! Stories about faults: a dependency stops, hangs, or is killed, and no promise is broken. All of them check that each
+//! acknowledged message exists exactly once, at its sequence; that sequences are dense; and that errors are true.
 
-mod backends;
-mod database_away;
-mod killed;
+mod connections_killed;
+mod database_down;
 pub mod load;
-mod locked;
-mod lost_answers;
+mod locked_rows;
+mod lost_responses;
 mod many_processes;
 mod overload;
 mod planted;
+mod process_killed;
 mod replicas;
 mod rolling_restart;
-mod user_service_away;
-mod watch_away;
+mod user_service_down;
+mod watch_down;

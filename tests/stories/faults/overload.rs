@@ -1,4 +1,4 @@
-//! More is waiting to be written than may wait: what is beyond is refused at once with advice, what waits is stored.
+//! The write queue is full: further sends are refused at once with a retry delay, and queued ones are stored.
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tonic::Code;
@@ -6,13 +6,13 @@ use tonic_types::StatusExt;
 
 use crate::support::{World, channel_to, code_and_reason, retry_delay, send_as};
 
-/// 32 MiB may wait, each with a little overhead.
+/// The queue holds 32 MiB, each send with a little overhead.
 const SENDS: usize = 2_300;
 /// A connection carries about a thousand calls at a time.
 const CONNECTIONS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_beyond_the_queue_is_refused_at_once_and_the_rest_is_stored() {
+async fn sends_beyond_the_queue_are_refused_at_once_and_the_rest_are_stored() {
     let world = World::with_group().await;
     let mut outside = world.database.connect().await;
     let hold = "BEGIN; SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE";
@@ -45,13 +45,13 @@ async fn what_is_beyond_the_queue_is_refused_at_once_and_the_rest_is_stored() {
                 }
                 refused += 1;
             }
-            // On a slow machine the first have waited for as long as they may.
+            // On a slow machine the first have reached their deadline in the queue.
             (Code::Unavailable, "CONVERSATION_BUSY" | "DATABASE_UNAVAILABLE") => {}
-            told => panic!("{told:?}"),
+            received => panic!("{received:?}"),
         }
     }
     assert!(refused > 0, "{stored} stored, none refused");
     assert_eq!(world.conversation("g", "ann").await.unwrap().message_count, stored);
-    // There is room again.
+    // The queue accepts sends again.
     world.send("g", "ann", "afterwards").await;
 }

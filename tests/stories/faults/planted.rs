@@ -1,15 +1,18 @@
-//! The stories themselves are put to the test: each is told again with a bug on purpose, and must find it.
+//! The stories themselves are tested: each runs again with a planted bug, and must find it.
 
 use std::time::Duration;
 
 use parlance_checker::{Kind, Violation};
 
-use super::{backends::backends_killed, killed::killed_under_load, many_processes::raced, replicas};
+use super::{
+    connections_killed::connections_killed, many_processes::send_concurrently, process_killed::killed_under_load,
+    replicas,
+};
 
-/// For what will never come.
+/// For events that must not happen.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-fn found(violations: &[Violation], kind: Kind) {
+fn assert_found(violations: &[Violation], kind: Kind) {
     let first: Vec<String> = violations.iter().take(10).map(ToString::to_string).collect();
     let count = violations.iter().filter(|violation| violation.kind == kind).count();
     assert!(count > 0, "no {kind:?} among {}:\n{}", violations.len(), first.join("\n"));
@@ -17,28 +20,28 @@ fn found(violations: &[Violation], kind: Kind) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_answer_before_the_commit_is_found() {
-    found(&killed_under_load(Some("AckBeforeCommit"), 4, PATIENCE).await, Kind::Lost);
+async fn a_response_before_the_commit_is_found() {
+    assert_found(&killed_under_load(Some("AckBeforeCommit"), 4, PATIENCE).await, Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_resumption_that_is_off_by_one_is_found() {
-    found(&killed_under_load(Some("ResumeOffByOne"), 6, PATIENCE).await, Kind::Gap);
+async fn an_off_by_one_resume_position_is_found() {
+    assert_found(&killed_under_load(Some("ResumeOffByOne"), 6, PATIENCE).await, Kind::Gap);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_before_the_commit_is_found() {
-    found(&backends_killed(Some("PublishBeforeCommit"), 5, PATIENCE).await, Kind::Phantom);
+    assert_found(&connections_killed(Some("PublishBeforeCommit"), 5, PATIENCE).await, Kind::Phantom);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swallowed_error_is_found() {
-    found(&backends_killed(Some("SwallowedError"), 5, PATIENCE).await, Kind::Lost);
+    assert_found(&connections_killed(Some("SwallowedError"), 5, PATIENCE).await, Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_search_for_repeats_before_the_lock_is_found() {
-    // `append_v1` with two steps in the other order, and without the constraint that would refuse what comes of it.
+async fn a_duplicate_check_before_the_lock_is_found() {
+    // `append_v1` with two steps in the other order, and without the constraint that would refuse the duplicate.
     const PREPARE: &str = r"
         ALTER TABLE parlance_message.messages DROP CONSTRAINT messages_request_id_key;
         CREATE INDEX ON parlance_message.messages (conversation_id, sender_id, request_id);
@@ -57,21 +60,21 @@ async fn a_search_for_repeats_before_the_lock_is_found() {
             EXECUTE v_source;
         END;
         $do$";
-    found(&raced(Some(PREPARE), PATIENCE).await, Kind::Duplicate);
+    assert_found(&send_concurrently(Some(PREPARE), PATIENCE).await, Kind::Duplicate);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hint_that_is_trusted_is_found() {
-    found(&replicas::hints_with_holes(Some("HintTrusted"), PATIENCE).await, Kind::Gap);
+async fn a_trusted_hint_is_found() {
+    assert_found(&replicas::hints_with_gaps(Some("HintTrusted"), PATIENCE).await, Kind::Gap);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outbox_that_is_read_by_number_is_found() {
+async fn reading_the_outbox_by_number_is_found() {
     let open_for = Duration::from_secs(1);
-    found(&replicas::late_commit(Some("OutboxByNumber"), open_for, PATIENCE).await, Kind::Lost);
+    assert_found(&replicas::late_commit(Some("OutboxByNumber"), open_for, PATIENCE).await, Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_in_another_order_is_found() {
-    found(&replicas::pipelined(Some("BatchReversed"), PATIENCE).await, Kind::Reorder);
+async fn a_reordered_batch_is_found() {
+    assert_found(&replicas::pipelined(Some("BatchReversed"), PATIENCE).await, Kind::Reorder);
 }

@@ -1,4 +1,4 @@
-//! Several replicas as processes of their own behave as one, whatever they do not tell each other.
+//! Several replicas as separate processes behave as one, even without notifications between them.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::load::{Follower, Load, hold, kept, read_logs};
+use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
 use crate::support::{
     NatsServer, PATIENCE, Process, Reader, World, channel_to, code_and_reason, eventually, group, refused, send,
 };
@@ -33,7 +33,7 @@ fn numbered(id: &str, n: usize) -> SendMessageRequest {
     SendMessageRequest { request_id: format!("r-{id}-{n}"), ..send(id, "ann", &format!("text {n}")) }
 }
 
-/// Three of message-service and two of user-service, the third of message-service asking the second of user-service.
+/// Three replicas of message-service and two of user-service; the third message-service uses the second user-service.
 struct Fleet {
     replicas: Vec<Process>,
     user_services: [Process; 2],
@@ -56,7 +56,7 @@ impl Fleet {
         Self { replicas, user_services, world }
     }
 
-    /// A reader of `g` at each replica, who has been told what there is.
+    /// Opens a reader of `g` at each replica, and catches up.
     async fn readers(&self) -> Vec<Reader> {
         join_all(self.replicas.iter().map(async |replica| {
             let mut reader = Reader::open(&replica.messages(), "g", "ben", Some(0)).await.unwrap();
@@ -67,7 +67,7 @@ impl Fleet {
     }
 }
 
-/// Makes sure that no replica tells another anything: ends every session of a doorbell as soon as it is there.
+/// Silences notifications between replicas: ends every listener session as soon as it appears.
 struct Silence {
     stop: CancellationToken,
     task: tokio::task::JoinHandle<i64>,
@@ -93,44 +93,44 @@ impl Silence {
         Self { stop, task }
     }
 
-    /// Ends it; something must have been there to silence.
+    /// Stops; at least one session must have been ended.
     async fn end(self) {
         self.stop.cancel();
         let ended = self.task.await.unwrap();
-        assert!(ended > 0, "nothing was silenced");
+        assert!(ended > 0, "no session was ended");
     }
 }
 
-async fn load_at_each(fleet: &Fleet) -> Vec<Violation> {
+async fn load_every_replica(fleet: &Fleet) -> Vec<Violation> {
     let recorder = Recorder::default();
-    let (mut loads, mut followers) = (Vec::new(), Vec::new());
+    let (mut loads, mut subscribers) = (Vec::new(), Vec::new());
     for (n, replica) in fleet.replicas.iter().enumerate() {
         let (moving, at) = watch::channel(channel_to(replica.address()));
         for id in CONVERSATIONS {
-            followers.push((id, Follower::begin(&recorder, &format!("ben at {n}"), id, &at)));
+            subscribers.push((id, Subscriber::begin(&recorder, &format!("ben at {n}"), id, &at)));
         }
         loads.push((Load::begin(&recorder, &format!("load-{n}"), 6, &CONVERSATIONS, &at), moving));
     }
     for (load, _) in &loads {
-        load.more(150).await;
+        load.wait_for(150).await;
     }
     join_all(loads.into_iter().map(|(load, _)| load.end())).await;
     let logs = read_logs(&fleet.replicas[0].messages(), &CONVERSATIONS).await;
-    hold(&recorder, followers, &logs, PATIENCE).await
+    check_history(&recorder, subscribers, &logs, PATIENCE).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn followers_anywhere_get_everything_sent_anywhere_with_and_without_hints() {
+async fn every_subscriber_receives_every_message_with_and_without_hints() {
     let fleet = Fleet::new().await;
-    kept(&load_at_each(&fleet).await);
+    assert_kept(&load_every_replica(&fleet).await);
     let fleet = Fleet::new().await;
     let silence = Silence::begin(fleet.world.database.connect().await);
-    kept(&load_at_each(&fleet).await);
+    assert_kept(&load_every_replica(&fleet).await);
     silence.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_removed_at_one_sees_that_and_nothing_after_it_at_any() {
+async fn a_member_removed_at_one_replica_receives_no_later_entry_at_any() {
     let fleet = Fleet::new().await;
     let silence = Silence::begin(fleet.world.database.connect().await);
     let mut readers = fleet.readers().await;
@@ -151,7 +151,7 @@ async fn who_is_removed_at_one_sees_that_and_nothing_after_it_at_any() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_is_deactivated_at_one_is_refused_and_ended_at_all() {
+async fn a_user_deactivated_at_one_replica_is_refused_and_disconnected_at_all() {
     let fleet = Fleet::new().await;
     let mut readers = fleet.readers().await;
     let mut users =
@@ -170,34 +170,34 @@ async fn who_is_deactivated_at_one_is_refused_and_ended_at_all() {
     }
 }
 
-/// One replica takes hints over NATS, with a bug on purpose if one is named; of the two that write, only one tells it.
-pub(super) async fn hints_with_holes(bug: Option<&str>, patience: Duration) -> Vec<Violation> {
+/// One replica takes hints over NATS, with a planted bug if one is named; of the two that write, only one sends hints.
+pub(super) async fn hints_with_gaps(bug: Option<&str>, patience: Duration) -> Vec<Violation> {
     let world = World::with_group().await;
     let nats = NatsServer::start().await;
     let (url, users, bus) = (world.database.url(), world.user_service.address().to_string(), nats.url());
     let on_nats = ["--bus-url", &bus];
-    let telling = Process::message_service(&url, &users, &on_nats).await;
+    let hinting = Process::message_service(&url, &users, &on_nats).await;
     let silent = Process::message_service(&url, &users, &[]).await;
     let there = Process::message_service_with(bug, None, &url, &users, &on_nats).await;
     let recorder = Recorder::default();
     let (_moving, at) = watch::channel(channel_to(there.address()));
-    let follower = Follower::begin(&recorder, "ben", "g", &at);
+    let subscriber = Subscriber::begin(&recorder, "ben", "g", &at);
     for n in 0..400 {
-        send_to([&telling, &silent][n % 2], &recorder, numbered("g", n)).await;
+        send_to([&hinting, &silent][n % 2], &recorder, numbered("g", n)).await;
     }
     let logs = read_logs(&world.messages(), &["g"]).await;
-    hold(&recorder, vec![("g", follower)], &logs, patience).await
+    check_history(&recorder, vec![("g", subscriber)], &logs, patience).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hints_with_holes_make_no_holes() {
-    kept(&hints_with_holes(None, PATIENCE).await);
+async fn hints_with_gaps_cause_no_gaps() {
+    assert_kept(&hints_with_gaps(None, PATIENCE).await);
 }
 
-/// A transaction in one conversation is held open while others commit, and nothing tells of its end; a replica, with a bug on
-/// purpose if one is named, has followers of both.
+/// Holds a transaction in one conversation open while others commit, and its commit sends no hint; a replica, with a
+/// planted bug if one is named, has subscribers of both.
 pub(super) async fn late_commit(bug: Option<&str>, open_for: Duration, patience: Duration) -> Vec<Violation> {
-    // What a slow replica's transaction does.
+    // The transaction of a slow replica.
     const CHANGE: &str = "
         BEGIN;
         UPDATE parlance_message.conversations SET last_sequence = 3, title = 'late', version = 2
@@ -215,7 +215,7 @@ pub(super) async fn late_commit(bug: Option<&str>, open_for: Duration, patience:
     );
     let recorder = Recorder::default();
     let (_moving, at) = watch::channel(channel_to(there.address()));
-    let followers = ["g", "h"].map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let subscribers = ["g", "h"].map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
     let mut outside = world.database.connect().await;
     sqlx::raw_sql(CHANGE).execute(&mut outside).await.unwrap();
     let began = Instant::now();
@@ -227,30 +227,30 @@ pub(super) async fn late_commit(bug: Option<&str>, open_for: Duration, patience:
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // What was committed later has been told, so the outbox was read in the meantime.
+    // Later commits have been delivered, so the outbox was read in the meantime.
     eventually(PATIENCE, || async {
-        let position = followers[0].1.position();
+        let position = subscribers[0].1.position();
         if position == head { Ok(()) } else { Err(format!("{position} of {head}")) }
     })
     .await;
     sqlx::raw_sql("COMMIT").execute(&mut outside).await.unwrap();
     let logs = read_logs(&world.messages(), &["g", "h"]).await;
-    hold(&recorder, followers.into(), &logs, patience).await
+    check_history(&recorder, subscribers.into(), &logs, patience).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_that_commits_ten_seconds_after_later_ones_is_not_missed() {
-    kept(&late_commit(None, Duration::from_secs(10), PATIENCE).await);
+    assert_kept(&late_commit(None, Duration::from_secs(10), PATIENCE).await);
 }
 
-/// A session sends much without waiting, to a replica with a bug on purpose if one is named.
+/// Pipelines many sends of one session, to a replica with a planted bug if one is named.
 pub(super) async fn pipelined(bug: Option<&str>, patience: Duration) -> Vec<Violation> {
     let world = World::with_group().await;
     let (url, users) = (world.database.url(), world.user_service.address().to_string());
     let process = Process::message_service_with(bug, None, &url, &users, &[]).await;
     let recorder = Recorder::default();
     let (_moving, at) = watch::channel(channel_to(process.address()));
-    let follower = Follower::begin(&recorder, "ben", "g", &at);
+    let subscriber = Subscriber::begin(&recorder, "ben", "g", &at);
     let client = Client::new([format!("http://{}", process.address())]).unwrap();
     let (session, _updates) = client.session("ann").send_only().open();
     let mut sending = Vec::new();
@@ -259,24 +259,24 @@ pub(super) async fn pipelined(bug: Option<&str>, patience: Duration) -> Vec<Viol
         let record = recorder.sends_in("ann's", &request);
         let draft = Draft { request_id: Some(request.request_id), ..Draft::text("g", request.text) };
         let mut send = Box::pin(session.send(draft));
-        // Polled once in order: that is where each gets its place.
+        // Polled once in order: the first poll queues the send.
         let _ = futures_util::poll!(&mut send);
         sending.push(async move { record.acknowledged(send.await.unwrap().sequence) });
     }
-    // From the last on: a future that had not got its place would be overtaken.
+    // From the last on: a future that was not queued yet would be overtaken.
     sending.reverse();
     join_all(sending).await;
     let logs = read_logs(&world.messages(), &["g"]).await;
-    hold(&recorder, vec![("g", follower)], &logs, patience).await
+    check_history(&recorder, vec![("g", subscriber)], &logs, patience).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_session_sends_without_waiting_keeps_its_order() {
-    kept(&pipelined(None, PATIENCE).await);
+async fn pipelined_sends_of_a_session_keep_their_order() {
+    assert_kept(&pipelined(None, PATIENCE).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_stood_still_for_longer_than_the_outbox_is_kept_misses_nothing() {
+async fn a_replica_paused_for_longer_than_the_outbox_retention_misses_nothing() {
     let world = World::with_group().await;
     world.create(group("h", "ann", &["ben"])).await;
     let (url, users) = (world.database.url(), world.user_service.address().to_string());
@@ -285,10 +285,10 @@ async fn a_replica_that_stood_still_for_longer_than_the_outbox_is_kept_misses_no
     let there = Process::message_service(&url, &users, &flags).await;
     let recorder = Recorder::default();
     let (_moving, at) = watch::channel(channel_to(there.address()));
-    let followers = ["g", "h"].map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let subscribers = ["g", "h"].map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
     let caught_up = async |id: usize, head: i64| {
         eventually(PATIENCE, || async {
-            let position = followers[id].1.position();
+            let position = subscribers[id].1.position();
             if position == head { Ok(()) } else { Err(format!("{position} of {head}")) }
         })
         .await;
@@ -308,5 +308,5 @@ async fn a_replica_that_stood_still_for_longer_than_the_outbox_is_kept_misses_no
     .await;
     there.signal(Signal::SIGCONT);
     let logs = read_logs(&world.messages(), &["g", "h"]).await;
-    kept(&hold(&recorder, followers.into(), &logs, PATIENCE).await);
+    assert_kept(&check_history(&recorder, subscribers.into(), &logs, PATIENCE).await);
 }

@@ -1,4 +1,5 @@
-//! A deploy as an operator does it: replicas are replaced one after the other, under load, and nobody notices.
+//! A deploy as an operator does it: replicas are replaced one after the other, under load, without an effect on
+//! clients.
 
 use std::{
     collections::HashMap,
@@ -13,10 +14,10 @@ use parlance_checker::{Reading, Recorder};
 use parlance_client::{Client, Draft, Start, Update};
 use tokio::task::JoinSet;
 
-use super::load::{hold, kept, read_logs};
+use super::load::{assert_kept, check_history, read_logs};
 use crate::support::{PATIENCE, Process, World, eventually, group, send_as};
 
-/// How many of each; the full size with `PARLANCE_ROLLING=full`.
+/// The number of users, conversations and messages; the full size with `PARLANCE_ROLLING=full`.
 fn counts() -> (usize, usize) {
     if std::env::var("PARLANCE_ROLLING").is_ok_and(|size| size == "full") { (200, 50) } else { (24, 8) }
 }
@@ -24,7 +25,7 @@ fn counts() -> (usize, usize) {
 const CONVERSATIONS: [&str; 4] = ["g", "h", "i", "j"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rolling_restart_loses_nothing_doubles_nothing_and_keeps_the_order() {
+async fn a_rolling_restart_loses_and_duplicates_nothing_and_keeps_the_order() {
     let (subscribers, senders) = counts();
     let world = World::with_group().await;
     for id in &CONVERSATIONS[1..] {
@@ -40,10 +41,10 @@ async fn a_rolling_restart_loses_nothing_doubles_nothing_and_keeps_the_order() {
     let heads: Arc<OnceLock<HashMap<String, i64>>> = Arc::default();
     let recorder = Recorder::default();
 
-    let mut telling = JoinSet::new();
+    let mut receiving = JoinSet::new();
     for n in 0..subscribers {
         let client = Client::new(&addresses).unwrap().starting_at(n);
-        telling.spawn(subscriber(client, recorder.clone(), n, heads.clone()));
+        receiving.spawn(subscriber(client, recorder.clone(), n, heads.clone()));
     }
     let mut sending = JoinSet::new();
     for n in 0..senders {
@@ -70,19 +71,19 @@ async fn a_rolling_restart_loses_nothing_doubles_nothing_and_keeps_the_order() {
     join_within(sending).await;
     let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
     heads.get_or_init(|| logs.iter().map(|(id, log)| (id.clone(), log.len() as i64)).collect());
-    join_within(telling).await;
+    join_within(receiving).await;
     println!(
-        "{} acknowledged to {senders} senders, told to {subscribers} subscribers",
+        "{} acknowledged to {senders} senders, delivered to {subscribers} subscribers",
         acknowledged.load(Ordering::Relaxed)
     );
-    kept(&hold(&recorder, Vec::new(), &logs, PATIENCE).await);
+    assert_kept(&check_history(&recorder, Vec::new(), &logs, PATIENCE).await);
 }
 
 async fn join_within<T: 'static>(set: JoinSet<T>) -> Vec<T> {
     tokio::time::timeout(3 * PATIENCE, set.join_all()).await.expect("all end")
 }
 
-/// Takes everything from the beginning until it has been told all there is.
+/// Receives everything from the beginning up to the head.
 async fn subscriber(client: Client, recorder: Recorder, n: usize, heads: Arc<OnceLock<HashMap<String, i64>>>) {
     let (_session, mut updates) = client.session("ben").start(Start::Beginning).open();
     let reading = |id: &str| (id.to_owned(), (recorder.reads(&format!("subscriber {n}"), id, 0), 0));
@@ -124,7 +125,7 @@ async fn sender(client: Client, recorder: Recorder, n: usize, stop: Arc<AtomicBo
         let draft = Draft { request_id: Some(request.request_id), ..Draft::text(id, request.text) };
         sending.acknowledged(session.send(draft).await.unwrap().sequence);
         acknowledged.fetch_add(1, Ordering::Relaxed);
-        // Load, not a flood: two cores serve the services and all of these clients.
+        // A load, not a flood: two cores run the services and all of these clients.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The kubelet's part: real gRPC health checks, each on a connection of its own, as often and with as much patience as the
-//! manifest says, and what follows from them.
+//! The kubelet's part: real gRPC health checks, each on a new connection, with the periods and thresholds of the
+//! manifest, and their consequences.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -14,12 +14,12 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::manifest::{Manifest, Probe};
 use crate::support::eventually;
 
-/// What the kubelet holds of a pod.
+/// The kubelet's view of a pod.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// The startup probe has succeeded once.
     pub started: bool,
-    /// Calls are sent to it.
+    /// Calls are routed to it.
     pub ready: bool,
     /// It would be restarted: it did not start in time, or liveness failed for too long.
     pub restart: bool,
@@ -32,31 +32,31 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Begins to watch a container that was just started.
+    /// Starts to watch a container that was just started.
     pub fn watch(manifest: &Manifest, address: SocketAddr) -> Self {
-        let (told, verdict) = watch::channel(Verdict::default());
+        let (verdicts, verdict) = watch::channel(Verdict::default());
         let Manifest { startup, readiness, liveness, .. } = manifest.clone();
         let mut probes = JoinSet::new();
         probes.spawn(async move {
-            run(&startup, address, &told, |verdict, passed| {
+            run(&startup, address, &verdicts, |verdict, passed| {
                 verdict.started = passed;
                 verdict.restart = !passed;
             })
             .await;
-            let ready = run(&readiness, address, &told, |verdict, passed| verdict.ready = passed);
-            let alive = run(&liveness, address, &told, |verdict, passed| verdict.restart |= !passed);
+            let ready = run(&readiness, address, &verdicts, |verdict, passed| verdict.ready = passed);
+            let alive = run(&liveness, address, &verdicts, |verdict, passed| verdict.restart |= !passed);
             tokio::join!(ready, alive);
         });
         Self { verdict, _probes: probes }
     }
 
-    /// What it holds of the pod now.
+    /// The current view of the pod.
     pub fn verdict(&self) -> Verdict {
         *self.verdict.borrow()
     }
 
-    /// Waits until it holds this of the pod.
-    pub async fn comes_to(&self, wanted: Verdict, deadline: Duration) {
+    /// Waits for this view of the pod.
+    pub async fn reaches(&self, wanted: Verdict, deadline: Duration) {
         eventually(deadline, || async {
             let verdict = self.verdict();
             if verdict == wanted { Ok(()) } else { Err(format!("{verdict:?}, not {wanted:?}")) }
@@ -65,9 +65,14 @@ impl Kubelet {
     }
 }
 
-/// Asks again and again. Tells of a success at once, of failures when they were too many in a row. The startup probe ends with
-/// its first news, the others never.
-async fn run(probe: &Probe, address: SocketAddr, told: &watch::Sender<Verdict>, tell: impl Fn(&mut Verdict, bool)) {
+/// Probes periodically. Reports a success at once, and failures at the threshold. The startup probe ends with its first
+/// report, the others never.
+async fn run(
+    probe: &Probe,
+    address: SocketAddr,
+    verdicts: &watch::Sender<Verdict>,
+    report: impl Fn(&mut Verdict, bool),
+) {
     let mut ticks = interval(probe.period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = 0;
@@ -77,12 +82,12 @@ async fn run(probe: &Probe, address: SocketAddr, told: &watch::Sender<Verdict>, 
             matches!(timeout(probe.timeout, ask(address, &probe.service)).await, Ok(Ok(ServingStatus::Serving)));
         failed = if passed { 0 } else { failed + 1 };
         if passed || failed >= probe.failures {
-            told.send_if_modified(|verdict| {
+            verdicts.send_if_modified(|verdict| {
                 let before = *verdict;
-                tell(verdict, passed);
+                report(verdict, passed);
                 *verdict != before
             });
-            let verdict = *told.borrow();
+            let verdict = *verdicts.borrow();
             if probe.service == "startup" && (verdict.started || verdict.restart) {
                 return;
             }
@@ -90,7 +95,7 @@ async fn run(probe: &Probe, address: SocketAddr, told: &watch::Sender<Verdict>, 
     }
 }
 
-/// Asks health for a name, on a new connection.
+/// Checks the health of a name, on a new connection.
 pub async fn ask(address: SocketAddr, service: &str) -> Result<ServingStatus, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     let channel = endpoint.connect().await.map_err(|error| format!("{error:?}"))?;

@@ -1,4 +1,4 @@
-//! What deploy/kubernetes/base says about a service: read from there, so that manifests and stories cannot drift apart.
+//! Reads deploy/kubernetes/base, so that manifests and stories cannot drift apart.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -7,18 +7,18 @@ use yaml_rust2::{Yaml, YamlLoader};
 /// One probe of a container.
 #[derive(Debug, Clone)]
 pub struct Probe {
-    /// The name that health is asked for.
+    /// The service name in the health check.
     pub service: String,
-    /// From one to the next.
+    /// The time between two probes.
     pub period: Duration,
-    /// What one may take.
+    /// The time limit of one probe.
     pub timeout: Duration,
-    /// How many in a row must fail before something is done.
+    /// Failures in a row before the kubelet acts.
     pub failures: u32,
 }
 
 impl Probe {
-    /// For how long it has to fail, at most, before something is done.
+    /// Returns the longest time of failure before the kubelet acts.
     pub fn patience(&self) -> Duration {
         self.period.max(self.timeout) * self.failures
     }
@@ -27,24 +27,24 @@ impl Probe {
 /// A pod of one of the services.
 #[derive(Debug, Clone)]
 pub struct Manifest {
-    /// The words of the init container after its binary, which is the service's.
+    /// The arguments of the init container.
     pub prepare: Vec<String>,
-    /// The same of the container.
+    /// The arguments of the container.
     pub run: Vec<String>,
-    /// Names and values of the variables.
+    /// Names and values of the environment variables.
     pub settings: Vec<(String, String)>,
-    /// Asked until it succeeds once; then the others begin.
+    /// Runs until it succeeds once; then the others start.
     pub startup: Probe,
-    /// Whether calls are sent here.
+    /// Decides about routing calls here.
     pub readiness: Probe,
-    /// Whether it is left alone.
+    /// Decides about restarting the container.
     pub liveness: Probe,
     /// From SIGTERM to SIGKILL.
     pub grace: Duration,
 }
 
 impl Manifest {
-    /// Reads what there is about a service.
+    /// Reads the manifest of a service.
     pub fn of(service: &str) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/base").join(service);
         let text = fs::read_to_string(folder.join("deployment.yaml")).unwrap();
@@ -64,19 +64,19 @@ impl Manifest {
         }
     }
 
-    /// How long the kubelet takes to see that a service is up.
+    /// Returns how long the kubelet takes to see that a service is up.
     pub fn comes_up_within(&self) -> Duration {
         self.startup.period + self.readiness.period
     }
 
-    /// A setting as a duration.
+    /// Returns a setting as a duration.
     pub fn duration(&self, name: &str) -> Duration {
         let (_, value) = self.settings.iter().find(|(setting, _)| setting == name).expect("a setting");
         Duration::from_secs(value.strip_suffix('s').expect("seconds").parse().unwrap())
     }
 }
 
-/// What is said to the service's binary, which is what the container starts.
+/// The arguments of the service's binary, which the container starts.
 fn words(container: &Yaml, service: &str) -> Vec<String> {
     let command: Vec<_> = container["command"].as_vec().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!(Path::new(command[0]).file_name().unwrap(), service);

@@ -1,5 +1,5 @@
-//! Stories about deploy/kubernetes: the binaries run as the manifests say, and what the kubelet would see and do.
+//! Stories about deploy/kubernetes: the binaries run as in the manifests, and the kubelet's view of them.
 
 mod kubelet;
-mod life;
 mod manifest;
+mod pod_lifecycle;

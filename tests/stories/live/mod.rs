@@ -1,5 +1,5 @@
-//! Stories about what is live only: typing and read markers, who is told of them, where, and how often; and about the buses
-//! that carry them from replica to replica.
+//! Stories about ephemerals, typing and read markers: their recipients, replicas and rates; and about the buses that
+//! carry them between replicas.
 
 mod nats;
 mod read_marker;
@@ -8,9 +8,9 @@ mod typing;
 use parlance::message::v1::{Event, SendTypingRequest, SubscribeStart, event::Kind};
 use tonic::Status;
 
-use crate::support::{Inbox, NatsServer, RunningMessageService, Told, World, group};
+use crate::support::{Inbox, NatsServer, Received, RunningMessageService, World, group};
 
-/// Two replicas that tell each other through one kind of bus, and the users and group of most stories.
+/// Two replicas that notify each other over one kind of bus, and the users and group of most stories.
 struct Pair {
     world: World,
     replica: RunningMessageService,
@@ -36,7 +36,7 @@ impl Pair {
         Self { world, replica, nats }
     }
 
-    /// One stream of a user at each replica, both caught up.
+    /// Opens one stream of a user at each replica, and catches up both.
     async fn both(&self, user_id: &str) -> [Inbox; 2] {
         let clients = [self.world.messages(), self.replica.messages()];
         let mut inboxes = Vec::new();
@@ -54,10 +54,10 @@ impl Pair {
     }
 }
 
-/// Says something live again and again until each of the streams has been told of it: it may be lost.
-async fn until_told(inboxes: &mut [&mut Inbox], is_it: impl Fn(&Event) -> bool, say: impl AsyncFn()) {
+/// Repeats an ephemeral until each of the streams has received it: it may be lost.
+async fn until_delivered(inboxes: &mut [&mut Inbox], is_it: impl Fn(&Event) -> bool, say: impl AsyncFn()) {
     for inbox in inboxes {
-        let waiting = inbox.until(|told| matches!(told, Told::Event(event) if is_it(event)));
+        let waiting = inbox.until(|received| matches!(received, Received::Event(event) if is_it(event)));
         tokio::pin!(waiting);
         loop {
             tokio::select! {

@@ -1,4 +1,4 @@
-//! The bus over NATS: carries entries, and is no more than a hint.
+//! The bus over NATS: it carries entries, and is no more than a hint.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use super::Pair;
 use crate::support::{Inbox, NatsServer, PATIENCE, Reader, World, group};
 
 #[tokio::test]
-async fn entries_of_all_kinds_come_to_the_other_replica_in_order() {
+async fn entries_of_all_kinds_reach_the_other_replica_in_order() {
     let pair = Pair::on_nats().await;
     let mut there = Reader::open(&pair.replica.messages(), "g", "ben", Some(0)).await.unwrap();
     there.catch_up().await;
@@ -24,7 +24,7 @@ async fn entries_of_all_kinds_come_to_the_other_replica_in_order() {
     }
     let log = pair.world.log("g", "ben").await;
     assert_eq!(there.up_to(log.len() as i64).await, log[2..]);
-    // What is joined is not on the bus, but in the outbox that it makes others look at.
+    // Joins are not on the bus, but in the outbox; a hint makes other replicas poll it.
     let mut inbox = Inbox::subscribe(&pair.replica.messages(), "dan", &[], SubscribeStart::Now).await.unwrap();
     inbox.catch_up().await;
     pair.world.create(group("h", "ann", &["dan"])).await;
@@ -32,7 +32,7 @@ async fn entries_of_all_kinds_come_to_the_other_replica_in_order() {
 }
 
 #[tokio::test]
-async fn nothing_is_lost_while_the_server_is_away() {
+async fn nothing_is_lost_while_nats_is_down() {
     let mut pair = Pair::on_nats().await;
     let mut there = Reader::open(&pair.replica.messages(), "g", "ben", Some(2)).await.unwrap();
     pair.world.send("g", "ann", "before").await;
@@ -44,15 +44,15 @@ async fn nothing_is_lost_while_the_server_is_away() {
     }
     let server = NatsServer::start_again(port).await;
     let outside = async_nats::connect(server.url()).await.unwrap();
-    // It is used again: whoever listens there hears of what is sent.
+    // It is used again: its clients receive hints about new messages.
     let mut heard = outside.subscribe("parlance.>").await.unwrap();
     outside.flush().await.unwrap();
-    hear(&pair.world, &mut there, &mut heard, 10).await;
+    receive_hints(&pair.world, &mut there, &mut heard, 10).await;
 }
 
-/// Sends to `g`, where `sequence` is the next, until the server tells of it: a service that has yet to connect does not wait
-/// for that. Gives what was heard and the next sequence.
-async fn hear(world: &World, there: &mut Reader, heard: &mut Subscriber, mut sequence: i64) -> (Message, i64) {
+/// Sends to `g`, where `sequence` is the next, until the server delivers a hint: a service that has yet to connect does
+/// not wait for that. Returns the hints and the next sequence.
+async fn receive_hints(world: &World, there: &mut Reader, heard: &mut Subscriber, mut sequence: i64) -> (Message, i64) {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         world.send("g", "ann", "is it heard?").await;
@@ -62,11 +62,11 @@ async fn hear(world: &World, there: &mut Reader, heard: &mut Subscriber, mut seq
             return (message.expect("an open subscription"), sequence);
         }
     }
-    panic!("nothing is told at the server up to {sequence}");
+    panic!("the server delivered no hint up to {sequence}");
 }
 
 #[tokio::test]
-async fn a_service_starts_without_the_server_and_finds_it_later() {
+async fn a_service_starts_without_nats_and_connects_later() {
     let port = NatsServer::start().await.kill();
     let url = format!("nats://127.0.0.1:{port}");
     let world = World::with(&["--bus-url", &url]).await;
@@ -78,7 +78,7 @@ async fn a_service_starts_without_the_server_and_finds_it_later() {
     assert_eq!(there.event().await.sequence, 3);
 }
 
-/// What another replica would say: a first sequence and entries, as they are on the bus.
+/// A hint of another replica: a first sequence and entries, as encoded on the bus.
 fn forged(conversation_id: &str, first_sequence: u64, frames: &[&[u8]]) -> Vec<u8> {
     let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8][..], bytes].concat();
     let mut entries = field(0x0a, conversation_id.as_bytes());
@@ -88,14 +88,14 @@ fn forged(conversation_id: &str, first_sequence: u64, frames: &[&[u8]]) -> Vec<u
 }
 
 #[tokio::test]
-async fn nonsense_and_hints_that_are_not_true_harm_nothing() {
+async fn malformed_and_false_hints_are_harmless() {
     let pair = Pair::on_nats().await;
     let mut there = Reader::open(&pair.replica.messages(), "g", "ben", Some(0)).await.unwrap();
     there.catch_up().await;
     let outside: Client = async_nats::connect(pair.nats.as_ref().unwrap().url()).await.unwrap();
     let mut heard = outside.subscribe("parlance.>").await.unwrap();
     outside.flush().await.unwrap();
-    let (told, next) = hear(&pair.world, &mut there, &mut heard, 3).await;
+    let (received, next) = receive_hints(&pair.world, &mut there, &mut heard, 3).await;
     let reached = next as u64 - 1;
     let lies: [Vec<u8>; 6] = [
         b"nonsense".to_vec(),
@@ -108,7 +108,7 @@ async fn nonsense_and_hints_that_are_not_true_harm_nothing() {
     ];
     for round in 0..5 {
         for lie in &lies {
-            outside.publish(told.subject.clone(), lie.clone().into()).await.unwrap();
+            outside.publish(received.subject.clone(), lie.clone().into()).await.unwrap();
         }
         outside.flush().await.unwrap();
         pair.world.send("g", "ann", "the truth").await;

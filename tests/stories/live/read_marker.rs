@@ -3,7 +3,7 @@ use std::time::Duration;
 use parlance::message::v1::MarkReadRequest;
 
 use super::{Pair, is_marker};
-use crate::support::{Told, group};
+use crate::support::{Received, group};
 
 async fn mark(pair: &Pair, conversation_id: &str, actor_id: &str, sequence: i64) {
     let request =
@@ -11,7 +11,7 @@ async fn mark(pair: &Pair, conversation_id: &str, actor_id: &str, sequence: i64)
     pair.world.conversations().mark_read(request).await.unwrap();
 }
 
-async fn all_are_told(pair: Pair) {
+async fn markers_reach_all_members(pair: Pair) {
     let mut inboxes = Vec::new();
     for user in ["ann", "ben"] {
         inboxes.extend(pair.both(user).await);
@@ -19,16 +19,16 @@ async fn all_are_told(pair: Pair) {
     for sequence in 3..6 {
         pair.world.send("g", "ann", "hello").await;
         for inbox in &mut inboxes {
-            inbox.until(|told| matches!(told, Told::Event(event) if event.sequence == sequence)).await;
+            inbox.until(|received| matches!(received, Received::Event(event) if event.sequence == sequence)).await;
         }
         mark(&pair, "g", "ben", sequence).await;
         for inbox in &mut inboxes {
-            let told = inbox.until(|told| matches!(told, Told::Event(_))).await;
-            let Some(Told::Event(event)) = told.last() else { unreachable!() };
+            let received = inbox.until(|received| matches!(received, Received::Event(_))).await;
+            let Some(Received::Event(event)) = received.last() else { unreachable!() };
             assert!(is_marker(event, "ben", sequence), "{event:?}");
         }
     }
-    // A mark that does not move is nothing to tell.
+    // A mark that does not move delivers nothing.
     mark(&pair, "g", "ben", 4).await;
     for inbox in &mut inboxes {
         inbox.is_silent_for(Duration::from_millis(100)).await;
@@ -36,17 +36,17 @@ async fn all_are_told(pair: Pair) {
 }
 
 #[tokio::test]
-async fn all_are_told_on_every_replica_over_postgres() {
-    all_are_told(Pair::on_postgres().await).await;
+async fn read_markers_reach_every_replica_over_postgres() {
+    markers_reach_all_members(Pair::on_postgres().await).await;
 }
 
 #[tokio::test]
-async fn all_are_told_on_every_replica_over_nats() {
-    all_are_told(Pair::on_nats().await).await;
+async fn read_markers_reach_every_replica_over_nats() {
+    markers_reach_all_members(Pair::on_nats().await).await;
 }
 
 #[tokio::test]
-async fn in_a_large_conversation_only_the_reader_is_told() {
+async fn in_a_large_conversation_only_the_reader_receives_the_marker() {
     let pair = Pair::on_postgres().await;
     pair.world.many_users(100).await;
     let members: Vec<String> = (0..100).map(|n| format!("u{n}")).collect();

@@ -3,13 +3,13 @@ use std::time::Duration;
 use parlance::message::v1::SubscribeStart;
 use tonic::Code;
 
-use super::{Pair, is_typing, until_told};
-use crate::support::{Inbox, Session, Told, channel, group, refused, violated_fields};
+use super::{Pair, is_typing, until_delivered};
+use crate::support::{Inbox, Received, Session, channel, group, refused, violated_fields};
 
-async fn the_others_are_told(pair: Pair) {
+async fn typing_reaches_the_others(pair: Pair) {
     let [mut here, mut there] = pair.both("ben").await;
     let mut own = pair.both("ann").await;
-    until_told(
+    until_delivered(
         &mut [&mut here, &mut there],
         |event| is_typing(event, "ann"),
         async || {
@@ -17,7 +17,7 @@ async fn the_others_are_told(pair: Pair) {
         },
     )
     .await;
-    // Not to oneself: what is told next is the message.
+    // Not to the sender: the next delivery is the message.
     pair.world.send("g", "ben", "hello").await;
     for own in &mut own {
         assert_eq!(own.event().await.sequence, 3);
@@ -25,19 +25,19 @@ async fn the_others_are_told(pair: Pair) {
 }
 
 #[tokio::test]
-async fn the_others_are_told_on_every_replica_over_postgres() {
-    the_others_are_told(Pair::on_postgres().await).await;
+async fn typing_reaches_the_others_on_every_replica_over_postgres() {
+    typing_reaches_the_others(Pair::on_postgres().await).await;
 }
 
 #[tokio::test]
-async fn the_others_are_told_on_every_replica_over_nats() {
-    the_others_are_told(Pair::on_nats().await).await;
+async fn typing_reaches_the_others_on_every_replica_over_nats() {
+    typing_reaches_the_others(Pair::on_nats().await).await;
 }
 
 #[tokio::test]
-async fn it_comes_from_a_session_and_to_streams_of_one_conversation_too() {
+async fn typing_in_a_session_reaches_streams_of_one_conversation() {
     let pair = Pair::on_postgres().await;
-    let mut session = Session::to_send(&pair.world.messages(), "ann").await.unwrap();
+    let mut session = Session::send_only(&pair.world.messages(), "ann").await.unwrap();
     let request = parlance::message::v1::StreamMessagesRequest {
         conversation_id: "g".to_owned(),
         actor_id: "ben".to_owned(),
@@ -47,29 +47,32 @@ async fn it_comes_from_a_session_and_to_streams_of_one_conversation_too() {
     let mark = stream.message().await.unwrap().unwrap();
     let frame_id = session.typing("g");
     assert_eq!(session.answer().await.unwrap().frame_id, frame_id);
-    let told = tokio::time::timeout(crate::support::PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
-    let Some(parlance::message::v1::stream_messages_response::Item::Event(event)) = told.item else {
-        panic!("{told:?} after {mark:?}")
+    let received = tokio::time::timeout(crate::support::PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
+    let Some(parlance::message::v1::stream_messages_response::Item::Event(event)) = received.item else {
+        panic!("{received:?} after {mark:?}")
     };
     assert!(is_typing(&event, "ann") && event.event_time.is_none() && event.actor_id == "ann", "{event:?}");
 }
 
 #[tokio::test]
-async fn what_comes_too_often_is_told_once() {
+async fn frequent_typing_is_delivered_once() {
     let pair = Pair::on_postgres().await;
     let [mut here, _there] = pair.both("ben").await;
     for _ in 0..20 {
         pair.type_in("g", "ann").await.unwrap();
     }
     pair.world.send("g", "ann", "done").await;
-    let told = here.until(|told| matches!(told, Told::Event(event) if event.sequence == 3)).await;
-    // Twenty calls take less than the two seconds between two; on a very slow machine a second one may fit in.
-    let count = told.iter().filter(|told| matches!(told, Told::Event(event) if is_typing(event, "ann"))).count();
-    assert!((1..=2).contains(&count), "{told:?}");
+    let received = here.until(|received| matches!(received, Received::Event(event) if event.sequence == 3)).await;
+    // Twenty calls take less than the two seconds of the rate limit; on a very slow machine a second one may fit in.
+    let count = received
+        .iter()
+        .filter(|received| matches!(received, Received::Event(event) if is_typing(event, "ann")))
+        .count();
+    assert!((1..=2).contains(&count), "{received:?}");
 }
 
 #[tokio::test]
-async fn in_a_large_conversation_nobody_is_told() {
+async fn in_a_large_conversation_typing_is_not_delivered() {
     let pair = Pair::on_postgres().await;
     pair.world.many_users(100).await;
     let members: Vec<String> = (0..100).map(|n| format!("u{n}")).collect();
@@ -86,7 +89,7 @@ async fn in_a_large_conversation_nobody_is_told() {
 }
 
 #[tokio::test]
-async fn only_members_may() {
+async fn only_members_may_send_typing() {
     let pair = Pair::on_postgres().await;
     pair.world.create(channel("c", "ann", &[])).await;
     pair.world.deactivate("dan").await;
@@ -95,7 +98,7 @@ async fn only_members_may() {
         refused(pair.type_in("nowhere", "ann").await, Code::NotFound, "CONVERSATION_NOT_FOUND");
         refused(pair.type_in("c", "ben").await, Code::PermissionDenied, "NOT_A_MEMBER");
     }
-    refused(pair.type_in("g", "nobody").await, Code::NotFound, "USER_NOT_FOUND");
+    refused(pair.type_in("g", "missing").await, Code::NotFound, "USER_NOT_FOUND");
     refused(pair.type_in("g", "dan").await, Code::FailedPrecondition, "USER_DEACTIVATED");
     let status = refused(pair.type_in("no spaces", "~").await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(violated_fields(&status), ["conversation_id", "actor_id"]);

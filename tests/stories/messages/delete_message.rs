@@ -1,4 +1,5 @@
-//! `DeleteMessage`: the tombstone, repeats, what is no message. Who may: see the roles of conversations.
+//! `DeleteMessage`: the tombstone, repetition, entries that are no message. Permissions are with the roles of
+//! conversations.
 
 use parlance::message::v1::event::Kind;
 use tonic::Code;
@@ -41,7 +42,7 @@ async fn deleting_again_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_is_not_deleted() {
+async fn only_messages_can_be_deleted() {
     let world = World::with_group().await;
     for sequence in [1, 2, 3, i64::MAX] {
         let status = refused(delete(&world, "g", sequence, "ann").await, Code::NotFound, "MESSAGE_NOT_FOUND");

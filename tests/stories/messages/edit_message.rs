@@ -1,4 +1,4 @@
-//! `EditMessage`: text, attributes, masks; no change is no entry; who may.
+//! `EditMessage`: text, attributes, masks, edits without a change, permissions.
 
 use parlance::message::v1::{EditMessageRequest, Message, event::Kind};
 use prost_types::FieldMask;
@@ -31,7 +31,7 @@ async fn with_message() -> World {
 }
 
 #[tokio::test]
-async fn the_mask_says_what_is_edited() {
+async fn the_update_mask_selects_the_edited_fields() {
     let world = with_message().await;
     let edited = apply(&world, request("second", &[("ignored", "x")], None)).await.unwrap();
     assert_eq!((&*edited.text, &edited.attributes), ("second", &attributes(&[("k", "v")])));
@@ -46,7 +46,7 @@ async fn the_mask_says_what_is_edited() {
     assert_eq!((&*edited.text, edited.change_sequence), ("fourth", 7));
     assert_eq!(get(&world, "g", 3, "ben").await.unwrap(), edited);
 
-    // Each entry shows the message as it is now.
+    // Each entry shows the current state of the message.
     let log = world.log("g", "ben").await;
     assert!(matches!(&log[2].kind, Some(Kind::MessageSent(message)) if *message == edited));
     for entry in &log[3..] {
@@ -57,7 +57,7 @@ async fn the_mask_says_what_is_edited() {
 }
 
 #[tokio::test]
-async fn no_change_takes_no_sequence() {
+async fn an_edit_without_a_change_takes_no_sequence() {
     let world = with_message().await;
     let before = get(&world, "g", 3, "ann").await.unwrap();
     for same in [
@@ -68,7 +68,7 @@ async fn no_change_takes_no_sequence() {
         assert_eq!(apply(&world, same).await.unwrap(), before);
     }
     assert_eq!(world.log("g", "ann").await.len(), 3);
-    // None in place of none, too.
+    // Also when both are empty.
     let plain = world.send("g", "ann", "plain").await;
     let none = EditMessageRequest { sequence: 4, ..request("plain", &[], Some(&["*"])) };
     assert_eq!(apply(&world, none).await.unwrap(), plain);
@@ -76,7 +76,7 @@ async fn no_change_takes_no_sequence() {
 }
 
 #[tokio::test]
-async fn bounds_are_those_of_a_message() {
+async fn an_edit_has_the_bounds_of_a_message() {
     let world = with_message().await;
     apply(&world, request(&"x".repeat(16_384), &[], None)).await.unwrap();
     for (field, bad) in [
@@ -94,17 +94,17 @@ async fn bounds_are_those_of_a_message() {
         let fields = violated_fields(&status);
         assert!(fields.len() == 1 && fields[0].starts_with(field), "{fields:?} for {field}");
     }
-    // What the mask does not name is not looked at.
+    // Fields outside the mask are not validated.
     apply(&world, request("", &[("l", "w")], Some(&["attributes"]))).await.unwrap();
 }
 
 #[tokio::test]
-async fn only_the_sender_edits_and_only_while_a_member() {
+async fn only_the_sender_may_edit_and_only_while_a_member() {
     let world = with_message().await;
     world.create(channel("news", "ann", &["ben"])).await;
     let by_ben = world.send("news", "ben", "x").await.sequence;
 
-    // Not even an owner edits what others said.
+    // Not even an owner edits messages of others.
     let status = refused(edit(&world, "news", by_ben, "ann", "y").await, Code::PermissionDenied, "NOT_THE_SENDER");
     assert_eq!((metadata(&status, "conversation_id"), metadata(&status, "sequence")), ("news".into(), "3".into()));
     refused(edit(&world, "g", 3, "ben", "y").await, Code::PermissionDenied, "NOT_THE_SENDER");
@@ -114,7 +114,7 @@ async fn only_the_sender_edits_and_only_while_a_member() {
 }
 
 #[tokio::test]
-async fn what_is_no_message_or_deleted_is_not_edited() {
+async fn only_undeleted_messages_can_be_edited() {
     let world = with_message().await;
     for sequence in [1, 4, i64::MAX] {
         let status = refused(edit(&world, "g", sequence, "ann", "y").await, Code::NotFound, "MESSAGE_NOT_FOUND");

@@ -6,7 +6,7 @@ use super::get;
 use crate::support::{World, metadata, refused, resource, violated_fields};
 
 #[tokio::test]
-async fn only_a_messages_sequence_finds_one() {
+async fn only_the_sequence_of_a_message_returns_one() {
     let world = World::with_group().await;
     let sent = world.send("g", "ann", "x").await;
     assert_eq!(get(&world, "g", 3, "ben").await.unwrap(), sent);

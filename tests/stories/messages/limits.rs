@@ -25,10 +25,10 @@ async fn a_request_beyond_a_mebibyte_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_passes_is_exceeded() {
+async fn a_call_past_its_deadline_is_deadline_exceeded() {
     let world = World::with_group().await;
-    // Somebody holds the conversation, and the client does not wait long. A browser's client, since others also keep the
-    // time themselves and would not let the server's answer be seen.
+    // A lock on the conversation outlasts the client's deadline. A browser's client, since others also enforce the
+    // deadline themselves and would hide the server's response.
     let mut outside = world.database.connect().await;
     let hold = "BEGIN; SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE";
     sqlx::raw_sql(hold).execute(&mut outside).await.unwrap();

@@ -13,7 +13,7 @@ async fn list(world: &World, after_sequence: i64, page_size: i32) -> Result<List
 }
 
 #[tokio::test]
-async fn pages_of_any_size_give_the_same_log() {
+async fn pages_of_any_size_return_the_same_log() {
     let world = World::with_group().await;
     for n in 0..60 {
         let sent = world.send("g", "ann", &format!("message {n}")).await.sequence;
@@ -35,7 +35,7 @@ async fn pages_of_any_size_give_the_same_log() {
 }
 
 #[tokio::test]
-async fn at_the_head_and_beyond_a_page_is_empty() {
+async fn a_page_at_or_beyond_the_head_is_empty() {
     let world = World::with_group().await;
     for after in [2, 3, 1_000_000, i64::MAX] {
         let page = list(&world, after, 10).await.unwrap();
@@ -64,9 +64,9 @@ async fn a_page_ends_at_about_a_mebibyte_and_an_edit_counts_in_full() {
 }
 
 #[tokio::test]
-async fn times_never_go_backwards_even_when_the_clock_does() {
+async fn event_times_never_go_backwards_even_when_the_clock_does() {
     let world = World::with_group().await;
-    // As if the entries so far had been written by a clock that was an hour ahead.
+    // Simulates entries written by a clock that was an hour ahead.
     let ahead = "
         UPDATE parlance_message.conversations SET last_entry_at = last_entry_at + interval '1 hour';
         UPDATE parlance_message.changes SET created_at = created_at + interval '1 hour'";

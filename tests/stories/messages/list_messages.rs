@@ -1,4 +1,4 @@
-//! `ListMessages`: both orders, ranges, pages, pages by size, tokens.
+//! `ListMessages`: both orders, ranges, pages, size limits, tokens.
 
 use parlance::message::v1::{ListMessagesRequest, ListMessagesResponse, MemberRole, MessageOrder};
 use prost::Message;
@@ -18,7 +18,7 @@ async fn sequences(world: &World, request: &ListMessagesRequest) -> Vec<i64> {
     list(world, request).await.unwrap().messages.iter().map(|message| message.sequence).collect()
 }
 
-/// Messages at 3, 4, 6, 7, 8; 5 is a member who joined.
+/// Messages at 3, 4, 6, 7, 8; 5 is a join.
 async fn with_messages() -> World {
     let world = World::with_group().await;
     world.send("g", "ann", "a").await;
@@ -31,7 +31,7 @@ async fn with_messages() -> World {
 }
 
 #[tokio::test]
-async fn newest_come_first_unless_asked_otherwise() {
+async fn messages_are_listed_newest_first_by_default() {
     let world = with_messages().await;
     let page = list(&world, &request()).await.unwrap();
     assert_eq!((page.oldest_sequence, page.last_sequence, &*page.next_page_token), (1, 8, ""));
@@ -75,7 +75,7 @@ async fn a_range_excludes_its_ends() {
 }
 
 #[tokio::test]
-async fn pages_go_on_where_the_last_ended_on_any_replica() {
+async fn a_page_token_continues_on_any_replica() {
     let world = with_messages().await;
     let replica = world.replica().await;
     for (order, expected) in
@@ -115,7 +115,7 @@ async fn a_page_ends_at_about_a_mebibyte() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_for_its_arguments_only() {
+async fn a_page_token_is_valid_for_its_arguments_only() {
     let world = with_messages().await;
     world.create(group("h", "ben", &[])).await;
     let asked = ListMessagesRequest { page_size: 1, after_sequence: Some(1), ..request() };
@@ -137,7 +137,7 @@ async fn a_token_is_good_for_its_arguments_only() {
 }
 
 #[tokio::test]
-async fn bounds_are_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = with_messages().await;
     let bad = ListMessagesRequest {
         page_size: -1,

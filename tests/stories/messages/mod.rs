@@ -1,4 +1,4 @@
-//! Stories about messages: a file for each RPC, then repeats, races and the SQL functions called directly.
+//! Stories about messages: a file for each RPC, then retries, races and the SQL functions called directly.
 
 mod delete_message;
 mod edit_message;
@@ -7,7 +7,7 @@ mod limits;
 mod list_events;
 mod list_messages;
 mod races;
-mod repeats;
+mod retries;
 mod schema;
 mod send_message;
 
@@ -30,7 +30,7 @@ async fn delete(world: &World, conversation_id: &str, sequence: i64, actor_id: &
     Ok(world.messages().delete_message(request).await?.into_inner())
 }
 
-/// Edits the text.
+/// Edits the text of a message.
 async fn edit(
     world: &World,
     conversation_id: &str,

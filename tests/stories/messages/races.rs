@@ -1,4 +1,4 @@
-//! Callers at the same time: one row for one request, sequences without holes.
+//! Concurrent callers: one row for one request, sequences without gaps.
 
 use futures_util::future::join_all;
 use parlance::message::v1::{MemberRole, event::Kind};
@@ -7,7 +7,7 @@ use tonic::Code;
 use crate::support::{World, refused, send_as};
 
 #[tokio::test]
-async fn of_sixteen_callers_with_one_request_one_stores_and_all_get_the_same_message() {
+async fn sixteen_concurrent_retries_store_one_message_and_return_it() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     for round in 0..10 {
@@ -27,7 +27,7 @@ async fn of_sixteen_callers_with_one_request_one_stores_and_all_get_the_same_mes
 }
 
 #[tokio::test]
-async fn of_two_contents_under_one_id_one_wins_and_the_other_is_told() {
+async fn of_two_contents_under_one_request_id_one_is_stored_and_the_other_refused() {
     let world = World::with_group().await;
     for round in 0..10 {
         let id = format!("r{round}");
@@ -35,11 +35,11 @@ async fn of_two_contents_under_one_id_one_wins_and_the_other_is_told() {
             let asked = send_as(&id, "g", "ann", if caller % 2 == 0 { "heads" } else { "tails" });
             world.try_send(asked)
         });
-        let (stored, told): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
-        assert_eq!((stored.len(), told.len()), (4, 4));
+        let (stored, refusals): (Vec<_>, Vec<_>) = join_all(calls).await.into_iter().partition(Result::is_ok);
+        assert_eq!((stored.len(), refusals.len()), (4, 4));
         let first = stored[0].as_ref().unwrap().message.clone();
         assert!(stored.iter().all(|answer| answer.as_ref().unwrap().message == first));
-        for answer in told {
+        for answer in refusals {
             refused(answer, Code::InvalidArgument, "REQUEST_ID_REUSED");
         }
     }
@@ -47,10 +47,10 @@ async fn of_two_contents_under_one_id_one_wins_and_the_other_is_told() {
 }
 
 #[tokio::test]
-async fn an_answered_send_comes_before_whatever_is_sent_after_the_answer() {
+async fn a_send_after_a_response_gets_a_higher_sequence() {
     let world = World::with_group().await;
     let replica = world.replica().await;
-    // Noise that keeps the writers busy.
+    // Load that keeps the writers busy.
     let noise = join_all((0..200).map(|n| world.try_send(send_as(&format!("n{n}"), "g", "ben", "noise"))));
     let chain = async {
         let mut last = 0;
@@ -67,7 +67,7 @@ async fn an_answered_send_comes_before_whatever_is_sent_after_the_answer() {
 }
 
 #[tokio::test]
-async fn nothing_is_accepted_after_an_answered_removal() {
+async fn a_removed_member_can_send_nothing_after_the_removal_returns() {
     let world = World::with_group().await;
     for round in 0..5 {
         let sends = join_all((0..40).map(|n| world.try_send(send_as(&format!("{round}-{n}"), "g", "ben", "x"))));
@@ -95,7 +95,7 @@ async fn nothing_is_accepted_after_an_answered_removal() {
 }
 
 #[tokio::test]
-async fn edits_and_deletions_at_once_leave_one_story() {
+async fn concurrent_edits_and_deletions_leave_one_consistent_log() {
     let world = World::with_group().await;
     let sequence = world.send("g", "ann", "x").await.sequence;
     let edits: Vec<String> = (0..20).map(|n| format!("edit {n}")).collect();

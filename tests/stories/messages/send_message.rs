@@ -1,4 +1,4 @@
-//! `SendMessage`: what comes back, bounds, replies, who may.
+//! `SendMessage`: the stored message, bounds, replies, permissions.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use super::{attributes, get};
 use crate::support::{World, channel, direct, metadata, refused, resource, send, send_as, violated_fields};
 
 #[tokio::test]
-async fn a_message_comes_back_as_it_was_stored() {
+async fn a_send_returns_the_stored_message() {
     let world = World::with_group().await;
     let asked = SendMessageRequest {
         attributes: attributes(&[("color", "blue"), ("empty", "")]),
@@ -30,7 +30,7 @@ async fn a_message_comes_back_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn a_send_without_a_request_id_gets_one_of_the_services_own() {
+async fn a_send_without_a_request_id_gets_one_from_the_service() {
     let world = World::with_group().await;
     let first = world.send("g", "ann", "same").await;
     let second = world.send("g", "ann", "same").await;
@@ -42,7 +42,7 @@ async fn a_send_without_a_request_id_gets_one_of_the_services_own() {
 }
 
 #[tokio::test]
-async fn texts_are_held_to_their_bounds() {
+async fn text_bounds_are_enforced() {
     let world = World::with_group().await;
     for text in ["x".repeat(16_384), "é".repeat(8_192), "👋".repeat(4_096), ".".to_owned(), "\u{200b}".to_owned()] {
         assert_eq!(world.send("g", "ann", &text).await.text, text);
@@ -64,7 +64,7 @@ async fn texts_are_held_to_their_bounds() {
 }
 
 #[tokio::test]
-async fn attributes_are_held_to_their_bounds() {
+async fn attribute_bounds_are_enforced() {
     let world = World::with_group().await;
     let with = |attributes| SendMessageRequest { attributes, ..send("g", "ann", "x") };
     let numbered = |count: usize| (0..count).map(|n| (format!("k{n}"), "v".to_owned())).collect();
@@ -94,7 +94,7 @@ async fn attributes_are_held_to_their_bounds() {
 }
 
 #[tokio::test]
-async fn every_violation_is_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = World::with_group().await;
     let bad = SendMessageRequest {
         attributes: attributes(&[("", "")]),
@@ -112,13 +112,13 @@ async fn every_violation_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_reply_names_a_message() {
+async fn a_reply_must_refer_to_a_message() {
     let world = World::with_group().await;
     let first = world.send("g", "ann", "question").await.sequence;
     let reply = |to: i64| SendMessageRequest { reply_to_sequence: to, ..send("g", "ben", "answer") };
     let answer = world.try_send(reply(first)).await.unwrap().message.unwrap();
     assert_eq!(answer.reply_to_sequence, first);
-    // Neither another kind of entry, nor what is not there yet.
+    // Neither another kind of entry nor a sequence beyond the head.
     for to in [1, 2, 5, 6, 1_000, i64::MAX] {
         let status = refused(world.try_send(reply(to)).await, Code::NotFound, "MESSAGE_NOT_FOUND");
         assert_eq!(
@@ -127,18 +127,18 @@ async fn a_reply_names_a_message() {
         );
         assert_eq!(resource(&status).0, "parlance.message.v1.Message");
     }
-    // A deleted one is still a message.
+    // A deleted message is still a message.
     super::delete(&world, "g", first, "ann").await.unwrap();
     assert_eq!(world.try_send(reply(first)).await.unwrap().message.unwrap().sequence, 6);
 }
 
 #[tokio::test]
-async fn only_members_send() {
+async fn only_members_may_send() {
     let world = World::with_group().await;
     let status = refused(world.try_send(send("g", "cat", "x")).await, Code::NotFound, "CONVERSATION_NOT_FOUND");
     assert_eq!(metadata(&status, "conversation_id"), "g");
     refused(world.try_send(send("none", "ann", "x")).await, Code::NotFound, "CONVERSATION_NOT_FOUND");
-    refused(world.try_send(send("g", "nobody", "x")).await, Code::NotFound, "USER_NOT_FOUND");
+    refused(world.try_send(send("g", "missing", "x")).await, Code::NotFound, "USER_NOT_FOUND");
 
     world.create(channel("news", "ann", &[])).await;
     let status = refused(world.try_send(send("news", "ben", "x")).await, Code::PermissionDenied, "NOT_A_MEMBER");

@@ -1,4 +1,4 @@
-//! The log from outside against a model of it: random operations over a small world, each answer predicted, and at the end
+//! The log from outside against a model: random operations over a small world, each response predicted, and at the end
 //! logs, lists, inboxes and unread counts equal to the model's.
 
 mod operation;
@@ -12,12 +12,12 @@ use proptest::{
 
 use self::operation::Operation;
 
-/// Few and long: what is interesting comes from what happened before.
+/// Few and long: interesting states come from long histories.
 const CASES: u32 = 6;
 const OPERATIONS: usize = 250;
 
 #[test]
-fn whatever_is_asked_the_log_answers_as_the_model_does() {
+fn random_operations_match_the_model() {
     let config = Config { cases: CASES, max_shrink_iters: 60, failure_persistence: None, ..Config::default() };
     let operations = prop::collection::vec(Operation::any(), OPERATIONS);
     let runtime = tokio::runtime::Runtime::new().unwrap();

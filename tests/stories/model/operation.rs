@@ -1,16 +1,16 @@
-//! What may be asked, over a universe small enough that things collide: users are numbers below [`USERS`], of whom the last
-//! is deactivated; conversations are numbers below [`CONVERSATIONS`], of which the last is the DIRECT one of users 0 and 1,
-//! there from the beginning.
+//! The operations, over a universe small enough for collisions: users are numbers below [`USERS`], of whom the last is
+//! deactivated; conversations are numbers below [`CONVERSATIONS`], of which the last is the DIRECT one of users 0 and
+//! 1, which exists from the beginning.
 
 use proptest::prelude::*;
 
-/// How many users there are.
+/// The number of users.
 pub(super) const USERS: usize = 5;
-/// The user who may not act.
+/// The deactivated user.
 pub(super) const DEACTIVATED: usize = 4;
-/// How many conversations there can be.
+/// The highest number of conversations.
 pub(super) const CONVERSATIONS: usize = 4;
-/// The DIRECT one.
+/// The DIRECT conversation.
 pub(super) const DIRECT: usize = 3;
 
 /// One call. Roles and kinds are the numbers of the wire.
@@ -28,10 +28,10 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Any of them, sends most often.
+    /// Any operation, sends most often.
     pub(super) fn any() -> impl Strategy<Value = Self> {
         let conversation = || 0..CONVERSATIONS;
-        // The deactivated one seldom.
+        // The deactivated user rarely.
         let user = || prop_oneof![20 => 0..DEACTIVATED, 1 => Just(DEACTIVATED)];
         let users = || prop::collection::vec(user(), 1..4);
         let reply_to = prop_oneof![4 => Just(0i64), 1 => 1..20i64];

@@ -30,7 +30,7 @@ struct Play {
     direct_id: String,
 }
 
-/// Plays them on a new world.
+/// Plays operations in a new world.
 pub(super) async fn play(operations: &[Operation]) -> Result<(), String> {
     let world = World::new().await;
     for name in 0..USERS {
@@ -64,7 +64,7 @@ impl Play {
         if conversation == DIRECT { self.direct_id.clone() } else { format!("c{conversation}") }
     }
 
-    /// Makes the call; gives the sequence, where the answer has one.
+    /// Makes the call; returns the sequence, where the response has one.
     async fn call(&self, operation: &Operation) -> Result<Option<i64>, Status> {
         use Operation as Op;
         let (mut conversations, mut messages) = (self.world.conversations(), self.world.messages());
@@ -143,7 +143,7 @@ impl Play {
         }
     }
 
-    /// After a change that succeeded the head is where the model has it.
+    /// Compares the head with the model's after a successful change.
     async fn check_head(&self, operation: &Operation, model: &Model, predicted: &Predicted) -> Result<(), String> {
         let (Operation::Edit { conversation, .. }
         | Operation::Delete { conversation, .. }
@@ -164,15 +164,15 @@ impl Play {
         for (conversation, modelled) in model.conversations.iter().enumerate() {
             let id = self.id(conversation);
             let Some(&member) = modelled.members.keys().next() else {
-                // Nobody is in it: unknown, unless it is a channel.
+                // Without members: unknown, unless it is a channel.
                 let seen = self.world.conversation(&id, &user(0)).await.map_err(|status| status.code());
                 let expected = if modelled.kind == 3 { None } else { Some(Code::NotFound) };
                 equal("an empty conversation", &seen.err(), &expected)?;
                 continue;
             };
             let log = self.world.log(&id, &user(member)).await;
-            let told: Vec<String> = log.iter().map(brief).collect();
-            equal(&format!("the log of {id}"), &told, &modelled.log)?;
+            let received: Vec<String> = log.iter().map(summarize).collect();
+            equal(&format!("the log of {id}"), &received, &modelled.log)?;
 
             let request = ListMessagesRequest {
                 conversation_id: id.clone(),
@@ -228,7 +228,7 @@ impl Play {
     }
 }
 
-fn brief(event: &parlance::message::v1::Event) -> String {
+fn summarize(event: &parlance::message::v1::Event) -> String {
     let about = match event.kind.as_ref().unwrap() {
         Kind::MessageSent(_) => "sent".to_owned(),
         Kind::MessageEdited(message) => format!("edited {}", message.sequence),

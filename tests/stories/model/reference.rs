@@ -1,4 +1,4 @@
-//! The reference: what a conversation is, in as few words as possible. Written from the contract, not from the service.
+//! The reference model of a conversation, as short as possible. Written from the contract, not from the service.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,7 +6,7 @@ use tonic::Code;
 
 use super::operation::{CONVERSATIONS, DEACTIVATED, DIRECT, Operation};
 
-/// The head after a call that succeeded, or code and reason.
+/// The head after a successful call, or code and reason.
 pub(super) type Predicted = Result<i64, (Code, &'static str)>;
 
 const OWNER: i32 = 1;
@@ -33,7 +33,7 @@ pub(super) struct Message {
     pub(super) text: Option<u8>,
 }
 
-/// One conversation. `log` says for each entry who did what, as [`super::play`] says it of the real one.
+/// One conversation. `log` has each entry in short, in the words of [`super::play`].
 #[derive(Default)]
 pub(super) struct Conversation {
     pub(super) kind: i32,
@@ -44,7 +44,7 @@ pub(super) struct Conversation {
     pub(super) title: Option<u8>,
 }
 
-/// All of them; kind 0 is one that is not there yet.
+/// All conversations; kind 0 is one that does not exist yet.
 pub(super) struct Model {
     pub(super) conversations: Vec<Conversation>,
 }
@@ -129,7 +129,7 @@ impl Conversation {
         Ok(self.head())
     }
 
-    /// Gives the sequence of the message, new or known.
+    /// Returns the sequence of the message, new or known.
     fn send(&mut self, sender: usize, content: (u8, i64), request: Option<u8>) -> Predicted {
         if let Some(sequence) = request.and_then(|request| self.requests.get(&(sender, request))) {
             let known = &self.messages[sequence];

@@ -1,5 +1,5 @@
-//! The drill: a backup while the services are busy, a disaster, and the backup brought back on another server, with the
-//! operators' own scripts. `PARLANCE_BACKUP=full` makes more of it.
+//! The drill: a backup under load, a disaster, and a restore on another server, with the operators' own scripts.
+//! `PARLANCE_BACKUP=full` runs it at full size.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,21 +19,21 @@ use tonic::{Code, transport::Channel};
 
 use super::verify;
 use crate::{
-    faults::load::{Account, Follower, Load, Logs, hold, kept, read_logs},
+    faults::load::{Account, Load, Logs, Subscriber, assert_kept, check_history, read_logs},
     support::{
-        Inbox, PATIENCE, Process, Reader, Told, World, channel_to, eventually, group, metadata, read_log, refused,
+        Inbox, PATIENCE, Process, Reader, Received, World, channel_to, eventually, group, metadata, read_log, refused,
         send, send_as, to_status,
     },
 };
 
 const CONVERSATIONS: [&str; 3] = ["g", "h", "i"];
 
-/// Messages that are acknowledged before and after each step.
-fn some() -> usize {
+/// The number of messages acknowledged before and after each step.
+fn messages_per_step() -> usize {
     if std::env::var("PARLANCE_BACKUP").is_ok_and(|how| how == "full") { 5_000 } else { 300 }
 }
 
-/// Gone with its value.
+/// A backup file, removed when dropped.
 struct BackupFile(PathBuf);
 
 impl BackupFile {
@@ -48,7 +48,7 @@ impl Drop for BackupFile {
     }
 }
 
-/// Runs one of the scripts of operators.
+/// Runs one of the operators' scripts.
 async fn script(name: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name);
     let mut command = Command::new(script);
@@ -68,18 +68,18 @@ async fn page(client: &MessageServiceClient<Channel>, page_token: &str) -> ListM
     client.clone().list_messages(request).await.unwrap().into_inner()
 }
 
-/// What was before the disaster.
+/// The state before the disaster.
 struct Before {
     logs: Logs,
-    /// What clients were told, by request id.
+    /// Acknowledged messages, by request id.
     account: Account,
-    /// The last that was acknowledged before the backup began.
+    /// The last message acknowledged before the backup started.
     last: Event,
     page_token: String,
 }
 
-/// A busy installation is backed up into `file`, goes on for a while, and is gone.
-async fn busy_and_backed_up(file: &str) -> Before {
+/// Backs up a busy installation into `file`, continues for a while, and drops it.
+async fn back_up_under_load(file: &str) -> Before {
     let world = World::new().await;
     world.users(&["ann", "ben"]).await;
     for id in CONVERSATIONS {
@@ -89,9 +89,9 @@ async fn busy_and_backed_up(file: &str) -> Before {
     let replica = Process::message_service(&url, &users, &[]).await;
     let (_moving, at) = watch::channel(channel_to(replica.address()));
     let recorder = Recorder::default();
-    let followers = CONVERSATIONS.map(|id| (id, Follower::begin(&recorder, "ben", id, &at)));
+    let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
     let load = Load::begin(&recorder, "before", 24, &CONVERSATIONS, &at);
-    load.more(some()).await;
+    load.wait_for(messages_per_step()).await;
     let page_token = page(&world.messages(), "").await.next_page_token;
 
     let request = send_as("last", "g", "ann", "the last before the backup");
@@ -99,61 +99,61 @@ async fn busy_and_backed_up(file: &str) -> Before {
     let last = world.try_send(request).await.unwrap().message.unwrap().sequence;
     sending.acknowledged(last);
     let acknowledged = load.acknowledged();
-    // The rest is what our driver says to itself.
+    // The rest is noise of the driver.
     let address = url.split('?').next().unwrap();
     script("backup", &[address, file]).await;
-    assert!(load.acknowledged() > acknowledged, "nothing was going on during the backup");
+    assert!(load.acknowledged() > acknowledged, "no message was acknowledged during the backup");
 
-    load.more(some()).await;
+    load.wait_for(messages_per_step()).await;
     let account = load.end().await;
     let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
-    kept(&hold(&recorder, followers.into(), &logs, PATIENCE).await);
+    assert_kept(&check_history(&recorder, subscribers.into(), &logs, PATIENCE).await);
     let last = logs["g"][last as usize - 1].clone();
     Before { logs, account, last, page_token }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_before_a_backup_is_there_after_a_restore_and_all_goes_on() {
+async fn messages_acknowledged_before_a_backup_survive_a_restore_and_the_service_continues() {
     let file = BackupFile(std::env::temp_dir().join(format!("parlance-{}.dump", std::process::id())));
-    let before = busy_and_backed_up(file.path()).await;
+    let before = back_up_under_load(file.path()).await;
 
-    // Another server, whose transactions have not come as far as those of the first.
+    // Another server, whose transaction ids are behind those of the first.
     let mut cluster = Cluster::temporary().await.unwrap();
     cluster.create_database("parlance").await.unwrap();
     let url = cluster.url("parlance");
     script("restore", &[file.path(), &url]).await;
     let mut connection = PgConnection::connect(&url).await.unwrap();
     let (foreign,): (i64,) = sqlx::query_as(FOREIGN).fetch_one(&mut connection).await.unwrap();
-    assert!(foreign > 0, "the outbox that was restored is no trouble: this proves nothing");
-    is_whole(&url).await;
+    assert!(foreign > 0, "the restored outbox has no foreign rows, so this proves nothing");
+    assert_sound(&url).await;
 
     let user_service = Process::user_service(&url).await;
     let users = user_service.address().to_string();
-    // Everything of an outbox that is older than this is gone soon.
+    // Outbox rows older than this are trimmed soon.
     let flags = ["--outbox-retention", "3s"];
     let here = Process::message_service(&url, &users, &flags).await;
     let there = Process::message_service(&url, &users, &flags).await;
 
     let restored = read_logs(&here.messages(), &CONVERSATIONS).await;
-    check_history(&before, &restored);
+    check_prefixes(&before, &restored);
     assert!(restored["g"].contains(&before.last), "acknowledged before the backup began, and not in it");
     let more = page(&here.messages(), &before.page_token).await;
-    assert!(!more.messages.is_empty(), "a page token of before the disaster goes on");
-    check_repeats(&before, &restored, &here).await;
+    assert!(!more.messages.is_empty(), "a page token from before the disaster is still valid");
+    check_retries(&before, &restored, &here).await;
     check_cursors(&before, &restored, &there).await;
 
-    // It goes on, densely, at both replicas.
+    // The log continues, densely, at both replicas.
     let (_moving, at) = watch::channel(channel_to(here.address()));
     let (_moving_there, at_there) = watch::channel(channel_to(there.address()));
-    let recorder = known(&read_logs(&here.messages(), &CONVERSATIONS).await);
-    let followers = CONVERSATIONS.map(|id| (id, Follower::begin(&recorder, "ben", id, &at_there)));
+    let recorder = history_of(&read_logs(&here.messages(), &CONVERSATIONS).await);
+    let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at_there)));
     let load = Load::begin(&recorder, "after", 24, &CONVERSATIONS, &at);
-    load.more(some()).await;
+    load.wait_for(messages_per_step()).await;
     load.end().await;
     let logs = read_logs(&there.messages(), &CONVERSATIONS).await;
-    kept(&hold(&recorder, followers.into(), &logs, PATIENCE).await);
+    assert_kept(&check_history(&recorder, subscribers.into(), &logs, PATIENCE).await);
     for id in CONVERSATIONS {
-        assert_eq!(logs[id][..restored[id].len()], restored[id], "what was restored does not change");
+        assert_eq!(logs[id][..restored[id].len()], restored[id], "restored entries do not change");
     }
 
     eventually(PATIENCE, || async {
@@ -162,22 +162,22 @@ async fn what_was_acknowledged_before_a_backup_is_there_after_a_restore_and_all_
         if foreign == 0 { Ok(()) } else { Err(format!("{foreign} rows of the other server's outbox are still there")) }
     })
     .await;
-    is_whole(&url).await;
+    assert_sound(&url).await;
     drop((here, there, user_service));
     cluster.stop(parlance_standalone::cluster::StopMode::Immediate).await;
 }
 
-/// Rows of the outbox whose transactions have not begun on this server.
+/// Rows of the outbox with transaction ids that this server has not reached.
 const FOREIGN: &str = "
     SELECT count(*) FROM parlance_message.outbox WHERE xact_id >= pg_snapshot_xmax(pg_current_snapshot())";
 
-async fn is_whole(url: &str) {
+async fn assert_sound(url: &str) {
     let checked = verify("parlance", url, &[]).await;
     assert_eq!(checked.code, Some(0), "{checked:?}");
 }
 
-/// An account that begins with what is there.
-fn known(logs: &Logs) -> Recorder {
+/// A history that starts with the existing messages.
+fn history_of(logs: &Logs) -> Recorder {
     let recorder = Recorder::default();
     for event in logs.values().flatten() {
         if let Some(Kind::MessageSent(message)) = &event.kind {
@@ -188,8 +188,8 @@ fn known(logs: &Logs) -> Recorder {
     recorder
 }
 
-/// What was restored is the beginning of what was there, entry by entry.
-fn check_history(before: &Before, restored: &Logs) {
+/// Checks that the restored logs are prefixes of the earlier ones, entry by entry.
+fn check_prefixes(before: &Before, restored: &Logs) {
     for id in CONVERSATIONS {
         let (was, is) = (&before.logs[id], &restored[id]);
         assert!(is.len() < was.len(), "{id}: nothing was lost, so this proves nothing");
@@ -197,8 +197,8 @@ fn check_history(before: &Before, restored: &Logs) {
     }
 }
 
-/// A retry of what is in the backup stores nothing; of what was lost with the disaster, it is stored now.
-async fn check_repeats(before: &Before, restored: &Logs, here: &Process) {
+/// Checks that retrying a message in the backup stores nothing, and that retrying a lost one stores it.
+async fn check_retries(before: &Before, restored: &Logs, here: &Process) {
     let mut lost = 0;
     for (request_id, message) in &before.account {
         let id = &message.conversation_id;
@@ -217,7 +217,7 @@ async fn check_repeats(before: &Before, restored: &Logs, here: &Process) {
     assert_eq!(lost, 3, "nothing was lost, so this proves nothing");
 }
 
-/// Who has read more than there is now is told so, and all others go on from where they are.
+/// Checks that subscribers ahead of the restored head are refused, and that all others resume.
 async fn check_cursors(before: &Before, restored: &Logs, there: &Process) {
     let end = |logs: &Logs, id: &str| logs[id].len() as i64;
     let ahead = end(&before.logs, "g") + 10;
@@ -227,18 +227,21 @@ async fn check_cursors(before: &Before, restored: &Logs, there: &Process) {
     let position = end(restored, "h") - 5;
     let cursors = [("g", ahead), ("h", position)];
     let mut inbox = Inbox::subscribe(&there.messages(), "ben", &cursors, SubscribeStart::Now).await.unwrap();
-    let told = inbox.catch_up().await;
-    let closed = told.iter().find_map(|told| match told {
-        Told::Closed(closed) => Some(closed.clone()),
+    let received = inbox.catch_up().await;
+    let closed = received.iter().find_map(|received| match received {
+        Received::Closed(closed) => Some(closed.clone()),
         _ => None,
     });
     let closed = closed.expect("one of them is closed");
     let status = refused::<()>(Err(to_status(closed.status)), Code::FailedPrecondition, "SEQUENCE_AHEAD");
     let head = read_log(&mut there.messages(), "g", "ben", 1000).await.len();
     assert_eq!((closed.conversation_id, metadata(&status, "last_sequence")), ("g".to_owned(), head.to_string()));
-    let resumed = told.iter().filter(|told| matches!(told, Told::Event(event) if event.conversation_id == "h")).count();
-    assert!(resumed >= 5, "{told:?}");
-    // The stream goes on for what was not closed.
+    let resumed = received
+        .iter()
+        .filter(|received| matches!(received, Received::Event(event) if event.conversation_id == "h"))
+        .count();
+    assert!(resumed >= 5, "{received:?}");
+    // The stream continues for the conversations that were not closed.
     let sent = there.messages().send_message(send("h", "ann", "after the restore")).await.unwrap().into_inner();
     let event = tokio::time::timeout(Duration::from_secs(5), inbox.event()).await.expect("soon");
     assert_eq!(event.sequence, sent.message.unwrap().sequence);

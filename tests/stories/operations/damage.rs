@@ -1,4 +1,4 @@
-//! Each kind of damage is done behind the services' backs, and named by `verify`.
+//! Each kind of damage is done in the database, and reported by `verify`.
 
 use parlance::message::v1::{
     Conversation, DeleteMessageRequest, EditMessageRequest, MemberRole, SendMessageRequest, UpdateConversationRequest,
@@ -9,12 +9,12 @@ use sqlx::AssertSqlSafe;
 use super::verify;
 use crate::support::{TestDatabase, World, direct, send};
 
-/// Damage, which checks find something then, and words of the first one's first finding.
+/// A statement that does damage, the checks that find it, and part of the first one's first finding.
 type Damage = (&'static str, &'static [&'static str], &'static str);
 
 /// The log of `g`: 1 and 2 joins, 3 "one", 4 "two" (an answer to 3), 5 an edit of 3, 6 "three", 7 the deletion of 4, 8 cat
 /// joined, 9 cat left, 10 a title, 11 "four", 12 "five". One DIRECT conversation with a message, entry 3.
-async fn whole() -> TestDatabase {
+async fn sound_database() -> TestDatabase {
     let world = World::with_group().await;
     let mut messages = world.messages();
     world.send("g", "ann", "one").await;
@@ -50,7 +50,7 @@ async fn whole() -> TestDatabase {
 }
 
 async fn check_each(service: &str, damages: &[Damage]) {
-    let whole = whole().await;
+    let whole = sound_database().await;
     for (statement, names, words) in damages {
         let database = whole.copy().await;
         sqlx::raw_sql(AssertSqlSafe(*statement)).execute(&mut database.connect().await).await.unwrap();
@@ -65,15 +65,18 @@ async fn check_each(service: &str, damages: &[Damage]) {
         assert!(examples[0].contains(words), "{statement}: {words} is not in {examples:?}");
         assert_eq!(checked.code, Some(1), "{statement}");
 
-        let told = verify(service, &database.url(), &[]).await;
-        assert_eq!((told.code, &*told.err), (Some(1), ""), "{statement}: {told:?}");
+        let received = verify(service, &database.url(), &[]).await;
+        assert_eq!((received.code, &*received.err), (Some(1), ""), "{statement}: {received:?}");
         let line = format!("\n{}: {}. ", names[0], problems[0].1.len());
-        assert!(format!("\n{}", told.out).contains(&line) || problems[0].1.len() >= 5, "{statement}: {line} {told:?}");
+        assert!(
+            format!("\n{}", received.out).contains(&line) || problems[0].1.len() >= 5,
+            "{statement}: {line} {received:?}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_damaged_is_told_of_with_the_place() {
+async fn a_damaged_log_is_reported_with_its_position() {
     check_each("message-service", &[
         ("SELECT 1", &[], ""),
         ("DELETE FROM parlance_message.messages WHERE sequence = 6", &["holes"], r#""sequence":6"#),
@@ -136,7 +139,7 @@ async fn a_log_that_is_damaged_is_told_of_with_the_place() {
             &["changes"],
             "a deleted message, as entry 7 says",
         ),
-        // What an operator's retention removes is cut from the front, and no hole.
+        // Entries removed by retention are cut from the front, and are no gap.
         (
             "DELETE FROM parlance_message.messages WHERE conversation_id = 'g' AND sequence < 5;
              DELETE FROM parlance_message.changes WHERE conversation_id = 'g' AND sequence < 5;
@@ -154,7 +157,7 @@ async fn a_log_that_is_damaged_is_told_of_with_the_place() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_else_is_damaged_is_told_of_too() {
+async fn other_damage_in_message_service_is_reported() {
     check_each("message-service", &[
         (
             "DELETE FROM parlance_message.conversations WHERE conversation_id = 'g'",
@@ -243,7 +246,7 @@ async fn whatever_else_is_damaged_is_told_of_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn accounts_that_are_damaged_are_told_of() {
+async fn damaged_users_are_reported() {
     check_each("user-service", &[
         ("SELECT 1", &[], ""),
         (
@@ -283,7 +286,7 @@ async fn accounts_that_are_damaged_are_told_of() {
 
 #[tokio::test]
 async fn one_conversation_is_checked_alone() {
-    let whole = whole().await;
+    let whole = sound_database().await;
     let damage = "DELETE FROM parlance_message.messages WHERE conversation_id <> 'g'";
     sqlx::raw_sql(damage).execute(&mut whole.connect().await).await.unwrap();
     assert_eq!(verify("message-service", &whole.url(), &["--conversation", "g"]).await.code, Some(0));

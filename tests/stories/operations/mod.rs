@@ -1,4 +1,4 @@
-//! What operators do, with the real binaries and scripts: checking what is stored, backing it up and bringing it back.
+//! Operators' tasks, with the real binaries and scripts: verifying, backing up and restoring.
 
 mod backup;
 mod damage;
@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::binary;
 
-/// What a check said.
+/// The output of `verify`.
 #[derive(Debug)]
 struct Checked {
     code: Option<i32>,
@@ -20,7 +20,7 @@ struct Checked {
 }
 
 impl Checked {
-    /// The names of the checks that found something, from the report for machines, with the words of each finding.
+    /// The names of the checks that found problems, from the JSON report, with the text of each finding.
     fn problems(&self) -> Vec<(String, Vec<String>)> {
         let report: Value = serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         let checks = report["checks"].as_array().unwrap().iter();
@@ -38,7 +38,7 @@ impl Checked {
 async fn verify(name: &str, database_url: &str, more: &[&str]) -> Checked {
     let mut command = Command::new(binary(name));
     command.args(["verify", "--database-url", database_url]).args(more);
-    // Elsewhere, since what it checks may be under load from this very process.
+    // On a blocking thread, since the database may be under load from this very process.
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     Checked { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }

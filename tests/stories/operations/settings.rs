@@ -1,4 +1,4 @@
-//! The table of settings in docs/OPERATIONS.md agrees with `--help` of the binaries. `make settings-docs` rewrites it.
+//! The table of settings in docs/OPERATIONS.md matches `--help` of the binaries. `make settings-docs` rewrites it.
 
 use std::{fmt::Write as _, fs, process::Command};
 

@@ -1,4 +1,4 @@
-//! `verify` of databases that are whole, and of those that cannot be checked.
+//! `verify` of sound databases, and of those that cannot be checked.
 
 use std::sync::{
     Arc,
@@ -14,11 +14,11 @@ use serde_json::Value;
 use super::{Checked, verify};
 use crate::support::{PATIENCE, TestDatabase, World, channel, direct, eventually, group, send};
 
-/// Conversations in which something goes on.
+/// Conversations under load.
 const IDS: [&str; 4] = ["g", "h", "i", "j"];
 
-/// Everything that takes a sequence, again and again, until it is told to stop.
-async fn bustle(world: &World, id: &str, rounds: &AtomicU64, stop: &AtomicBool) {
+/// Performs every operation that takes a sequence, repeatedly, until stopped.
+async fn write_repeatedly(world: &World, id: &str, rounds: &AtomicU64, stop: &AtomicBool) {
     let mut messages = world.messages();
     while !stop.load(Ordering::Relaxed) {
         let first = world.send(id, "ann", "one").await.sequence;
@@ -46,14 +46,14 @@ async fn bustle(world: &World, id: &str, rounds: &AtomicU64, stop: &AtomicBool) 
     }
 }
 
-fn is_clean(checked: &Checked, name: &str) {
+fn assert_clean(checked: &Checked, name: &str) {
     assert_eq!((checked.code, &*checked.err), (Some(0), ""), "{name}: {checked:?}");
     let last = checked.out.lines().last().unwrap_or_default();
     assert!(last.starts_with(&format!("{name}: no problems in")), "{checked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_busy_database_is_whole_at_every_moment() {
+async fn verify_finds_no_problem_in_a_busy_database() {
     let world = Arc::new(World::new().await);
     world.users(&["ann", "ben", "cat"]).await;
     for id in ["g", "h", "i"] {
@@ -65,7 +65,7 @@ async fn a_busy_database_is_whole_at_every_moment() {
     let (rounds, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let busy = IDS.map(|id| {
         let (world, rounds, stop) = (world.clone(), rounds.clone(), stop.clone());
-        tokio::spawn(async move { bustle(&world, id, &rounds, &stop).await })
+        tokio::spawn(async move { write_repeatedly(&world, id, &rounds, &stop).await })
     });
 
     // Slices that end in the middle of logs, and everything in one.
@@ -77,17 +77,20 @@ async fn a_busy_database_is_whole_at_every_moment() {
         })
         .await;
         let before = rounds.load(Ordering::Relaxed);
-        is_clean(&verify("message-service", &url, &["--slice", slice]).await, "message-service");
-        is_clean(&verify("message-service", &url, &["--slice", slice, "--conversation", "h"]).await, "message-service");
-        is_clean(&verify("user-service", &url, &["--slice", slice]).await, "user-service");
-        assert!(rounds.load(Ordering::Relaxed) >= before, "nothing was going on");
+        assert_clean(&verify("message-service", &url, &["--slice", slice]).await, "message-service");
+        assert_clean(
+            &verify("message-service", &url, &["--slice", slice, "--conversation", "h"]).await,
+            "message-service",
+        );
+        assert_clean(&verify("user-service", &url, &["--slice", slice]).await, "user-service");
+        assert!(rounds.load(Ordering::Relaxed) >= before, "no operation ran during the check");
     }
     stop.store(true, Ordering::Relaxed);
     for ended in join_all(busy).await {
         ended.unwrap();
     }
 
-    // Afterwards it is known how much there must be, whatever the slices.
+    // Afterwards the counts are known, whatever the slices.
     let mut counted = Vec::new();
     for slice in ["10", "11", "10000"] {
         let checked = verify("message-service", &url, &["--json", "--slice", slice]).await;
@@ -107,8 +110,8 @@ async fn a_busy_database_is_whole_at_every_moment() {
     }
 }
 
-/// Where nothing can be said, that is said, in one sentence that names the reason, and no report.
-async fn cannot(name: &str, url: &str, more: &[&str], reasons: &[&str]) {
+/// Checks for exit code 2, one sentence with the reason, and no report.
+async fn check_cannot(name: &str, url: &str, more: &[&str], reasons: &[&str]) {
     let checked = verify(name, url, more).await;
     assert_eq!((checked.code, &*checked.out), (Some(2), ""), "{checked:?}");
     for reason in reasons {
@@ -118,21 +121,22 @@ async fn cannot(name: &str, url: &str, more: &[&str], reasons: &[&str]) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_checked_is_neither_good_nor_bad() {
+async fn a_database_that_cannot_be_checked_is_an_error() {
     let nowhere = "postgres://parlance:topsecret@127.0.0.1:1/parlance";
     for name in ["user-service", "message-service", "parlance"] {
-        cannot(name, nowhere, &[], &["could not check everything", "the database cannot be reached"]).await;
-        cannot(name, "nonsense", &[], &["does not begin with postgres://"]).await;
+        check_cannot(name, nowhere, &[], &["could not check everything", "the database cannot be reached"]).await;
+        check_cannot(name, "nonsense", &[], &["does not begin with postgres://"]).await;
     }
-    cannot("message-service", nowhere, &["--slice", "0"], &["--slice"]).await;
+    check_cannot("message-service", nowhere, &["--slice", "0"], &["--slice"]).await;
 
     let empty = TestDatabase::empty().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {
-        cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "nothing was ever migrated"]).await;
+        check_cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "nothing was ever migrated"]).await;
     }
 
     let database = TestDatabase::migrated().await;
-    cannot("message-service", &database.url(), &["--conversation", "g"], &["there is no conversation \"g\""]).await;
+    check_cannot("message-service", &database.url(), &["--conversation", "g"], &["there is no conversation \"g\""])
+        .await;
     let mut connection = database.connect().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {
         let insert = format!(
@@ -145,7 +149,7 @@ async fn what_cannot_be_checked_is_neither_good_nor_bad() {
             (delete, ["is at version 1, older than", "migrate it"]),
         ] {
             sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
-            cannot(name, &database.url(), &[], &reasons).await;
+            check_cannot(name, &database.url(), &[], &reasons).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Access ends with the log: one's own `member_left` is the last thing a member gets; channels go on.
+//! Access ends with the log: a member's own `member_left` is the last entry it receives; channels continue.
 
 use parlance::message::v1::{MemberRole, event::Kind};
 use tonic::Code;
@@ -7,7 +7,7 @@ use super::follow;
 use crate::support::{Reader, World, channel, metadata, refused};
 
 #[tokio::test]
-async fn who_is_removed_sees_that_and_nothing_after_it() {
+async fn a_removed_member_receives_the_removal_and_nothing_after_it() {
     let world = World::with_group().await;
     let mut removed = follow(&world, "ben", Some(0)).await.unwrap();
     let mut stays = follow(&world, "ann", Some(0)).await.unwrap();
@@ -31,7 +31,7 @@ async fn who_is_removed_sees_that_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_told_the_same() {
+async fn a_member_who_leaves_receives_the_same_end() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     reader.catch_up().await;
@@ -43,7 +43,7 @@ async fn who_leaves_is_told_the_same() {
 }
 
 #[tokio::test]
-async fn an_old_leave_in_the_history_ends_nothing() {
+async fn an_old_leave_in_the_log_does_not_end_the_stream() {
     let world = World::with_group().await;
     for _ in 0..3 {
         world.remove("g", "ben", "ben").await.unwrap();
@@ -61,7 +61,7 @@ async fn an_old_leave_in_the_history_ends_nothing() {
 }
 
 #[tokio::test]
-async fn who_was_removed_and_came_back_while_catching_up_reads_to_that_leave_only() {
+async fn a_member_removed_and_readded_during_catch_up_reads_up_to_the_leave() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     reader.catch_up().await;
@@ -70,13 +70,13 @@ async fn who_was_removed_and_came_back_while_catching_up_reads_to_that_leave_onl
     let (events, status) = reader.end().await;
     assert_eq!(events.len(), 1);
     refused::<()>(Err(status), Code::PermissionDenied, "NOT_A_MEMBER");
-    // With the last sequence that it has, a new stream goes on from there.
+    // A new stream resumes from its last sequence.
     let mut again = follow(&world, "ben", Some(3)).await.unwrap();
     assert_eq!(again.catch_up().await.0.len(), 1);
 }
 
 #[tokio::test]
-async fn others_leaving_ends_nothing() {
+async fn another_member_leaving_does_not_end_the_stream() {
     let world = World::with_group().await;
     world.add("g", "ann", &["cat"], MemberRole::Member).await.unwrap();
     let mut reader = follow(&world, "ben", Some(0)).await.unwrap();
@@ -86,7 +86,7 @@ async fn others_leaving_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_channel_is_followed_without_membership_and_beyond_it() {
+async fn a_channel_stream_needs_no_membership_and_outlives_it() {
     let world = World::with_group().await;
     world.create(channel("news", "ann", &["ben"])).await;
     let mut stranger = Reader::open(&world.messages(), "news", "cat", Some(0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! The end of a process: streams are told, acknowledged messages stay, the exit code is 0.
+//! The end of a process: streams are drained, acknowledged messages stay, the exit code is 0.
 
 use futures_util::future::join_all;
 use tonic::Code;
@@ -10,7 +10,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_stop_tells_streams_to_come_back_and_ends_them() {
+async fn a_drain_ends_streams_with_a_resume_hint() {
     let World { message_service, user_service, database } = World::with_group().await;
     let messages = message_service.messages();
     let mut readers = Vec::new();
@@ -22,16 +22,16 @@ async fn a_stop_tells_streams_to_come_back_and_ends_them() {
     message_service.begin_stop();
     for reader in &mut readers {
         let (events, status) = reader.end().await;
-        assert!(events.is_empty() && reader.was_told_of_the_drain());
+        assert!(events.is_empty() && reader.received_draining());
         let status = refused::<()>(Err(status), Code::Unavailable, "DRAINING");
         assert!(retry_delay(&status).is_some());
     }
-    tokio::time::timeout(PATIENCE, message_service.stop()).await.expect("a bounded stop").unwrap();
+    tokio::time::timeout(PATIENCE, message_service.stop()).await.expect("a stop in time").unwrap();
     drop((user_service, database));
 }
 
 #[tokio::test]
-async fn sigterm_drains_the_real_process_under_load_and_nothing_acknowledged_is_lost() {
+async fn sigterm_under_load_drains_the_process_and_loses_no_acknowledged_message() {
     let World { message_service, user_service, database } = World::with_group().await;
     let mut process = Process::message_service(&database.url(), &user_service.address().to_string(), &[]).await;
     let mut reader = Reader::open(&process.messages(), "g", "ben", Some(0)).await.unwrap();
@@ -46,7 +46,7 @@ async fn sigterm_drains_the_real_process_under_load_and_nothing_acknowledged_is_
                 match messages.send_message(send_as(&format!("{caller}-{n}"), "g", "ann", "x")).await {
                     Ok(answer) => acknowledged.push(answer.into_inner().message.unwrap()),
                     Err(status) => {
-                        // UNAVAILABLE is all that the service may say; without details the client itself says that the
+                        // UNAVAILABLE is the only error of the service; without details it comes from the client, whose
                         // connection has ended.
                         if status.get_details_error_info().is_some() {
                             assert_eq!(code_and_reason(&status), (Code::Unavailable, "DRAINING".to_owned()));
@@ -60,13 +60,13 @@ async fn sigterm_drains_the_real_process_under_load_and_nothing_acknowledged_is_
     }));
     let following = async {
         let (events, status) = reader.end().await;
-        assert!(reader.was_told_of_the_drain());
+        assert!(reader.received_draining());
         assert_eq!(code_and_reason(&status), (Code::Unavailable, "DRAINING".to_owned()));
         assert!(retry_delay(&status).is_some());
         events.len()
     };
     let ending = async {
-        // Once there is something to lose.
+        // After the first acknowledged messages.
         crate::support::eventually(PATIENCE, || async {
             let head = message_service.conversations().get_conversation(head()).await.unwrap().into_inner();
             if head.last_sequence > 100 { Ok(()) } else { Err(head.last_sequence) }
@@ -91,7 +91,7 @@ fn head() -> parlance::message::v1::GetConversationRequest {
 }
 
 #[tokio::test]
-async fn a_new_stream_takes_up_after_a_restart_where_the_old_one_ended() {
+async fn a_stream_resumes_at_its_position_after_a_restart() {
     let World { message_service, user_service, database } = World::with_group().await;
     let mut reader = Reader::open(&message_service.messages(), "g", "ben", Some(0)).await.unwrap();
     let sent = message_service.messages().send_message(send_as("r", "g", "ann", "x")).await.unwrap().into_inner();

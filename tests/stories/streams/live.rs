@@ -1,4 +1,4 @@
-//! What a stream shows live: every kind of entry, as it is then, and nothing twice.
+//! Live events: every kind of entry, in its state at that time, and nothing twice.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::follow;
 use crate::support::{PATIENCE, World, eventually, send_as};
 
 #[tokio::test]
-async fn every_kind_of_entry_is_seen_as_it_happens() {
+async fn every_kind_of_entry_is_delivered_live() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", Some(0)).await.unwrap();
     assert_eq!(reader.catch_up().await.1, 2);
@@ -47,8 +47,8 @@ async fn every_kind_of_entry_is_seen_as_it_happens() {
     let title = Conversation { conversation_id: "g".to_owned(), title: "Title".to_owned(), ..Default::default() };
     let title = UpdateConversationRequest { conversation: Some(title), update_mask: None, actor_id: "ann".to_owned() };
     let titled = world.conversations().update_conversation(title).await.unwrap().into_inner();
-    let Some(Kind::ConversationUpdated(told)) = reader.event().await.kind else { panic!() };
-    assert_eq!((told.title, told.etag, told.update_time), (titled.title, titled.etag, titled.update_time));
+    let Some(Kind::ConversationUpdated(received)) = reader.event().await.kind else { panic!() };
+    assert_eq!((received.title, received.etag, received.update_time), (titled.title, titled.etag, titled.update_time));
 
     world.remove("g", "cat", "cat").await.unwrap();
     let event = reader.event().await;
@@ -69,9 +69,9 @@ async fn edit(world: &World, text: &str) -> parlance::message::v1::Message {
 }
 
 #[tokio::test]
-async fn a_reader_who_comes_after_an_edit_never_sees_the_old_text() {
+async fn a_subscriber_after_an_edit_never_sees_the_old_text() {
     let world = World::with_group().await;
-    // Somebody follows, so that the message is in memory.
+    // With a subscriber, so that the message is in memory.
     let mut first = follow(&world, "ann", None).await.unwrap();
     first.catch_up().await;
     world.send("g", "ann", "old").await;
@@ -87,13 +87,13 @@ async fn a_reader_who_comes_after_an_edit_never_sees_the_old_text() {
 }
 
 #[tokio::test]
-async fn what_is_not_stored_is_not_shown() {
+async fn requests_that_store_nothing_deliver_nothing() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     reader.catch_up().await;
     let first = crate::support::send_as("r", "g", "ann", "once");
     world.try_send(first.clone()).await.unwrap();
-    // A repeat, a refusal, a change that is none.
+    // A retry, a refusal, an update without a change.
     world.try_send(first).await.unwrap();
     world.try_send(crate::support::send("g", "cat", "x")).await.unwrap_err();
     edit(&world, "once").await;
@@ -104,18 +104,18 @@ async fn what_is_not_stored_is_not_shown() {
 }
 
 #[tokio::test]
-async fn silence_is_broken_by_a_heartbeat() {
+async fn an_idle_stream_sends_heartbeats() {
     let world = World::with_group().await;
     let mut reader = follow(&world, "ben", Some(0)).await.unwrap();
     reader.catch_up().await;
     for _ in 0..3 {
-        // The services live in this test's runtime: the clock is theirs, too, and jumps over the longest silence.
+        // The services run in this test's runtime: the paused clock is theirs, too, and jumps over the longest silence.
         tokio::time::pause();
         tokio::time::advance(Duration::from_secs(30)).await;
         tokio::time::resume();
         reader.heartbeat().await;
     }
-    // The jumps have cut the connection between the services as well: a client comes again.
+    // The jumps have also cut the connection between the services, so the client retries.
     eventually(PATIENCE, || world.try_send(send_as("after-silence", "g", "ann", "x"))).await;
     assert_eq!(reader.event().await.sequence, 3);
 }

@@ -1,5 +1,4 @@
-//! A reader at another process than the writer: what is in the log is there for it, wherever it was written, and comes to
-//! it as it is committed.
+//! A reader at another process than the writer: it receives every entry as it is committed, wherever it was written.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ async fn send_at(client: &MessageServiceClient<Channel>, request: SendMessageReq
 }
 
 #[tokio::test]
-async fn a_second_replica_gives_everything_that_was_committed_before_the_stream_began() {
+async fn a_second_replica_delivers_everything_committed_before_the_stream_opened() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     for round in 1..=10 {
@@ -34,7 +33,7 @@ async fn a_second_replica_gives_everything_that_was_committed_before_the_stream_
 }
 
 #[tokio::test]
-async fn a_reader_goes_on_at_another_replica_with_the_sequence_it_has() {
+async fn a_reader_resumes_at_another_replica_from_its_position() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut here = follow(&world, "ben", Some(0)).await.unwrap();
@@ -51,7 +50,7 @@ async fn a_reader_goes_on_at_another_replica_with_the_sequence_it_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_replicas_give_everything_written_at_any_of_them() {
+async fn three_replicas_deliver_everything_written_at_any_of_them() {
     const EACH: i64 = 40;
     let world = World::with_group().await;
     let (second, third) = (world.replica().await, world.replica().await);
@@ -74,7 +73,7 @@ async fn three_replicas_give_everything_written_at_any_of_them() {
 }
 
 #[tokio::test]
-async fn edits_and_deletions_come_to_other_replicas() {
+async fn edits_and_deletions_reach_other_replicas() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut there = Reader::open(&replica.messages(), "g", "ben", Some(2)).await.unwrap();
@@ -95,14 +94,14 @@ async fn edits_and_deletions_come_to_other_replicas() {
     world.messages().delete_message(delete).await.unwrap();
     let event = there.event().await;
     assert!(matches!(&event.kind, Some(Kind::MessageDeleted(message)) if message.sequence == 4), "{event:?}");
-    // What it has in memory of the time before is not shown to who comes later.
+    // Old entries in memory are not delivered to later subscribers.
     let mut later = Reader::open(&replica.messages(), "g", "ben", Some(2)).await.unwrap();
     let event = later.event().await;
     assert!(matches!(&event.kind, Some(Kind::MessageSent(message)) if message.text == "better"), "{event:?}");
 }
 
 #[tokio::test]
-async fn who_is_removed_at_another_replica_sees_that_and_nothing_after_it() {
+async fn a_member_removed_at_another_replica_receives_nothing_after_the_removal() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut removed = Reader::open(&replica.messages(), "g", "ben", None).await.unwrap();
@@ -116,7 +115,7 @@ async fn who_is_removed_at_another_replica_sees_that_and_nothing_after_it() {
 }
 
 #[tokio::test]
-async fn followers_who_come_after_a_time_without_any_miss_nothing() {
+async fn a_subscriber_after_an_idle_period_misses_nothing() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     for round in 0..5 {
@@ -126,20 +125,20 @@ async fn followers_who_come_after_a_time_without_any_miss_nothing() {
         there.up_to(3 + 2 * round).await;
         assert!(mark >= 2 + 2 * round, "{mark}");
         drop(there);
-        // Nobody follows now; this may be within the wait for the next poll, or after it.
+        // Without a subscriber now; this may be before or after the next poll.
         tokio::time::sleep(Duration::from_millis(100 * round.unsigned_abs())).await;
         world.send("g", "ann", "unseen").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_doorbell_makes_it_quick() {
+async fn notifications_make_delivery_fast() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut there = Reader::open(&replica.messages(), "g", "ben", None).await.unwrap();
     there.catch_up().await;
     let mut took = Vec::new();
-    // Each is sent right after a poll: without the doorbell it would wait for about the whole time to the next one.
+    // Each is sent right after a poll: without notifications it would wait for nearly the whole poll interval.
     for _ in 0..21 {
         let sequence = world.send("g", "ann", "x").await.sequence;
         let sent = Instant::now();
@@ -151,7 +150,7 @@ async fn the_doorbell_makes_it_quick() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_doorbell_everything_comes_all_the_same() {
+async fn without_notifications_everything_is_still_delivered() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let clients = [world.messages(), replica.messages()];
@@ -176,7 +175,7 @@ async fn without_the_doorbell_everything_comes_all_the_same() {
     assert!(silenced >= 4, "{silenced}");
 }
 
-/// Ends every session of a doorbell as soon as it is there; gives their number.
+/// Ends every listener session as soon as it appears; returns their number.
 async fn silence(mut outside: PgConnection, stop: CancellationToken) -> i64 {
     const END: &str = "
         SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

@@ -4,10 +4,10 @@ use parlance::message::v1::SubscribeStart;
 use tonic::Code;
 
 use super::{ben_from_now, is_leave_of, sequences, subscribe};
-use crate::support::{Inbox, Told, World, channel, group, refused};
+use crate::support::{Inbox, Received, World, channel, group, refused};
 
 #[tokio::test]
-async fn one_left_or_removed_from_ends_and_the_others_go_on() {
+async fn leaving_or_removal_closes_one_conversation_and_the_others_continue() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     world.create(group("h", "ann", &["ben"])).await;
@@ -29,18 +29,22 @@ async fn one_left_or_removed_from_ends_and_the_others_go_on() {
     world.remove("c", "ben", "ben").await.unwrap();
     world.send("h", "ann", "still here").await;
     for inbox in [&mut here, &mut there] {
-        let event_of_h = |told: &Told| matches!(told, Told::Event(event) if event.conversation_id == "h");
-        let mut told = inbox.until(event_of_h).await;
-        if !told.iter().any(|told| matches!(told, Told::Closed(_))) {
-            told.extend(inbox.until(|told| matches!(told, Told::Closed(_))).await);
+        let event_of_h =
+            |received: &Received| matches!(received, Received::Event(event) if event.conversation_id == "h");
+        let mut received = inbox.until(event_of_h).await;
+        if !received.iter().any(|received| matches!(received, Received::Closed(_))) {
+            received.extend(inbox.until(|received| matches!(received, Received::Closed(_))).await);
         }
-        assert_eq!((sequences(&told, "g"), sequences(&told, "h"), sequences(&told, "c")), (vec![], vec![3], vec![3]));
+        assert_eq!(
+            (sequences(&received, "g"), sequences(&received, "h"), sequences(&received, "c")),
+            (vec![], vec![3], vec![3])
+        );
         inbox.is_silent_for(Duration::from_millis(300)).await;
     }
 }
 
 #[tokio::test]
-async fn others_leaving_ends_nothing() {
+async fn another_member_leaving_does_not_end_the_stream() {
     let world = World::with_group().await;
     let mut inbox = subscribe(&world, "ann", &[], SubscribeStart::Now).await.unwrap();
     inbox.catch_up().await;
@@ -51,19 +55,19 @@ async fn others_leaving_ends_nothing() {
 }
 
 #[tokio::test]
-async fn a_stop_sends_the_stream_away_and_it_goes_on_elsewhere_with_its_positions() {
+async fn a_drain_ends_the_stream_and_it_resumes_at_another_replica() {
     let world = World::with_group().await;
     world.create(group("h", "ann", &["ben"])).await;
     let replica = world.replica().await;
     let mut inbox = Inbox::subscribe(&replica.messages(), "ben", &[], SubscribeStart::Beginning).await.unwrap();
     inbox.catch_up().await;
     replica.begin_stop();
-    let (told, status) = inbox.end().await;
-    assert_eq!(told, [Told::Draining]);
+    let (received, status) = inbox.end().await;
+    assert_eq!(received, [Received::Draining]);
     refused::<()>(Err(status), Code::Unavailable, "DRAINING");
     world.send("h", "ann", "meanwhile").await;
     let cursors: Vec<(&str, i64)> = inbox.positions.iter().map(|(id, last)| (&**id, *last)).collect();
     let mut inbox = subscribe(&world, "ben", &cursors, SubscribeStart::ReadMark).await.unwrap();
-    let told = inbox.catch_up().await;
-    assert_eq!((sequences(&told, "g"), sequences(&told, "h")), (vec![], vec![3]));
+    let received = inbox.catch_up().await;
+    assert_eq!((sequences(&received, "g"), sequences(&received, "h")), (vec![], vec![3]));
 }

@@ -1,10 +1,10 @@
 use parlance::message::v1::{MemberRole, SubscribeStart};
 
 use super::{ben_from_now, is_join_of, sequences, subscribe};
-use crate::support::{Inbox, Told, World, channel, direct, group};
+use crate::support::{Inbox, Received, World, channel, direct, group};
 
 #[tokio::test]
-async fn a_conversation_joined_later_appears_from_its_join_entry() {
+async fn a_conversation_joined_later_starts_at_its_join_entry() {
     let world = World::with_group().await;
     world.create(group("h", "ann", &[])).await;
     world.send("h", "ann", "before").await;
@@ -12,9 +12,9 @@ async fn a_conversation_joined_later_appears_from_its_join_entry() {
 
     world.add("h", "ann", &["cat", "ben"], MemberRole::Member).await.unwrap();
     world.send("h", "ann", "after").await;
-    let told = inbox.until(|told| matches!(told, Told::Event(event) if event.sequence == 5)).await;
-    assert_eq!(sequences(&told, "h"), [4, 5]);
-    let Some(Told::Event(first)) = told.first() else { panic!("{told:?}") };
+    let received = inbox.until(|received| matches!(received, Received::Event(event) if event.sequence == 5)).await;
+    assert_eq!(sequences(&received, "h"), [4, 5]);
+    let Some(Received::Event(first)) = received.first() else { panic!("{received:?}") };
     assert!(is_join_of(first, "ben"), "{first:?}");
 
     world.create(group("i", "cat", &["dan", "ben"])).await;
@@ -26,7 +26,7 @@ async fn a_conversation_joined_later_appears_from_its_join_entry() {
 }
 
 #[tokio::test]
-async fn it_appears_at_another_replica_too() {
+async fn a_conversation_joined_at_another_replica_appears() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     world.create(group("h", "ann", &[])).await;
@@ -43,7 +43,7 @@ async fn it_appears_at_another_replica_too() {
 }
 
 #[tokio::test]
-async fn one_who_is_in_nothing_hears_of_the_first_at_another_replica() {
+async fn a_user_without_conversations_is_notified_of_the_first_one_from_another_replica() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut inbox = Inbox::subscribe(&replica.messages(), "dan", &[], SubscribeStart::Now).await.unwrap();
@@ -54,7 +54,7 @@ async fn one_who_is_in_nothing_hears_of_the_first_at_another_replica() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_joined_while_the_stream_starts_is_not_missed() {
+async fn a_conversation_joined_during_the_start_is_not_missed() {
     const ROUNDS: usize = 40;
     let world = World::with_group().await;
     let replica = world.replica().await;
@@ -67,18 +67,18 @@ async fn what_is_joined_while_the_stream_starts_is_not_missed() {
         let (inbox, added) = tokio::join!(subscribing, adding);
         added.unwrap();
         let mut inbox = inbox.unwrap();
-        // Whether it was in already or came by itself: what is said in it from here on is told.
+        // Caught up or joined live: later messages in it are delivered.
         world.send(&id, "ann", "hi").await;
-        let told = inbox
-            .until(|told| matches!(told, Told::Event(event) if event.conversation_id == id && event.sequence == 3))
+        let received = inbox
+            .until(|received| matches!(received, Received::Event(event) if event.conversation_id == id && event.sequence == 3))
             .await;
-        let of_it = sequences(&told, &id);
-        assert!(of_it == [3] || of_it == [2, 3], "{told:?}");
+        let of_it = sequences(&received, &id);
+        assert!(of_it == [3] || of_it == [2, 3], "{received:?}");
     }
 }
 
 #[tokio::test]
-async fn who_is_added_again_begins_again_with_that() {
+async fn a_member_added_again_starts_at_the_new_join() {
     let world = World::with_group().await;
     let replica = world.replica().await;
     let mut here = ben_from_now(&world).await;
@@ -90,15 +90,16 @@ async fn who_is_added_again_begins_again_with_that() {
         world.add("g", "ann", &["ben"], MemberRole::Member).await.unwrap();
         let joined_at = 2 + 3 * (round + 1);
         for inbox in [&mut here, &mut there] {
-            let told = inbox.until(|told| matches!(told, Told::Event(event) if event.sequence >= joined_at)).await;
-            assert_eq!(sequences(&told, "g"), [joined_at - 2, joined_at], "{told:?}");
-            assert!(told.iter().any(|told| matches!(told, Told::Closed(_))), "{told:?}");
+            let received =
+                inbox.until(|received| matches!(received, Received::Event(event) if event.sequence >= joined_at)).await;
+            assert_eq!(sequences(&received, "g"), [joined_at - 2, joined_at], "{received:?}");
+            assert!(received.iter().any(|received| matches!(received, Received::Closed(_))), "{received:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_second_stream_of_the_same_user_hears_the_same() {
+async fn two_streams_of_one_user_receive_the_same_events() {
     let world = World::with_group().await;
     let (mut one, mut two) = (ben_from_now(&world).await, ben_from_now(&world).await);
     world.create(group("h", "ann", &["ben"])).await;
@@ -107,6 +108,6 @@ async fn a_second_stream_of_the_same_user_hears_the_same() {
     world.create(group("i", "ann", &["ben"])).await;
     assert_eq!(two.event().await.conversation_id, "i");
     let mut later = subscribe(&world, "ben", &[], SubscribeStart::Beginning).await.unwrap();
-    let told = later.catch_up().await;
-    assert_eq!((sequences(&told, "h"), sequences(&told, "i")), (vec![1, 2], vec![1, 2]));
+    let received = later.catch_up().await;
+    assert_eq!((sequences(&received, "h"), sequences(&received, "i")), (vec![1, 2], vec![1, 2]));
 }

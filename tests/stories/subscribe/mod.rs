@@ -1,14 +1,14 @@
-//! Stories about `Subscribe`: where each conversation begins, how they come and go, and that none waits for another.
+//! Stories about `Subscribe`: start positions, joining and leaving conversations, and fairness between them.
 
-mod beginning;
-mod crowds;
 mod ending;
 mod joining;
+mod many_conversations;
+mod start;
 
 use parlance::message::v1::{Event, SubscribeStart, event::Kind};
 use tonic::Status;
 
-use crate::support::{Inbox, Told, World};
+use crate::support::{Inbox, Received, World};
 
 /// Subscribes Ben, from now.
 async fn ben_from_now(world: &World) -> Inbox {
@@ -26,10 +26,10 @@ async fn subscribe(
     Inbox::subscribe(&world.messages(), actor_id, cursors, start).await
 }
 
-/// The sequences told of one conversation, in order.
-fn sequences(told: &[Told], conversation_id: &str) -> Vec<i64> {
-    let events = told.iter().filter_map(|told| match told {
-        Told::Event(event) if event.conversation_id == conversation_id => Some(event.sequence),
+/// The sequences received for one conversation, in order.
+fn sequences(received: &[Received], conversation_id: &str) -> Vec<i64> {
+    let events = received.iter().filter_map(|received| match received {
+        Received::Event(event) if event.conversation_id == conversation_id => Some(event.sequence),
         _ => None,
     });
     events.collect()

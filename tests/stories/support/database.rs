@@ -1,4 +1,4 @@
-//! A database for each test, cloned from one template that is migrated once for each state of the migrations.
+//! A database for each test, cloned from one template that is migrated once for each version of the migrations.
 
 use std::{
     fs,
@@ -17,16 +17,16 @@ use tokio::sync::OnceCell;
 
 use super::{message_service_config, user_service_config};
 
-/// Any number, the same in every run: it is held while the template is looked for and made.
+/// An arbitrary number, the same in every run: the lock is held while the template is created.
 const TEMPLATE_LOCK: i64 = 0x7061_726c;
 
-/// How long the end of a test waits for its database to be dropped.
+/// The longest wait at the end of a test for its database to be dropped.
 const DROP_PATIENCE: Duration = Duration::from_secs(1);
 
 static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A database of one test; dropped with this value, whoever is still connected.
+/// A database of one test; dropped with this value, even while connected to.
 pub struct TestDatabase {
     name: String,
 }
@@ -38,12 +38,12 @@ impl TestDatabase {
         Self::create(&format!("TEMPLATE {template}")).await
     }
 
-    /// Makes one without any schema of ours.
+    /// Creates one without any schema.
     pub async fn empty() -> Self {
         Self::create("").await
     }
 
-    /// Clones this one, to which nobody may be connected.
+    /// Clones this one, which must be without connections.
     pub async fn copy(&self) -> Self {
         Self::create(&format!("TEMPLATE {}", self.name)).await
     }
@@ -54,23 +54,23 @@ impl TestDatabase {
         Self { name }
     }
 
-    /// Where it is, for a service.
+    /// Returns its URL, for a service.
     pub fn url(&self) -> String {
         url_of(&self.name)
     }
 
-    /// Where it is when reached through this port of loopback, such as a proxy's.
+    /// Returns its URL through this loopback port, such as a proxy's.
     pub fn url_through(&self, port: u16) -> String {
         options(&self.name).host("127.0.0.1").port(port).to_url_lossy().to_string()
     }
 
-    /// Host and port of the server.
+    /// Returns host and port of the server.
     pub fn server_address() -> String {
         let server = options("postgres");
         format!("{}:{}", server.get_host(), server.get_port())
     }
 
-    /// A connection of the test's own.
+    /// Opens a connection for the test itself.
     pub async fn connect(&self) -> PgConnection {
         options(&self.name).connect().await.expect("connecting to the test's database")
     }
@@ -79,15 +79,15 @@ impl TestDatabase {
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let statement = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        // The test's runtime may be ending: a thread and a runtime of its own.
+        // The test's runtime may be ending: use a separate thread and runtime.
         let (done, dropped) = mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async { run(&mut server().await, &statement).await });
-            // Nobody may wait for it any more.
+            // The receiver may be gone.
             let _ = done.send(());
         });
-        // PostgreSQL waits for sessions that are just beginning, and those of the test's runtime stand still while this
+        // PostgreSQL waits for sessions that are just starting, and those of the test's runtime are blocked while this
         // waits. They end with the runtime, and the database after them.
         let dropped = dropped.recv_timeout(DROP_PATIENCE);
         assert!(
@@ -97,8 +97,8 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Finds or makes the template, and gives its name: that of the migrations in this checkout, so that another checkout or
-/// an older run on the same server is never mistaken for it.
+/// Creates the template unless it exists, and returns its name, a hash of the migrations of this checkout, so that
+/// another checkout or an older run on the same server is never mistaken for it.
 async fn template() -> String {
     let name = format!("parlance_template_{:016x}", hash_of_migrations());
     let mut server = server().await;
@@ -109,7 +109,7 @@ async fn template() -> String {
         .await
         .unwrap();
     if !exists {
-        // Renamed only when it is whole: a run that dies on the way leaves nothing that looks like a template.
+        // Renamed only when complete: a run that is aborted leaves nothing that looks like a template.
         let half_made = format!("{name}_half_made");
         run(&mut server, &format!("DROP DATABASE IF EXISTS {half_made} WITH (FORCE)")).await;
         run(&mut server, &format!("CREATE DATABASE {half_made}")).await;
@@ -121,7 +121,7 @@ async fn template() -> String {
     name
 }
 
-/// Every schema that a test may want. A further service migrates here, too.
+/// Applies every schema. A further service migrates here, too.
 async fn migrate_all(url: &str) {
     user_service::migrate(&user_service_config(url, &[])).await.expect("migrating the template");
     let message_service = message_service_config(url, "127.0.0.1:1", &[]);
@@ -144,8 +144,8 @@ fn hash_of_migrations() -> u64 {
 }
 
 fn options(database: &str) -> PgConnectOptions {
-    let url = std::env::var("TEST_DATABASE_URL")
-        .expect("TEST_DATABASE_URL does not say where PostgreSQL is; run `make test`, which starts one");
+    let url =
+        std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set; run `make test`, which starts one");
     let options: PgConnectOptions = url.parse().expect("TEST_DATABASE_URL is not a PostgreSQL connection string");
     options.database(database)
 }

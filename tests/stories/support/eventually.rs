@@ -1,4 +1,4 @@
-//! Waiting for an effect: ask until it is there, and say what was seen when it never came.
+//! Waiting for an effect: polls until it appears, and panics with the last result if it never does.
 
 use std::{
     fmt::Display,
@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any step takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Asks again and again until the answer is `Ok`, which it gives back.
+/// Polls until the result is `Ok`, and returns its value.
 ///
 /// # Panics
 /// After `deadline`, with the last answer.

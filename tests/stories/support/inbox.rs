@@ -1,4 +1,4 @@
-//! Clients of `Subscribe` and `Chat` that prove what they are told: each conversation dense and in order, caught up once.
+//! Clients of `Subscribe` and `Chat` that check their streams: each conversation dense and in order, caught up once.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,10 +17,10 @@ use tonic::{Status, transport::Channel};
 
 use super::PATIENCE;
 
-/// What a client is told, heartbeats left out.
+/// One response of a stream, heartbeats left out.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are events")]
-pub enum Told {
+pub enum Received {
     Event(Event),
     CaughtUp(CaughtUp),
     Closed(Closed),
@@ -31,10 +31,10 @@ pub enum Told {
     Nack(Nack),
 }
 
-/// Follows everything of one user.
+/// A subscriber of all conversations of one user.
 pub struct Inbox {
-    items: BoxStream<'static, Result<Told, Status>>,
-    /// The last sequence of each conversation that something was told of.
+    items: BoxStream<'static, Result<Received, Status>>,
+    /// The last sequence received for each conversation.
     pub positions: HashMap<String, i64>,
     marks: HashSet<String>,
     closed: HashSet<String>,
@@ -54,111 +54,115 @@ impl Inbox {
         Ok(Self::of(stream.filter_map(async |item| item.map(of_subscribe).transpose()), cursors))
     }
 
-    fn of(items: impl Stream<Item = Result<Told, Status>> + Send + 'static, cursors: &[(&str, i64)]) -> Self {
+    fn of(items: impl Stream<Item = Result<Received, Status>> + Send + 'static, cursors: &[(&str, i64)]) -> Self {
         let positions = cursors.iter().map(|(id, after)| ((*id).to_owned(), *after)).collect();
         Self { items: items.boxed(), positions, marks: HashSet::new(), closed: HashSet::new() }
     }
 
-    /// What is told next; `None` at an end without a status.
-    pub async fn next(&mut self) -> Option<Result<Told, Status>> {
+    /// Receives the next response; `None` at an end without a status.
+    pub async fn next(&mut self) -> Option<Result<Received, Status>> {
         self.within(PATIENCE).await.unwrap_or_else(|| panic!("silence after {:?}", self.positions))
     }
 
-    async fn within(&mut self, patience: Duration) -> Option<Option<Result<Told, Status>>> {
-        let told = tokio::time::timeout(patience, self.items.next()).await.ok()?;
-        if let Some(Ok(told)) = &told {
-            self.check(told);
+    async fn within(&mut self, patience: Duration) -> Option<Option<Result<Received, Status>>> {
+        let received = tokio::time::timeout(patience, self.items.next()).await.ok()?;
+        if let Some(Ok(received)) = &received {
+            self.check(received);
         }
-        Some(told)
+        Some(received)
     }
 
-    fn check(&mut self, told: &Told) {
-        match told {
-            Told::Event(event) if event.sequence == 0 => {
+    fn check(&mut self, received: &Received) {
+        match received {
+            Received::Event(event) if event.sequence == 0 => {
                 assert!(event.event_time.is_none() && !self.closed.contains(&event.conversation_id), "{event:?}");
             }
-            Told::Event(event) => {
+            Received::Event(event) => {
                 let id = &event.conversation_id;
                 if let Some(last) = self.positions.insert(id.clone(), event.sequence) {
-                    assert_eq!(event.sequence, last + 1, "a hole or a double in {id}");
+                    assert_eq!(event.sequence, last + 1, "a gap or a duplicate in {id}");
                 }
                 if self.closed.remove(id) {
                     self.marks.remove(id);
                 }
             }
-            Told::CaughtUp(mark) => {
+            Received::CaughtUp(mark) => {
                 assert!(self.marks.insert(mark.conversation_id.clone()), "caught up twice: {mark:?}");
                 if !mark.conversation_id.is_empty() {
                     let position = self.positions.entry(mark.conversation_id.clone()).or_insert(mark.sequence);
-                    assert_eq!(*position, mark.sequence, "caught up elsewhere: {mark:?}");
+                    assert_eq!(*position, mark.sequence, "caught up at another sequence: {mark:?}");
                 }
             }
-            Told::Closed(closed) => {
+            Received::Closed(closed) => {
                 assert!(self.closed.insert(closed.conversation_id.clone()), "closed twice: {closed:?}");
                 self.positions.remove(&closed.conversation_id);
             }
-            Told::Truncated(_) | Told::Draining | Told::Opened(_) | Told::Ack(_) | Told::Nack(_) => {}
+            Received::Truncated(_)
+            | Received::Draining
+            | Received::Opened(_)
+            | Received::Ack(_)
+            | Received::Nack(_) => {}
         }
     }
 
-    /// What is told next, which must not be an end.
-    pub async fn told(&mut self) -> Told {
+    /// Receives the next response, which must not be an end.
+    pub async fn receive(&mut self) -> Received {
         self.next().await.expect("an open stream").unwrap()
     }
 
-    /// Everything up to the mark of all, that included.
-    pub async fn catch_up(&mut self) -> Vec<Told> {
-        let all = |told: &Told| matches!(told, Told::CaughtUp(mark) if mark.conversation_id.is_empty());
+    /// Receives up to the caught-up response for all conversations, inclusive.
+    pub async fn catch_up(&mut self) -> Vec<Received> {
+        let all = |received: &Received| matches!(received, Received::CaughtUp(mark) if mark.conversation_id.is_empty());
         self.until(all).await
     }
 
-    /// Everything up to something, that included.
-    pub async fn until(&mut self, is_it: impl Fn(&Told) -> bool) -> Vec<Told> {
+    /// Receives up to the first match, inclusive.
+    pub async fn until(&mut self, is_it: impl Fn(&Received) -> bool) -> Vec<Received> {
         let mut all = Vec::new();
         loop {
-            let told = self.told().await;
-            let is_last = is_it(&told);
-            all.push(told);
+            let received = self.receive().await;
+            let is_last = is_it(&received);
+            all.push(received);
             if is_last {
                 return all;
             }
         }
     }
 
-    /// The next event, whatever marks are told before it.
+    /// Receives the next event, skipping caught-up responses.
     pub async fn event(&mut self) -> Event {
         loop {
-            match self.told().await {
-                Told::Event(event) => return event,
-                Told::CaughtUp(_) => {}
+            match self.receive().await {
+                Received::Event(event) => return event,
+                Received::CaughtUp(_) => {}
                 other => panic!("{other:?} in place of an event"),
             }
         }
     }
 
-    /// The next end of a conversation, whatever events and marks are told before it.
+    /// Receives up to the next closed conversation; returns its id and status.
     pub async fn closed(&mut self) -> (String, Status) {
-        let all = self.until(|told| matches!(told, Told::Closed(_))).await;
-        let Some(Told::Closed(closed)) = all.into_iter().last() else { unreachable!() };
+        let all = self.until(|received| matches!(received, Received::Closed(_))).await;
+        let Some(Received::Closed(closed)) = all.into_iter().last() else { unreachable!() };
         (closed.conversation_id, to_status(closed.status))
     }
 
-    /// Everything that still comes, and the status that ends it; OK where there is none.
-    pub async fn end(&mut self) -> (Vec<Told>, Status) {
+    /// Receives the rest, and the final status; OK where there is none.
+    pub async fn end(&mut self) -> (Vec<Received>, Status) {
         let mut all = Vec::new();
         loop {
             match self.next().await {
-                Some(Ok(told)) => all.push(told),
+                Some(Ok(received)) => all.push(received),
                 Some(Err(status)) => return (all, status),
                 None => return (all, Status::ok("")),
             }
         }
     }
 
-    /// Makes sure that nothing is told for a while.
+    /// Checks that nothing is received for a while.
     pub async fn is_silent_for(&mut self, time: Duration) {
-        let told = self.within(time).await;
-        assert!(told.is_none(), "{told:?}");
+        let received = self.within(time).await;
+        assert!(received.is_none(), "{received:?}");
     }
 }
 
@@ -170,7 +174,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a stream without opening the session.
+    /// Starts a stream without opening the session.
     pub async fn begin(client: &MessageServiceClient<Channel>) -> Result<Self, Status> {
         let (frames, requests) = mpsc::unbounded_channel();
         let stream = client.clone().chat(UnboundedReceiverStream::new(requests)).await?.into_inner();
@@ -178,7 +182,7 @@ impl Session {
         Ok(Self { inbox, frames: Some(frames), next_frame_id: 1 })
     }
 
-    /// Begins, opens, and waits until it is open.
+    /// Starts, opens, and waits until the session is open.
     pub async fn open(
         client: &MessageServiceClient<Channel>,
         actor_id: &str,
@@ -196,8 +200,8 @@ impl Session {
         session.opened(open).await
     }
 
-    /// Begins and opens a session that only sends.
-    pub async fn to_send(client: &MessageServiceClient<Channel>, actor_id: &str) -> Result<Self, Status> {
+    /// Starts and opens a session that only sends.
+    pub async fn send_only(client: &MessageServiceClient<Channel>, actor_id: &str) -> Result<Self, Status> {
         let open = ChatOpen { actor_id: actor_id.to_owned(), send_only: true, ..Default::default() };
         Self::begin(client).await?.opened(open).await
     }
@@ -205,19 +209,19 @@ impl Session {
     async fn opened(mut self, open: ChatOpen) -> Result<Self, Status> {
         let frame_id = self.frame(Frame::Open(open));
         match self.inbox.next().await {
-            Some(Ok(Told::Opened(opened))) => assert_eq!(opened.frame_id, frame_id),
+            Some(Ok(Received::Opened(opened))) => assert_eq!(opened.frame_id, frame_id),
             Some(Err(status)) => return Err(status),
             other => panic!("{other:?} in place of opened"),
         }
         Ok(self)
     }
 
-    /// Sends a frame; gives its id.
+    /// Sends a frame; returns its id.
     pub fn frame(&mut self, frame: Frame) -> u64 {
         self.raw(Some(frame))
     }
 
-    /// Sends a frame that may hold nothing; gives its id.
+    /// Sends a frame that may be empty; returns its id.
     pub fn raw(&mut self, frame: Option<Frame>) -> u64 {
         let frame_id = self.next_frame_id;
         self.next_frame_id += 1;
@@ -226,7 +230,7 @@ impl Session {
         frame_id
     }
 
-    /// Sends a text; gives the frame's id.
+    /// Sends a text; returns the frame's id.
     pub fn send(&mut self, conversation_id: &str, text: &str) -> u64 {
         self.frame(Frame::Send(SendMessageRequest {
             conversation_id: conversation_id.to_owned(),
@@ -235,30 +239,30 @@ impl Session {
         }))
     }
 
-    /// Moves the read mark; gives the frame's id.
+    /// Moves the read mark; returns the frame's id.
     pub fn mark_read(&mut self, conversation_id: &str, sequence: i64) -> u64 {
         let conversation_id = conversation_id.to_owned();
         self.frame(Frame::MarkRead(MarkReadRequest { conversation_id, sequence, ..Default::default() }))
     }
 
-    /// Says that the user is typing; gives the frame's id.
+    /// Sends a typing signal; returns the frame's id.
     pub fn typing(&mut self, conversation_id: &str) -> u64 {
         let conversation_id = conversation_id.to_owned();
         self.frame(Frame::Typing(SendTypingRequest { conversation_id, ..Default::default() }))
     }
 
-    /// Sends no more frames.
+    /// Closes the sending half.
     pub fn half_close(&mut self) {
         self.frames = None;
     }
 
-    /// The next answer, whatever else is told before it.
+    /// Receives the next ack or nack, skipping everything else.
     pub async fn answer(&mut self) -> Result<Ack, (u64, Status)> {
         loop {
-            match self.inbox.told().await {
-                Told::Ack(ack) => return Ok(ack),
-                Told::Nack(nack) => return Err((nack.frame_id, to_status(nack.status))),
-                Told::Event(_) | Told::CaughtUp(_) => {}
+            match self.inbox.receive().await {
+                Received::Ack(ack) => return Ok(ack),
+                Received::Nack(nack) => return Err((nack.frame_id, to_status(nack.status))),
+                Received::Event(_) | Received::CaughtUp(_) => {}
                 other => panic!("{other:?} in place of an answer"),
             }
         }
@@ -270,36 +274,36 @@ fn to_cursors(cursors: &[(&str, i64)]) -> Vec<Cursor> {
     cursors.iter().map(cursor).collect()
 }
 
-/// A status that travelled as an item, as it would have been at the end of a call.
+/// Converts a status inside a response to that of an ended call.
 pub fn to_status(status: Option<tonic_types::pb::Status>) -> Status {
     let status = status.expect("a status");
     let details = prost::Message::encode_to_vec(&status);
     Status::with_details(status.code.into(), status.message, details.into())
 }
 
-fn of_subscribe(response: SubscribeResponse) -> Option<Told> {
+fn of_subscribe(response: SubscribeResponse) -> Option<Received> {
     use subscribe_response::Item;
-    Some(match response.item.expect("an item that says something") {
-        Item::Event(event) => Told::Event(event),
-        Item::CaughtUp(mark) => Told::CaughtUp(mark),
+    Some(match response.item.expect("a response with a kind") {
+        Item::Event(event) => Received::Event(event),
+        Item::CaughtUp(mark) => Received::CaughtUp(mark),
         Item::Heartbeat(_) => return None,
-        Item::Draining(_) => Told::Draining,
-        Item::Closed(closed) => Told::Closed(closed),
-        Item::Truncated(truncated) => Told::Truncated(truncated),
+        Item::Draining(_) => Received::Draining,
+        Item::Closed(closed) => Received::Closed(closed),
+        Item::Truncated(truncated) => Received::Truncated(truncated),
     })
 }
 
-fn of_chat(response: ChatResponse) -> Option<Told> {
+fn of_chat(response: ChatResponse) -> Option<Received> {
     use chat_response::Item;
-    Some(match response.item.expect("an item that says something") {
-        Item::Event(event) => Told::Event(event),
-        Item::CaughtUp(mark) => Told::CaughtUp(mark),
+    Some(match response.item.expect("a response with a kind") {
+        Item::Event(event) => Received::Event(event),
+        Item::CaughtUp(mark) => Received::CaughtUp(mark),
         Item::Heartbeat(_) => return None,
-        Item::Draining(_) => Told::Draining,
-        Item::Closed(closed) => Told::Closed(closed),
-        Item::Truncated(truncated) => Told::Truncated(truncated),
-        Item::Opened(opened) => Told::Opened(opened),
-        Item::Ack(ack) => Told::Ack(ack),
-        Item::Nack(nack) => Told::Nack(nack),
+        Item::Draining(_) => Received::Draining,
+        Item::Closed(closed) => Received::Closed(closed),
+        Item::Truncated(truncated) => Received::Truncated(truncated),
+        Item::Opened(opened) => Received::Opened(opened),
+        Item::Ack(ack) => Received::Ack(ack),
+        Item::Nack(nack) => Received::Nack(nack),
     })
 }

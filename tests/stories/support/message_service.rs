@@ -10,9 +10,9 @@ use parlance::message::v1::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::{PATIENCE, eventually};
+use super::health;
 
 #[derive(Parser)]
 struct Line {
@@ -20,8 +20,8 @@ struct Line {
     args: Args,
 }
 
-/// A configuration for tests, as the command line would give it: a free port, few connections, no waiting at the end; and
-/// what more is said, in pairs of flag and value, which goes before. `user_service` is host and port.
+/// Parses a configuration for tests: a free port, few connections, no drain time. `more` are pairs of flag and value,
+/// which take precedence. `user_service` is host and port.
 pub fn message_service_config(database_url: &str, user_service: &str, more: &[&str]) -> Config {
     let url = format!("http://{user_service}");
     let usual = [
@@ -37,7 +37,7 @@ pub fn message_service_config(database_url: &str, user_service: &str, more: &[&s
     Config::from_args(&Line::try_parse_from(line).unwrap().args).unwrap()
 }
 
-/// A running message-service. Told to end when this value is dropped; [`stop`](Self::stop) waits for it.
+/// A running message-service. It is stopped when this value is dropped; [`stop`](Self::stop) waits for it.
 pub struct RunningMessageService {
     address: SocketAddr,
     channel: Channel,
@@ -53,7 +53,7 @@ impl RunningMessageService {
         service
     }
 
-    /// Starts it without waiting for more than its port.
+    /// Starts it and waits for its port only.
     pub async fn launch(config: Config) -> Self {
         let app = App::build(config).await.unwrap();
         let address = app.address();
@@ -63,50 +63,43 @@ impl RunningMessageService {
         Self { address, channel, shutdown, running: Some(running) }
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A connection to it, for any client.
+    /// Returns a connection to it, for any client.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// A client of conversations.
+    /// Returns a client of conversations.
     pub fn conversations(&self) -> ConversationServiceClient<Channel> {
         ConversationServiceClient::new(self.channel())
     }
 
-    /// A client of messages. It takes pages of any size: what a server sends is not for its client to refuse.
+    /// Returns a client of messages. It accepts pages of any size: limiting them is the server's task.
     pub fn messages(&self) -> MessageServiceClient<Channel> {
         MessageServiceClient::new(self.channel())
     }
 
-    /// What health says about a name.
+    /// Checks the health of a name.
     pub async fn health(&self, name: &str) -> Result<ServingStatus, tonic::Status> {
-        let request = HealthCheckRequest { service: name.to_owned() };
-        Ok(HealthClient::new(self.channel()).check(request).await?.into_inner().status())
+        health::health(self.channel(), name).await
     }
 
-    /// Waits until health says that the process serves.
+    /// Waits until health reports that the process serves.
     pub async fn wait_until_serving(&self) {
-        eventually(PATIENCE, || async {
-            match self.health("").await {
-                Ok(ServingStatus::Serving) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
+        health::wait_until_serving(&self.channel).await;
     }
 
-    /// Ends it and gives what `run` gave.
+    /// Stops it and returns the result of `run`.
     pub async fn stop(mut self) -> Result<(), RunError> {
         self.shutdown.cancel();
         self.running.take().expect("ended only once").await.unwrap()
     }
 
-    /// Begins its end without waiting for it.
+    /// Starts to stop it without waiting.
     pub fn begin_stop(&self) {
         self.shutdown.cancel();
     }
@@ -118,7 +111,7 @@ impl Drop for RunningMessageService {
     }
 }
 
-/// A connection to an address, made when it is first used and again after it broke.
+/// Returns a connection to an address, opened on first use and reopened after it breaks.
 pub fn channel_to(address: SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
 }

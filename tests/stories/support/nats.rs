@@ -1,4 +1,4 @@
-//! A real server of NATS, on a port of its own, gone with its value.
+//! A real NATS server, on a free port, killed with its value.
 
 use std::{
     io::{BufRead, BufReader},
@@ -9,7 +9,7 @@ use std::{
 
 use super::PATIENCE;
 
-/// A running server.
+/// A running NATS server.
 pub struct NatsServer {
     child: Child,
     port: u16,
@@ -21,7 +21,7 @@ impl NatsServer {
         Self::on("-1").await
     }
 
-    /// Starts one on this port, where another was before.
+    /// Starts one on this port, used before by another.
     pub async fn start_again(port: u16) -> Self {
         Self::on(&port.to_string()).await
     }
@@ -33,31 +33,31 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("nats-server is not there: run make test, which installs it");
+            .expect("nats-server is missing; run make test, which installs it");
         let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let (found, address) = mpsc::channel();
-        // A thread that ends with the process: a pipe that nobody reads would stop it.
+        // A thread that ends with the process: a full pipe would block it.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                if let Some((_, told)) = line.split_once("Listening for client connections on ") {
-                    let _ = found.send(told.rsplit(':').next().unwrap_or_default().trim().to_owned());
+                if let Some((_, received)) = line.split_once("Listening for client connections on ") {
+                    let _ = found.send(received.rsplit(':').next().unwrap_or_default().trim().to_owned());
                 }
             }
         });
-        let told = tokio::task::spawn_blocking(move || address.recv_timeout(PATIENCE)).await.unwrap();
-        let Ok(told) = told else {
+        let received = tokio::task::spawn_blocking(move || address.recv_timeout(PATIENCE)).await.unwrap();
+        let Ok(received) = received else {
             let _ = child.kill();
             panic!("nats-server does not listen");
         };
-        Self { child, port: told.parse().unwrap() }
+        Self { child, port: received.parse().unwrap() }
     }
 
-    /// Where it is.
+    /// Returns its URL.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it the hard way; gives its port.
+    /// Kills it; returns its port.
     pub fn kill(mut self) -> u16 {
         self.end();
         self.port

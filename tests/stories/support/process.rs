@@ -1,5 +1,5 @@
-//! The real binaries as child processes, for stories about being killed and about several of them. Always gone with
-//! their value.
+//! The real binaries as child processes, for stories about kills and about several processes. Always killed with their
+//! value.
 
 use std::{
     io::{BufRead, BufReader},
@@ -28,7 +28,7 @@ use super::{PATIENCE, channel_to, eventually};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
-/// A running service of its own process.
+/// A running service in a separate process.
 pub struct Process {
     child: Child,
     address: SocketAddr,
@@ -55,7 +55,7 @@ impl Process {
         Self::message_service_with(None, None, database_url, user_service, more).await
     }
 
-    /// Starts `message-service` with a bug on purpose, if one is named, and waits until it serves.
+    /// Starts `message-service` with a planted bug, if one is named, and waits until it serves.
     pub async fn message_service_with(
         bug: Option<&str>,
         listen: Option<SocketAddr>,
@@ -72,12 +72,12 @@ impl Process {
         process
     }
 
-    /// Starts `message-service` where another was before, and waits until it serves.
+    /// Starts `message-service` at the address of an earlier one, and waits until it serves.
     pub async fn message_service_on(listen: SocketAddr, database_url: &str, user_service: &str) -> Self {
         Self::message_service_with(None, Some(listen), database_url, user_service, &[]).await
     }
 
-    /// Starts a binary, perhaps on a port that the system picks, and learns it from the log.
+    /// Starts a binary, perhaps on a port that the system picks, and reads the port from the log.
     async fn launch(name: &str, bug: Option<&str>, listen: &str, flags: &[&str]) -> Self {
         let mut command = Command::new(binary(name));
         command
@@ -88,9 +88,9 @@ impl Process {
         Self::spawn(name, command).await
     }
 
-    /// Starts a binary as a container does: with these words, and no other variables than these settings. They must let it log
-    /// JSON.
-    pub async fn contained(name: &str, words: &[String], settings: &[(String, String)]) -> Self {
+    /// Starts a binary as a container does: with these arguments, and only these environment variables. They must keep
+    /// JSON logging.
+    pub async fn start_in_container(name: &str, words: &[String], settings: &[(String, String)]) -> Self {
         Self::spawn(name, in_container(name, words, settings)).await
     }
 
@@ -107,20 +107,20 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let (found, address) = mpsc::channel();
         let kept = log.clone();
-        // A thread that ends with the process: a pipe that nobody reads would stop it.
+        // A thread that ends with the process: a full pipe would block it.
         thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let said: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-                if said["message"] == "listening"
-                    && let Some(local) = said["local"].as_str()
+                let fields: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+                if fields["message"] == "listening"
+                    && let Some(local) = fields["local"].as_str()
                 {
                     let _ = found.send(local.to_owned());
                 }
                 kept.lock().unwrap().push(line);
             }
         });
-        let told = tokio::task::spawn_blocking(move || address.recv_timeout(PATIENCE)).await.unwrap();
-        let Ok(address) = told else {
+        let address_line = tokio::task::spawn_blocking(move || address.recv_timeout(PATIENCE)).await.unwrap();
+        let Ok(address) = address_line else {
             let _ = child.kill();
             panic!("{name} does not listen: {:?}", log.lock().unwrap());
         };
@@ -128,7 +128,7 @@ impl Process {
         Self { child, address, channel: channel_to(address), log }
     }
 
-    /// Waits until health says that the process serves.
+    /// Waits until health reports that the process serves.
     pub async fn wait_until_serving(&self) {
         eventually(PATIENCE, || async {
             let request = HealthCheckRequest::default();
@@ -140,53 +140,54 @@ impl Process {
         .await;
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A client of conversations.
+    /// Returns a client of conversations.
     pub fn conversations(&self) -> ConversationServiceClient<Channel> {
         ConversationServiceClient::new(self.channel.clone())
     }
 
-    /// A client of messages.
+    /// Returns a client of messages.
     pub fn messages(&self) -> MessageServiceClient<Channel> {
         MessageServiceClient::new(self.channel.clone())
     }
 
-    /// Kills it the hard way, and waits until it is gone.
+    /// Kills it with SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM.
     pub fn terminate(&self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
-    /// A client of users.
+    /// Returns a client of users.
     pub fn users(&self) -> UserServiceClient<Channel> {
         UserServiceClient::new(self.channel.clone())
     }
 
-    /// Where its admin port is, of which it has told before it served.
+    /// Returns its admin address, which is logged before the process serves.
     pub fn admin_address(&self) -> SocketAddr {
         let log = self.log.lock().unwrap();
-        let told = |line: &String| {
-            let said: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
-            (said["message"] == "metrics are at /metrics").then(|| said["address"].as_str().unwrap().parse().unwrap())
+        let admin_address = |line: &String| {
+            let fields: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            (fields["message"] == "metrics are at /metrics")
+                .then(|| fields["address"].as_str().unwrap().parse().unwrap())
         };
-        log.iter().find_map(told).expect("an admin port")
+        log.iter().find_map(admin_address).expect("an admin port")
     }
 
-    /// What it has logged so far, as lines of JSON.
+    /// Returns its log so far, as lines of JSON.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
@@ -196,7 +197,7 @@ impl Process {
         self.ended_within(PATIENCE).await
     }
 
-    /// Waits for its end, as long as it may take.
+    /// Waits for its end, up to the deadline.
     pub async fn ended_within(&mut self, deadline: Duration) -> ExitStatus {
         let child = Mutex::new(&mut self.child);
         let ended = || async { child.lock().unwrap().try_wait().unwrap().ok_or("still running") };
@@ -217,10 +218,10 @@ fn in_container(name: &str, words: &[String], settings: &[(String, String)]) -> 
     command
 }
 
-/// Beside the test's own executable, which lies in `deps`.
+/// Returns the path of a binary, which is above the `deps` folder of the test's own executable.
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let path = own.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
-    assert!(path.exists(), "there is no {}; run make test, which builds it", path.display());
+    assert!(path.exists(), "{} does not exist; run make test, which builds it", path.display());
     path
 }

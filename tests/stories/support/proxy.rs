@@ -1,4 +1,4 @@
-//! A TCP proxy before the database or a service, for the ugly stories: it can be closed, and it can lose answers.
+//! A TCP proxy before the database or a service: it can be closed, silent, or lose responses.
 
 use std::net::SocketAddr;
 
@@ -11,20 +11,20 @@ use tokio::{
 
 use super::TestDatabase;
 
-/// What the proxy does with connections, those that are open included.
+/// The proxy's handling of connections, open ones included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Both ways are open.
+    /// Forwards both ways.
     Open,
-    /// Connections are closed.
+    /// Closes connections.
     Closed,
-    /// Questions get through; the connection ends in place of the next answer.
-    LosingAnswers,
-    /// Nothing gets through and nobody is told; a connection that was open meanwhile stays so for good.
+    /// Forwards requests; closes the connection in place of the next response.
+    LosingResponses,
+    /// Forwards nothing, without closing; a connection that was open meanwhile stays silent forever.
     Silent,
 }
 
-/// Stands between a service and what it needs. Gone with this value.
+/// A proxy between a service and its dependency. Ends with this value.
 pub struct Proxy {
     address: SocketAddr,
     mode: watch::Sender<Mode>,
@@ -32,12 +32,12 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Before the test server, on a free port of loopback.
+    /// Starts one before the test server, on a free port of loopback.
     pub async fn start(mode: Mode) -> Self {
         Self::before(TestDatabase::server_address(), mode).await
     }
 
-    /// Before any host and port.
+    /// Starts one before any host and port.
     pub async fn before(server: String, mode: Mode) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -55,17 +55,17 @@ impl Proxy {
         Self { address, mode, server }
     }
 
-    /// The port to reach it through.
+    /// Returns the port to reach it through.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Leads new connections elsewhere.
-    pub fn lead_to(&self, server: String) {
+    /// Connects new connections to another target.
+    pub fn redirect_to(&self, server: String) {
         self.server.send_replace(server);
     }
 
-    /// Changes what it does, from now on.
+    /// Changes the mode, also for open connections.
     pub fn set(&self, mode: Mode) {
         self.mode.send_replace(mode);
     }
@@ -85,7 +85,7 @@ async fn pass(client: TcpStream, server: String, mut modes: watch::Receiver<Mode
         let mut buffer = [0; 8192];
         loop {
             let length = from_server.read(&mut buffer).await?;
-            if length == 0 || *answering.borrow() == Mode::LosingAnswers {
+            if length == 0 || *answering.borrow() == Mode::LosingResponses {
                 return Ok::<_, std::io::Error>(());
             }
             to_client.write_all(&buffer[..length]).await?;
@@ -98,7 +98,7 @@ async fn pass(client: TcpStream, server: String, mut modes: watch::Receiver<Mode
         _ = swallowing.wait_for(|mode| *mode == Mode::Silent) => true,
     };
     if fell_silent {
-        // Not even the client's going is passed on.
+        // Not even the client's close is forwarded.
         let mut nothing = [0; 8192];
         while from_client.read(&mut nothing).await.is_ok_and(|length| length > 0) {}
         drop((to_client, from_server, to_server));

@@ -1,4 +1,4 @@
-//! A client of `StreamMessages` that proves what it is told: dense, in order, caught up once.
+//! A client of `StreamMessages` that checks its stream: dense, in order, caught up once.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::PATIENCE;
 
-/// Follows one conversation as one user.
+/// A subscriber of one conversation as one user.
 pub struct Reader {
     conversation_id: String,
     stream: Streaming<StreamMessagesResponse>,
-    /// The last sequence; unknown of a stream "from now" until it is caught up.
+    /// The last sequence; unknown for a stream "from now" until it is caught up.
     position: Option<i64>,
     caught_up: Option<i64>,
     draining: bool,
@@ -38,23 +38,27 @@ impl Reader {
         Ok(Self { conversation_id, stream, position: after_sequence, caught_up: None, draining: false })
     }
 
-    /// The next entry, or the end; `None` where the stream ends without a status.
+    /// Receives the next entry, or the end; `None` where the stream ends without a status.
     async fn next(&mut self) -> Result<Option<Event>, Status> {
         loop {
             let Some(item) = self.within(PATIENCE).await? else { return Ok(None) };
-            match item.item.expect("an item that says something") {
+            match item.item.expect("a response with a kind") {
                 Item::Event(event) => {
                     assert!(!self.draining, "an event after draining");
                     assert_eq!(event.conversation_id, self.conversation_id);
-                    let expected = self.position.expect("nothing comes before the mark of a stream from now") + 1;
-                    assert_eq!(event.sequence, expected, "a hole, or a double");
+                    let expected = self.position.expect("a stream from now is caught up first") + 1;
+                    assert_eq!(event.sequence, expected, "a gap or a duplicate");
                     self.position = Some(event.sequence);
                     return Ok(Some(event));
                 }
                 Item::CaughtUp(mark) => {
                     assert_eq!(mark.conversation_id, self.conversation_id);
                     assert_eq!(self.caught_up.replace(mark.sequence), None, "caught up twice");
-                    assert_eq!(*self.position.get_or_insert(mark.sequence), mark.sequence, "caught up elsewhere");
+                    assert_eq!(
+                        *self.position.get_or_insert(mark.sequence),
+                        mark.sequence,
+                        "caught up at another sequence"
+                    );
                 }
                 Item::Heartbeat(_) => {}
                 Item::Draining(draining) => {
@@ -72,18 +76,18 @@ impl Reader {
         waiting.await.unwrap_or_else(|_| panic!("silence after {:?}", self.position))
     }
 
-    /// The next entry, which must come.
+    /// Receives the next entry, which must come.
     pub async fn event(&mut self) -> Event {
         self.next().await.unwrap().expect("an open stream")
     }
 
-    /// Waits for a sign of life, which must be what comes next.
+    /// Receives a heartbeat, which must be next.
     pub async fn heartbeat(&mut self) {
         let item = self.within(PATIENCE).await.unwrap().expect("an open stream").item;
         assert!(matches!(item, Some(Item::Heartbeat(_))), "{item:?}");
     }
 
-    /// Everything up to a sequence.
+    /// Receives everything up to a sequence.
     pub async fn up_to(&mut self, sequence: i64) -> Vec<Event> {
         let mut events = Vec::new();
         while self.position.is_none_or(|position| position < sequence) {
@@ -92,31 +96,35 @@ impl Reader {
         events
     }
 
-    /// Everything up to the mark, and where that was.
+    /// Receives everything up to the caught-up response; returns its sequence, too.
     pub async fn catch_up(&mut self) -> (Vec<Event>, i64) {
         let mut events = Vec::new();
-        // The mark is no event: it is taken by the look at what comes after it, so items are read one by one.
+        // Caught-up is no event, and reading the next event would skip it, so responses are read one by one.
         while self.caught_up.is_none() {
             let item = self.within(PATIENCE).await.unwrap().expect("an open stream").item;
-            match item.expect("an item that says something") {
+            match item.expect("a response with a kind") {
                 Item::Event(event) => {
-                    assert_eq!(event.sequence, self.position.expect("a position") + 1, "a hole, or a double");
+                    assert_eq!(event.sequence, self.position.expect("a position") + 1, "a gap or a duplicate");
                     self.position = Some(event.sequence);
                     events.push(event);
                 }
                 Item::CaughtUp(mark) => {
                     assert_eq!(mark.conversation_id, self.conversation_id);
-                    assert_eq!(*self.position.get_or_insert(mark.sequence), mark.sequence, "caught up elsewhere");
+                    assert_eq!(
+                        *self.position.get_or_insert(mark.sequence),
+                        mark.sequence,
+                        "caught up at another sequence"
+                    );
                     self.caught_up = Some(mark.sequence);
                 }
                 Item::Heartbeat(_) => {}
                 other => panic!("{other:?}"),
             }
         }
-        (events, self.caught_up.expect("just seen"))
+        (events, self.caught_up.expect("set above"))
     }
 
-    /// Everything that still comes, and the status that ends it.
+    /// Receives the rest, and the final status.
     pub async fn end(&mut self) -> (Vec<Event>, Status) {
         let mut events = Vec::new();
         loop {
@@ -128,13 +136,13 @@ impl Reader {
         }
     }
 
-    /// Where it was caught up, if it was.
+    /// Returns the sequence at which it was caught up, if it was.
     pub fn caught_up(&self) -> Option<i64> {
         self.caught_up
     }
 
-    /// Whether the server has said that it is about to end the stream.
-    pub fn was_told_of_the_drain(&self) -> bool {
+    /// Returns true once the server has announced the end of the stream.
+    pub fn received_draining(&self) -> bool {
         self.draining
     }
 }

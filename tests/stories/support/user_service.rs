@@ -9,11 +9,11 @@ use parlance::{
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic::transport::Channel;
+use tonic_health::pb::health_check_response::ServingStatus;
 use user_service::{App, Args, Config, RunError};
 
-use super::{PATIENCE, TestDatabase, eventually};
+use super::{TestDatabase, channel_to, health};
 
 #[derive(Parser)]
 struct Line {
@@ -21,8 +21,8 @@ struct Line {
     args: Args,
 }
 
-/// A configuration for tests, as the command line would give it: a free port, few connections, no waiting at the end.
-/// `more` are further flags, none of those given here.
+/// Parses a configuration for tests: a free port, few connections, no drain time. `more` are further flags, none of the
+/// preset ones.
 pub fn user_service_config(database_url: &str, more: &[&str]) -> Config {
     let flags = ["user-service", "--listen", "127.0.0.1:0", "--database-url", database_url];
     let ending = ["--database-connections", "4", "--drain-accept", "0s", "--drain-timeout", "5s"];
@@ -30,7 +30,7 @@ pub fn user_service_config(database_url: &str, more: &[&str]) -> Config {
     Config::from_args(&Line::try_parse_from(line).unwrap().args).unwrap()
 }
 
-/// A running user-service. Told to end when this value is dropped; [`stop`](Self::stop) waits for it.
+/// A running user-service. It is stopped when this value is dropped; [`stop`](Self::stop) waits for it.
 pub struct RunningUserService {
     address: SocketAddr,
     channel: Channel,
@@ -46,61 +46,53 @@ impl RunningUserService {
         service
     }
 
-    /// Starts it without waiting for more than its port.
+    /// Starts it and waits for its port only.
     pub async fn launch(config: Config) -> Self {
         let app = App::build(config).await.unwrap();
         let address = app.address();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(app.run(shutdown.clone().cancelled_owned()));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy();
-        Self { address, channel, shutdown, running: Some(running) }
+        Self { address, channel: channel_to(address), shutdown, running: Some(running) }
     }
 
-    /// Where it listens.
+    /// Returns its address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A connection to it, for any client.
+    /// Returns a connection to it, for any client.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    /// A client of today's contract.
+    /// Returns a client of the current contract.
     pub fn users(&self) -> UserServiceClient<Channel> {
         UserServiceClient::new(self.channel())
     }
 
-    /// A client of the contract that Parlance began with.
+    /// Returns a client of the legacy contract.
     pub fn original(&self) -> original::user_service_client::UserServiceClient<Channel> {
         original::user_service_client::UserServiceClient::new(self.channel())
     }
 
-    /// Makes a user whose id and name are the same.
+    /// Creates a user whose id and name are the same.
     pub async fn create(&self, name: &str) -> User {
         let request =
             CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..CreateUserRequest::default() };
         self.users().create_user(request).await.unwrap().into_inner()
     }
 
-    /// What health says about a name.
+    /// Checks the health of a name.
     pub async fn health(&self, name: &str) -> Result<ServingStatus, tonic::Status> {
-        let request = HealthCheckRequest { service: name.to_owned() };
-        Ok(HealthClient::new(self.channel()).check(request).await?.into_inner().status())
+        health::health(self.channel(), name).await
     }
 
-    /// Waits until health says that the process serves.
+    /// Waits until health reports that the process serves.
     pub async fn wait_until_serving(&self) {
-        eventually(PATIENCE, || async {
-            match self.health("").await {
-                Ok(ServingStatus::Serving) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
+        health::wait_until_serving(&self.channel).await;
     }
 
-    /// Ends it and gives what `run` gave.
+    /// Stops it and returns the result of `run`.
     pub async fn stop(mut self) -> Result<(), RunError> {
         self.shutdown.cancel();
         self.ended().await

@@ -1,5 +1,5 @@
-//! gRPC-Web as a browser speaks it: one request over HTTP/1.1, on a connection of its own. Shows what a client library
-//! would hide, such as the server's own answer to a deadline.
+//! gRPC-Web as a browser speaks it: one request over HTTP/1.1, on a new connection. Shows details that a client library
+//! would hide, such as the server's own response to a deadline.
 
 use std::{collections::HashMap, fmt::Write, net::SocketAddr};
 
@@ -12,18 +12,18 @@ use tonic::Status;
 
 use super::PATIENCE;
 
-/// What came back.
+/// A parsed response.
 #[derive(Debug)]
 pub struct WebAnswer {
     /// The HTTP status.
     pub http_status: u16,
-    /// Names in lower case.
+    /// Header names in lower case.
     pub headers: HashMap<String, String>,
     messages: Vec<Vec<u8>>,
     trailers: HashMap<String, String>,
 }
 
-/// A connection that a request was written to.
+/// A connection with a request sent.
 pub struct WebCall {
     connection: TcpStream,
     received: Vec<u8>,
@@ -40,7 +40,7 @@ impl WebCall {
         Self::request(address, "POST", path, &headers, &framed).await
     }
 
-    /// Any request.
+    /// Sends any request.
     pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Self {
         let length = body.len();
         let own_host = address.to_string();
@@ -55,14 +55,14 @@ impl WebCall {
         Self { connection, received: Vec::new() }
     }
 
-    /// Reads until the server ends the answer.
+    /// Reads until the server ends the response.
     pub async fn answer(mut self) -> WebAnswer {
         let reading = self.connection.read_to_end(&mut self.received);
         tokio::time::timeout(PATIENCE, reading).await.expect("an end of the answer").unwrap();
         parse(&self.received)
     }
 
-    /// Reads until this many messages are there, and hangs up.
+    /// Reads until this many messages have arrived, and disconnects.
     pub async fn first_messages(mut self, count: usize) -> WebAnswer {
         let reading = async {
             loop {
@@ -80,12 +80,12 @@ impl WebCall {
 }
 
 impl WebAnswer {
-    /// The messages.
+    /// Returns the messages.
     pub fn messages<M: Message + Default>(&self) -> Vec<M> {
         self.messages.iter().map(|bytes| M::decode(&**bytes).unwrap()).collect()
     }
 
-    /// The status, from the trailers or, without a body, from the head.
+    /// Returns the status, from the trailers or, without a body, from the head.
     pub fn status(&self) -> Status {
         let fields = if self.trailers.contains_key("grpc-status") { &self.trailers } else { &self.headers };
         let mut map = tonic::metadata::MetadataMap::new().into_headers();
@@ -124,7 +124,7 @@ fn fields(text: &str) -> HashMap<String, String> {
     lines.map(|(name, value)| (name.trim().to_lowercase(), value.trim().to_owned())).collect()
 }
 
-/// The whole chunks of a body that may still be coming.
+/// Returns the complete chunks of a body that may be incomplete.
 fn unchunk(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = rest.windows(2).position(|bytes| bytes == b"\r\n") {

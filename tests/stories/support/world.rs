@@ -1,4 +1,4 @@
-//! Both services on one database, and the words that most stories begin with.
+//! Both services on one database, and the calls that most stories start with.
 
 use parlance::{
     message::v1::{
@@ -11,9 +11,9 @@ use parlance::{
 };
 use tonic::{Status, transport::Channel};
 
-use super::{RunningMessageService, RunningUserService, TestDatabase, message_service_config};
+use super::{Mode, Proxy, RunningMessageService, RunningUserService, TestDatabase, message_service_config};
 
-/// Both services, one database.
+/// Both services on one database.
 pub struct World {
     pub message_service: RunningMessageService,
     pub user_service: RunningUserService,
@@ -36,7 +36,18 @@ impl World {
         Self { message_service, user_service, database }
     }
 
-    /// The world of most stories: users `ann`, `ben`, `cat`, `dan`, and a group `g` that Ann made with Ben in it.
+    /// Starts both, with a proxy through which message-service reaches user-service.
+    pub async fn with_proxied_user_service(flags: &[&str]) -> (Self, Proxy) {
+        let database = TestDatabase::migrated().await;
+        let user_service = RunningUserService::start(&database).await;
+        let proxy = Proxy::before(user_service.address().to_string(), Mode::Open).await;
+        let config = message_service_config(&database.url(), &format!("127.0.0.1:{}", proxy.port()), flags);
+        let message_service = RunningMessageService::start(config).await;
+        (Self { message_service, user_service, database }, proxy)
+    }
+
+    /// Creates the world of most stories: users `ann`, `ben`, `cat`, `dan`, and a group `g` created by Ann with Ben in
+    /// it.
     pub async fn with_group() -> Self {
         let world = Self::new().await;
         world.users(&["ann", "ben", "cat", "dan"]).await;
@@ -44,7 +55,7 @@ impl World {
         world
     }
 
-    /// A second message-service on the same database.
+    /// Starts a second message-service on the same database.
     pub async fn replica(&self) -> RunningMessageService {
         self.replica_with(&[]).await
     }
@@ -55,24 +66,24 @@ impl World {
         RunningMessageService::start(message_service_config(&self.database.url(), &address, flags)).await
     }
 
-    /// A client of conversations.
+    /// Returns a client of conversations.
     pub fn conversations(&self) -> ConversationServiceClient<Channel> {
         self.message_service.conversations()
     }
 
-    /// A client of messages.
+    /// Returns a client of messages.
     pub fn messages(&self) -> MessageServiceClient<Channel> {
         self.message_service.messages()
     }
 
-    /// Makes users whose id and name are the same.
+    /// Creates users whose id and name are the same.
     pub async fn users(&self, names: &[&str]) {
         for name in names {
             self.user_service.create(name).await;
         }
     }
 
-    /// Makes users `u0` to `u{count - 1}` in one statement, where calls one by one would take long.
+    /// Creates users `u0` to `u{count - 1}` in one statement, since single calls would take long.
     pub async fn many_users(&self, count: i32) {
         const SQL: &str = "
             INSERT INTO parlance_user.users
@@ -81,24 +92,24 @@ impl World {
         sqlx::query(SQL).bind(count).execute(&mut self.database.connect().await).await.unwrap();
     }
 
-    /// A user who may no longer act.
+    /// Deactivates a user.
     pub async fn deactivate(&self, user_id: &str) {
         let request = DeactivateUserRequest { user_id: user_id.to_owned() };
         self.user_service.users().deactivate_user(request).await.unwrap();
     }
 
-    /// A user who is gone.
+    /// Deletes a user.
     pub async fn delete_user(&self, user_id: &str) {
         let request = DeleteUserRequest { user_id: user_id.to_owned(), ..Default::default() };
         self.user_service.users().delete_user(request).await.unwrap();
     }
 
-    /// Makes a conversation that must come into being.
+    /// Creates a conversation; must succeed.
     pub async fn create(&self, request: CreateConversationRequest) -> Conversation {
         self.conversations().create_conversation(request).await.unwrap().into_inner()
     }
 
-    /// The conversation as a user sees it.
+    /// Returns the conversation as a user sees it.
     pub async fn conversation(&self, conversation_id: &str, actor_id: &str) -> Result<Conversation, Status> {
         let request =
             GetConversationRequest { conversation_id: conversation_id.to_owned(), actor_id: actor_id.to_owned() };
@@ -122,7 +133,7 @@ impl World {
         Ok(self.conversations().add_members(request).await?.into_inner().members)
     }
 
-    /// Removes a member; oneself = leave.
+    /// Removes a member; the actor itself leaves.
     pub async fn remove(&self, conversation_id: &str, actor_id: &str, user_id: &str) -> Result<(), Status> {
         let request = RemoveMemberRequest {
             conversation_id: conversation_id.to_owned(),
@@ -132,7 +143,7 @@ impl World {
         self.conversations().remove_member(request).await.map(drop)
     }
 
-    /// All members, as one of them sees them.
+    /// Returns all members, as one of them sees them.
     pub async fn members(&self, conversation_id: &str, actor_id: &str) -> Vec<Member> {
         let request = ListMembersRequest {
             conversation_id: conversation_id.to_owned(),
@@ -143,17 +154,17 @@ impl World {
         self.conversations().list_members(request).await.unwrap().into_inner().members
     }
 
-    /// Sends a text that must be stored, without a request id.
+    /// Sends a text, without a request id; must succeed.
     pub async fn send(&self, conversation_id: &str, sender_id: &str, text: &str) -> Message {
         self.try_send(send(conversation_id, sender_id, text)).await.unwrap().message.unwrap()
     }
 
-    /// Sends.
+    /// Sends a message.
     pub async fn try_send(&self, request: SendMessageRequest) -> Result<SendMessageResponse, Status> {
         Ok(self.messages().send_message(request).await?.into_inner())
     }
 
-    /// The whole log, as a user sees it.
+    /// Returns the whole log, as a user sees it.
     pub async fn log(&self, conversation_id: &str, actor_id: &str) -> Vec<Event> {
         read_log(&mut self.messages(), conversation_id, actor_id, 1000).await
     }
@@ -169,7 +180,7 @@ pub async fn read_log(
     try_read_log(client, conversation_id, actor_id, page_size).await.unwrap()
 }
 
-/// The same where the service may have reasons to refuse.
+/// The same, for a service that may refuse.
 pub async fn try_read_log(
     client: &mut MessageServiceClient<Channel>,
     conversation_id: &str,
@@ -199,17 +210,17 @@ pub async fn try_read_log(
     }
 }
 
-/// Asks for a group.
+/// A request to create a group.
 pub fn group(conversation_id: &str, creator_id: &str, member_ids: &[&str]) -> CreateConversationRequest {
     new_conversation(ConversationKind::Group, conversation_id, creator_id, member_ids)
 }
 
-/// Asks for a channel.
+/// A request to create a channel.
 pub fn channel(conversation_id: &str, creator_id: &str, member_ids: &[&str]) -> CreateConversationRequest {
     new_conversation(ConversationKind::Channel, conversation_id, creator_id, member_ids)
 }
 
-/// Asks for the conversation of two.
+/// A request to create a DIRECT conversation.
 pub fn direct(creator_id: &str, other_id: &str) -> CreateConversationRequest {
     new_conversation(ConversationKind::Direct, "", creator_id, &[other_id])
 }
@@ -229,7 +240,7 @@ fn new_conversation(
     }
 }
 
-/// Asks to send a text.
+/// A request to send a text.
 pub fn send(conversation_id: &str, sender_id: &str, text: &str) -> SendMessageRequest {
     SendMessageRequest {
         conversation_id: conversation_id.to_owned(),
@@ -239,7 +250,7 @@ pub fn send(conversation_id: &str, sender_id: &str, text: &str) -> SendMessageRe
     }
 }
 
-/// Asks to send a text under a request id.
+/// A request to send a text under a request id.
 pub fn send_as(request_id: &str, conversation_id: &str, sender_id: &str, text: &str) -> SendMessageRequest {
     SendMessageRequest { request_id: request_id.to_owned(), ..send(conversation_id, sender_id, text) }
 }

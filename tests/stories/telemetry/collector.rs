@@ -1,4 +1,4 @@
-//! A collector that takes traces over OTLP and keeps them.
+//! A collector that receives traces over OTLP and keeps them.
 
 use std::{
     net::SocketAddr,
@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, async_trait, transport::Server};
 
-/// A span, and the process that made it.
+/// A span, and its process.
 #[derive(Debug, Clone)]
 pub(super) struct Collected {
     pub(super) process: String,
@@ -46,7 +46,7 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    /// All spans of one trace so far.
+    /// Returns all spans of one trace so far.
     pub(super) fn trace(&self, trace_id: &[u8]) -> Vec<Collected> {
         let kept = self.kept.0.lock().unwrap();
         kept.iter().filter(|collected| collected.span.trace_id == trace_id).cloned().collect()

@@ -1,22 +1,22 @@
-//! Stories of what the real processes tell of themselves: metrics on the admin port, traces to a collector, logs that share
-//! their ids.
+//! Stories about observability of the real processes: metrics on the admin port, traces to a collector, logs with trace
+//! ids.
 
 mod collector;
 mod metrics;
-mod page;
+mod scrape;
 mod traces;
 
-use self::{collector::Collector, page::Page};
+use self::{collector::Collector, scrape::Scrape};
 use crate::support::{Process, TestDatabase};
 
-/// Both services as processes of their own, each with an admin port.
-struct Told {
+/// Both services as separate processes, each with an admin port.
+struct Services {
     user_service: Process,
     message_service: Process,
     _database: TestDatabase,
 }
 
-impl Told {
+impl Services {
     async fn new(flags: &[&str]) -> Self {
         let database = TestDatabase::migrated().await;
         let flags = [&["--admin-listen", "127.0.0.1:0"][..], flags].concat();

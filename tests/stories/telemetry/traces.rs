@@ -1,7 +1,7 @@
 use parlance::{message::v1::SendMessageRequest, user::v1::CreateUserRequest};
 use tonic::Request;
 
-use super::{Collector, Told, collector::Collected};
+use super::{Collector, Services, collector::Collected};
 use crate::support::{PATIENCE, eventually, group, send};
 
 const TRACE_ID: [u8; 16] =
@@ -9,19 +9,19 @@ const TRACE_ID: [u8; 16] =
 const CLIENTS_SPAN: [u8; 8] = [0xb7, 0xad, 0x6b, 0x71, 0x69, 0x20, 0x33, 0x31];
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// As a client sends it that is a part of a trace.
+/// Makes the request part of a client's trace.
 fn traced<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("traceparent", TRACEPARENT.parse().unwrap());
     request
 }
 
-async fn begin(told: &Told) {
+async fn begin(services: &Services) {
     for name in ["ann", "ben"] {
         let user = CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..Default::default() };
-        told.user_service.users().create_user(user).await.unwrap();
+        services.user_service.users().create_user(user).await.unwrap();
     }
-    told.message_service.conversations().create_conversation(group("g", "ann", &["ben"])).await.unwrap();
+    services.message_service.conversations().create_conversation(group("g", "ann", &["ben"])).await.unwrap();
 }
 
 fn send_from_ben() -> SendMessageRequest {
@@ -29,20 +29,20 @@ fn send_from_ben() -> SendMessageRequest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_trace_goes_from_the_client_through_both_services_to_the_statements() {
+async fn one_trace_spans_the_client_both_services_and_the_sql_statements() {
     let collector = Collector::start().await;
-    let told = Told::new(&["--otlp-endpoint", &collector.url()]).await;
-    begin(&told).await;
-    // Nobody has asked for a user who is new.
+    let services = Services::new(&["--otlp-endpoint", &collector.url()]).await;
+    begin(&services).await;
+    // A new user is in no cache.
     let cat = CreateUserRequest { user_id: "cat".to_owned(), username: "cat".to_owned(), ..Default::default() };
-    told.user_service.users().create_user(cat).await.unwrap();
-    told.message_service.messages().send_message(traced(send("g", "cat", "hello"))).await.unwrap_err();
-    told.message_service.messages().send_message(traced(send_from_ben())).await.unwrap();
+    services.user_service.users().create_user(cat).await.unwrap();
+    services.message_service.messages().send_message(traced(send("g", "cat", "hello"))).await.unwrap_err();
+    services.message_service.messages().send_message(traced(send_from_ben())).await.unwrap();
 
     let spans = eventually(PATIENCE, || async {
         let spans = collector.trace(&TRACE_ID);
         let names: Vec<&str> = spans.iter().map(|collected| &*collected.span.name).collect();
-        // Two sends; one question, its answer and its statement; one batch of writes for each send that was let through.
+        // Two sends; one lookup with its response and its statement; one batch of writes for each accepted send.
         let all = ["append_v1", "find users", "parlance.user.v1.UserService/GetUser"];
         if all.iter().all(|name| names.contains(name)) && roots(&spans).len() == 2 {
             Ok(spans)
@@ -78,13 +78,13 @@ fn roots(spans: &[Collected]) -> Vec<&Collected> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_has_the_ids_of_the_trace_in_both_services() {
+async fn logs_of_both_services_carry_the_trace_id() {
     let collector = Collector::start().await;
-    let told = Told::new(&["--otlp-endpoint", &collector.url()]).await;
-    begin(&told).await;
-    // Nobody is called so: both services say that they were asked.
-    told.message_service.messages().send_message(traced(send("g", "eve", "hello"))).await.unwrap_err();
-    for process in [&told.message_service, &told.user_service] {
+    let services = Services::new(&["--otlp-endpoint", &collector.url()]).await;
+    begin(&services).await;
+    // An unknown user: both services log the failed call.
+    services.message_service.messages().send_message(traced(send("g", "eve", "hello"))).await.unwrap_err();
+    for process in [&services.message_service, &services.user_service] {
         eventually(PATIENCE, || async {
             let log = process.log();
             let is_line =
@@ -96,11 +96,11 @@ async fn the_log_has_the_ids_of_the_trace_in_both_services() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_collector_that_is_away_costs_traces_and_nothing_else() {
-    let told = Told::new(&["--otlp-endpoint", "http://127.0.0.1:1"]).await;
-    begin(&told).await;
-    told.message_service.messages().send_message(traced(send_from_ben())).await.unwrap();
-    let mut message_service = told.message_service;
+async fn an_unreachable_collector_loses_traces_only() {
+    let services = Services::new(&["--otlp-endpoint", "http://127.0.0.1:1"]).await;
+    begin(&services).await;
+    services.message_service.messages().send_message(traced(send_from_ben())).await.unwrap();
+    let mut message_service = services.message_service;
     message_service.terminate();
     assert!(message_service.ended().await.success(), "{}", message_service.log());
 }

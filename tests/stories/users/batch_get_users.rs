@@ -1,4 +1,4 @@
-//! `BatchGetUsers`: order, repeats, who is missing, bounds.
+//! `BatchGetUsers`: order, duplicates, missing users, bounds.
 
 use parlance::user::v1::{BatchGetUsersRequest, DeleteUserRequest, UserState};
 use tonic::Code;
@@ -11,7 +11,7 @@ fn request<'a>(user_ids: impl IntoIterator<Item = &'a str>) -> BatchGetUsersRequ
 }
 
 #[tokio::test]
-async fn the_answer_is_in_the_order_of_the_question() {
+async fn users_are_returned_in_request_order() {
     let world = World::new().await;
     let mut users = world.service.users();
     for name in ["a", "b", "gone"] {
@@ -28,7 +28,7 @@ async fn the_answer_is_in_the_order_of_the_question() {
 }
 
 #[tokio::test]
-async fn one_to_a_thousand_ids_may_be_asked_for() {
+async fn a_request_takes_one_to_a_thousand_ids() {
     let world = World::new().await;
     let mut users = world.service.users();
     let thousand: Vec<String> = (0..1_000).map(|number| format!("user-{number}")).collect();
@@ -42,7 +42,7 @@ async fn one_to_a_thousand_ids_may_be_asked_for() {
 }
 
 #[tokio::test]
-async fn every_bad_id_is_named_by_its_place() {
+async fn every_bad_id_is_reported_with_its_index() {
     let world = World::new().await;
     let answer = world.service.users().batch_get_users(request(["ok", "~x", "ok", "", "a\0"])).await;
     let status = refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT");
@@ -50,7 +50,7 @@ async fn every_bad_id_is_named_by_its_place() {
 }
 
 #[tokio::test]
-async fn at_most_twenty_violations_are_told() {
+async fn at_most_twenty_violations_are_reported() {
     let world = World::new().await;
     let answer = world.service.users().batch_get_users(request(std::iter::repeat_n("", 1_000))).await;
     let status = refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT");

@@ -1,4 +1,4 @@
-//! Around the RPCs: what reflection lists, what health says, and that every reason given is in the contract.
+//! The contract around the RPCs: reflection, health, and the presence of every used reason.
 
 use parlance::error::v1::ErrorReason;
 use tokio_stream::StreamExt;
@@ -18,7 +18,7 @@ const LISTED: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn reflection_lists_what_is_served_and_nothing_else() {
+async fn reflection_lists_exactly_the_served_services() {
     use v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
@@ -38,7 +38,7 @@ async fn reflection_lists_what_is_served_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn older_tools_see_the_same_and_find_the_reasons() {
+async fn reflection_v1alpha_lists_the_same_services_and_resolves_the_reasons() {
     use v1alpha::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
@@ -74,7 +74,7 @@ async fn health_answers_under_every_name() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_here_is_unimplemented() {
+async fn an_unknown_service_is_unimplemented() {
     let world = World::new().await;
     let mut client = parlance::message::v1::message_service_client::MessageServiceClient::new(world.service.channel());
     refused(
@@ -85,8 +85,8 @@ async fn a_service_that_is_not_here_is_unimplemented() {
 }
 
 #[test]
-fn every_reason_of_the_layers_is_in_the_contract() {
-    // The constants cannot be listed from outside, so their source is read: none can be forgotten.
+fn every_reason_of_service_kit_is_in_the_contract() {
+    // The constants cannot be listed from outside, so their source is read.
     let source = include_str!("../../../service-kit/src/failure.rs");
     let reasons: Vec<&str> = source
         .lines()

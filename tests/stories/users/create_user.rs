@@ -1,4 +1,4 @@
-//! `CreateUser`: bounds, what is taken, repeats, races.
+//! `CreateUser`: bounds, taken ids and names, retries, races.
 
 use futures_util::future::join_all;
 use parlance::user::v1::{CreateUserRequest, UserState};
@@ -17,7 +17,7 @@ fn request(user_id: &str, username: &str, display_name: &str, request_id: &str) 
 }
 
 #[tokio::test]
-async fn a_user_keeps_the_id_that_the_caller_brings() {
+async fn a_user_keeps_the_id_chosen_by_the_caller() {
     let world = World::new().await;
     let asked = request("order-1.A_b~c", "Bob", "Bob 😀", "");
     let user = world.service.users().create_user(asked).await.unwrap().into_inner();
@@ -29,7 +29,7 @@ async fn a_user_keeps_the_id_that_the_caller_brings() {
 }
 
 #[tokio::test]
-async fn without_an_id_a_uuid_of_version_7_is_made() {
+async fn without_an_id_the_service_assigns_a_uuid_v7() {
     let world = World::new().await;
     let first = world.service.users().create_user(request("", "a", "", "")).await.unwrap().into_inner();
     let second = world.service.users().create_user(request("", "b", "", "")).await.unwrap().into_inner();
@@ -38,7 +38,7 @@ async fn without_an_id_a_uuid_of_version_7_is_made() {
 }
 
 #[tokio::test]
-async fn bounds_are_met_at_the_edge() {
+async fn values_at_their_bounds_are_accepted_and_beyond_them_refused() {
     let world = World::new().await;
     let mut users = world.service.users();
     let (id, name, display, request_id) = ("i".repeat(64), "n".repeat(64), "😀".repeat(256), "r".repeat(64));
@@ -68,7 +68,7 @@ async fn bounds_are_met_at_the_edge() {
 }
 
 #[tokio::test]
-async fn every_violation_is_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = World::new().await;
     let bad = request("~", "", &"x".repeat(257), "\u{7f}");
     let status = refused(world.service.users().create_user(bad).await, Code::InvalidArgument, "INVALID_ARGUMENT");
@@ -83,7 +83,7 @@ async fn a_request_beyond_a_mebibyte_is_too_large() {
 }
 
 #[tokio::test]
-async fn a_taken_id_or_name_is_said_to_be_taken() {
+async fn a_taken_id_or_username_is_refused() {
     let world = World::new().await;
     let mut users = world.service.users();
     users.create_user(request("one", "Bob", "", "")).await.unwrap();
@@ -97,12 +97,12 @@ async fn a_taken_id_or_name_is_said_to_be_taken() {
     assert_eq!(metadata(&status, "username"), "BOB");
     assert_eq!(resource(&status).1, "BOB");
 
-    // Ids have a case of their own.
+    // Ids are case-sensitive.
     users.create_user(request("ONE", "third", "", "")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_repeat_returns_the_user_as_it_is_now() {
+async fn a_retry_returns_the_current_user() {
     let world = World::new().await;
     let mut users = world.service.users();
     for (user_id, name) in [("given", "given"), ("", "made")] {
@@ -116,7 +116,7 @@ async fn a_repeat_returns_the_user_as_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_request_id_with_other_content_is_reused() {
+async fn a_request_id_with_different_content_is_refused_as_reused() {
     let world = World::new().await;
     let mut users = world.service.users();
     users.create_user(request("one", "Bob", "Bob", "r")).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_request_id_with_other_content_is_reused() {
 }
 
 #[tokio::test]
-async fn sixteen_callers_with_one_request_get_one_user() {
+async fn sixteen_concurrent_retries_create_one_user() {
     let world = World::new().await;
     for round in 0..5 {
         let asked = request("", &format!("name-{round}"), "", &format!("request-{round}"));
@@ -147,7 +147,7 @@ async fn sixteen_callers_with_one_request_get_one_user() {
 }
 
 #[tokio::test]
-async fn of_sixteen_callers_for_one_name_one_gets_it() {
+async fn of_sixteen_concurrent_creations_of_one_username_one_succeeds() {
     let world = World::new().await;
     let calls = (0..16).map(|caller| {
         let mut users = world.service.users();

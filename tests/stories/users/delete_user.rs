@@ -1,4 +1,4 @@
-//! `DeleteUser`: the tombstone, and what becomes of id, name and request.
+//! `DeleteUser`: the tombstone, and reuse of id, name and request.
 
 use parlance::{
     original::UserInfo,
@@ -23,7 +23,7 @@ fn create(user_id: &str, username: &str, request_id: &str) -> CreateUserRequest 
 }
 
 #[tokio::test]
-async fn a_tombstone_has_no_name_and_is_found_by_id_only() {
+async fn a_deleted_user_has_no_username_and_is_found_by_id_only() {
     let world = World::new().await;
     let mut users = world.service.users();
     let before = users.create_user(create("u", "Bob", "")).await.unwrap().into_inner();
@@ -43,7 +43,7 @@ async fn a_tombstone_has_no_name_and_is_found_by_id_only() {
 }
 
 #[tokio::test]
-async fn nothing_personal_is_left_in_the_row() {
+async fn no_personal_data_is_left_in_the_row() {
     let world = World::new().await;
     let mut users = world.service.users();
     users.create_user(create("u", "Bob", "r")).await.unwrap();
@@ -56,7 +56,7 @@ async fn nothing_personal_is_left_in_the_row() {
 }
 
 #[tokio::test]
-async fn the_name_is_free_again_and_the_id_never() {
+async fn a_deleted_users_name_can_be_reused_and_its_id_cannot() {
     let world = World::new().await;
     let mut users = world.service.users();
     users.create_user(create("u", "Bob", "")).await.unwrap();
@@ -67,19 +67,19 @@ async fn the_name_is_free_again_and_the_id_never() {
 }
 
 #[tokio::test]
-async fn a_repeat_of_the_creation_returns_the_tombstone() {
+async fn retrying_the_creation_returns_the_deleted_user() {
     let world = World::new().await;
     let mut users = world.service.users();
     users.create_user(create("", "Bob", "r")).await.unwrap();
     let user_id = users.get_user(by_name("bob")).await.unwrap().into_inner().user_id;
     let stone = users.delete_user(request(&user_id, "")).await.unwrap().into_inner();
-    // Also when somebody else has the name meanwhile.
+    // Also when another user has the name meanwhile.
     users.create_user(create("v", "Bob", "")).await.unwrap();
     assert_eq!(users.create_user(create("", "Bob", "r")).await.unwrap().into_inner(), stone);
 }
 
 #[tokio::test]
-async fn it_is_idempotent_whatever_etag_is_given() {
+async fn deletion_is_idempotent_with_any_etag() {
     let world = World::new().await;
     let mut users = world.service.users();
     let before = world.service.create("u").await;
@@ -90,7 +90,7 @@ async fn it_is_idempotent_whatever_etag_is_given() {
 }
 
 #[tokio::test]
-async fn a_stale_etag_is_refused_and_a_deactivated_user_can_go() {
+async fn a_stale_etag_is_refused_and_a_deactivated_user_can_be_deleted() {
     let world = World::new().await;
     let mut users = world.service.users();
     let before = world.service.create("u").await;
@@ -101,7 +101,7 @@ async fn a_stale_etag_is_refused_and_a_deactivated_user_can_go() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_not_found_and_bounds_hold() {
+async fn an_unknown_user_is_not_found_and_bounds_are_enforced() {
     let world = World::new().await;
     let mut users = world.service.users();
     refused(users.delete_user(request("x", "")).await, Code::NotFound, "USER_NOT_FOUND");

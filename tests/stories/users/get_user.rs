@@ -14,7 +14,7 @@ fn by_both(user_id: &str, username: &str) -> GetUserRequest {
 }
 
 #[tokio::test]
-async fn names_have_no_case_and_ids_have_one() {
+async fn usernames_ignore_case_and_ids_do_not() {
     let world = World::new().await;
     let mut users = world.service.users();
     let bob = world.service.create("Bob").await;
@@ -25,7 +25,7 @@ async fn names_have_no_case_and_ids_have_one() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_is_not_found() {
+async fn an_unknown_user_is_not_found() {
     let world = World::new().await;
     let mut users = world.service.users();
     world.service.create("alice").await;
@@ -38,13 +38,13 @@ async fn who_is_not_there_is_not_found() {
     let status = refused(users.get_user(by_name("Carol")).await, Code::NotFound, "USER_NOT_FOUND");
     assert_eq!((metadata(&status, "username"), resource(&status).1), ("Carol".to_owned(), "Carol".to_owned()));
 
-    for asked in [by_both("alice", "bob"), by_both("alice", "nobody"), by_both("nobody", "alice")] {
+    for asked in [by_both("alice", "bob"), by_both("alice", "missing"), by_both("missing", "alice")] {
         refused(users.get_user(asked).await, Code::NotFound, "USER_NOT_FOUND");
     }
 }
 
 #[tokio::test]
-async fn a_question_without_a_name_or_out_of_bounds_is_invalid() {
+async fn a_request_without_a_name_or_out_of_bounds_is_invalid() {
     let world = World::new().await;
     let mut users = world.service.users();
     for (fields, asked) in [
@@ -62,7 +62,7 @@ async fn a_question_without_a_name_or_out_of_bounds_is_invalid() {
 }
 
 #[tokio::test]
-async fn two_hundred_at_once_are_all_answered_each_with_its_own() {
+async fn two_hundred_concurrent_lookups_return_the_right_users() {
     let world = World::new().await;
     let known: HashSet<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).into();
     for name in &known {
@@ -70,7 +70,7 @@ async fn two_hundred_at_once_are_all_answered_each_with_its_own() {
     }
     let calls = (0..200).map(|call| {
         let mut users = world.service.users();
-        let user_id = ["a", "b", "c", "d", "e", "nobody"][call % 6];
+        let user_id = ["a", "b", "c", "d", "e", "missing"][call % 6];
         async move { (user_id, users.get_user(by_id(user_id)).await) }
     });
     for (asked, answer) in join_all(calls).await {
@@ -84,7 +84,7 @@ async fn two_hundred_at_once_are_all_answered_each_with_its_own() {
 }
 
 #[tokio::test]
-async fn who_hangs_up_harms_nobody() {
+async fn a_cancelled_lookup_does_not_affect_others() {
     let world = World::new().await;
     world.service.create("bob").await;
     for _ in 0..20 {
@@ -92,7 +92,7 @@ async fn who_hangs_up_harms_nobody() {
             let mut users = world.service.users();
             async move {
                 let asked = users.get_user(by_id("bob"));
-                // Given up after the first poll, when the question is on its way or not yet.
+                // Cancelled after the first poll, when the lookup is in flight or not yet.
                 tokio::select! { biased; _ = asked => {}, () = tokio::task::yield_now() => {} }
             }
         });

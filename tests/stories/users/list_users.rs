@@ -14,7 +14,7 @@ fn ids(response: &ListUsersResponse) -> Vec<&str> {
     response.users.iter().map(|user| &*user.user_id).collect()
 }
 
-/// Reads all pages, of this size.
+/// Reads all pages of this size.
 async fn all(service: &RunningUserService, page_size: i32, request: ListUsersRequest) -> Vec<String> {
     let mut request = ListUsersRequest { page_size, ..request };
     let mut seen = Vec::new();
@@ -35,7 +35,7 @@ async fn delete(world: &World, user_id: &str) {
 }
 
 #[tokio::test]
-async fn the_order_is_by_name_regardless_of_case_and_deleted_ones_are_last() {
+async fn users_are_ordered_by_name_ignoring_case_with_deleted_ones_last() {
     let world = World::new().await;
     for name in ["b", "A", "c", "_x", "B2", "9", "-", "z.z"] {
         world.service.create(name).await;
@@ -51,7 +51,7 @@ async fn the_order_is_by_name_regardless_of_case_and_deleted_ones_are_last() {
 }
 
 #[tokio::test]
-async fn a_prefix_is_regardless_of_case_and_deleted_ones_have_none() {
+async fn a_prefix_ignores_case_and_matches_no_deleted_user() {
     let world = World::new().await;
     for name in ["Bob", "bo", "BOZO", "bn", "bp", "b", "bo_1", "gone"] {
         world.service.create(name).await;
@@ -68,7 +68,7 @@ async fn a_prefix_is_regardless_of_case_and_deleted_ones_have_none() {
 }
 
 #[tokio::test]
-async fn sizes_have_a_default_and_a_limit() {
+async fn page_sizes_have_a_default_and_a_limit() {
     let world = World::new().await;
     let mut connection = world.database.connect().await;
     sqlx::query(
@@ -88,7 +88,7 @@ async fn sizes_have_a_default_and_a_limit() {
 }
 
 #[tokio::test]
-async fn the_last_page_says_so_even_when_it_is_full() {
+async fn a_full_last_page_has_no_next_token() {
     let world = World::new().await;
     world.service.create("a").await;
     world.service.create("b").await;
@@ -97,7 +97,7 @@ async fn the_last_page_says_so_even_when_it_is_full() {
 }
 
 #[tokio::test]
-async fn what_is_inserted_while_a_client_pages_neither_repeats_nor_hides_anybody() {
+async fn insertions_during_paging_neither_repeat_nor_hide_users() {
     let world = World::new().await;
     for name in ["b", "d", "f", "h"] {
         world.service.create(name).await;
@@ -109,7 +109,7 @@ async fn what_is_inserted_while_a_client_pages_neither_repeats_nor_hides_anybody
     for name in ["a", "c", "e", "g"] {
         world.service.create(name).await;
     }
-    // The very user that the token stands on goes.
+    // The very user that the token points to is deleted.
     delete(&world, "d").await;
     request.page_token = first.next_page_token;
     let second = page(&world.service, &request).await;
@@ -120,7 +120,7 @@ async fn what_is_inserted_while_a_client_pages_neither_repeats_nor_hides_anybody
 }
 
 #[tokio::test]
-async fn a_token_is_good_on_every_replica_and_for_other_sizes() {
+async fn a_page_token_is_valid_on_every_replica_and_for_other_sizes() {
     let world = World::new().await;
     for name in ["a", "b", "c"] {
         world.service.create(name).await;
@@ -132,7 +132,7 @@ async fn a_token_is_good_on_every_replica_and_for_other_sizes() {
 }
 
 #[tokio::test]
-async fn a_token_is_bound_to_the_other_arguments_and_cannot_be_made_up() {
+async fn a_page_token_is_bound_to_its_arguments_and_cannot_be_forged() {
     let world = World::new().await;
     for name in ["a1", "a2", "a3"] {
         world.service.create(name).await;
@@ -166,7 +166,7 @@ async fn a_token_is_bound_to_the_other_arguments_and_cannot_be_made_up() {
 }
 
 #[tokio::test]
-async fn a_token_of_another_installation_is_refused() {
+async fn a_page_token_of_another_installation_is_refused() {
     let world = World::new().await;
     let elsewhere = TestDatabase::empty().await;
     let other = RunningUserService::start(&elsewhere).await;
@@ -180,7 +180,7 @@ async fn a_token_of_another_installation_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_bounds_is_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = World::new().await;
     let bad = ListUsersRequest { page_size: -1, username_prefix: "a~".to_owned(), ..Default::default() };
     let status = refused(world.service.users().list_users(bad).await, Code::InvalidArgument, "INVALID_ARGUMENT");

@@ -1,15 +1,15 @@
-//! Stories about accounts: a file for each RPC, then the contract around them, then how the service starts.
+//! Stories about users: a file for each RPC, then the contract around them, then the lifecycle of the service.
 
 mod batch_get_users;
 mod contract;
 mod create_user;
+mod database_down;
 mod deactivate_user;
 mod delete_user;
 mod get_user;
+mod legacy_contract;
+mod lifecycle;
 mod list_users;
-mod original;
-mod outage;
-mod start_up;
 mod update_user;
 mod watch_users;
 
@@ -17,7 +17,7 @@ use parlance::user::v1::{GetUserRequest, User};
 
 use crate::support::{RunningUserService, TestDatabase};
 
-/// What most stories begin with.
+/// A user-service on its own database.
 struct World {
     service: RunningUserService,
     database: TestDatabase,

@@ -1,4 +1,4 @@
-//! `UpdateUser`: masks, etags, names changing hands.
+//! `UpdateUser`: masks, etags, names that change owners.
 
 use futures_util::future::join_all;
 use parlance::user::v1::{DeleteUserRequest, UpdateUserRequest, User};
@@ -16,7 +16,7 @@ fn user(user_id: &str, username: &str, display_name: &str) -> User {
     }
 }
 
-/// `mask` is a list of paths; none at all is no mask.
+/// `mask` is a list of paths; an empty one is no mask.
 fn request(user: User, mask: &[&str]) -> UpdateUserRequest {
     let mut request = UpdateUserRequest { user: Some(user), ..UpdateUserRequest::default() };
     if !mask.is_empty() {
@@ -30,7 +30,7 @@ async fn update(world: &World, user: User, mask: &[&str]) -> Result<User, Status
 }
 
 #[tokio::test]
-async fn the_mask_says_what_changes() {
+async fn the_update_mask_selects_the_changed_fields() {
     let world = World::new().await;
     world.service.create("u").await;
     for (given, mask, username, display_name) in [
@@ -43,7 +43,7 @@ async fn the_mask_says_what_changes() {
         (user("u", "Eve", "E"), &["*"], "Eve", "E"),
         (user("u", "Fay", ""), &["*"], "Fay", ""),
         (user("u", "Gus", "G"), &["username", "display_name", "username"], "Gus", "G"),
-        // A name that is not to be changed is not looked at.
+        // A name outside the mask is not validated.
         (user("u", "not a name", "H"), &["display_name"], "Gus", "H"),
         (user("u", "", ""), &[], "Gus", "H"),
     ] {
@@ -54,7 +54,7 @@ async fn the_mask_says_what_changes() {
 }
 
 #[tokio::test]
-async fn what_is_out_of_bounds_is_told_at_once() {
+async fn all_violations_are_reported_at_once() {
     let world = World::new().await;
     world.service.create("u").await;
     let mut with_etag = user("u", "", "x");
@@ -85,7 +85,7 @@ async fn an_etag_changes_with_every_change_and_a_stale_one_is_refused() {
     assert!(first.update_time.unwrap().seconds <= second.update_time.unwrap().seconds);
     assert_eq!(first.create_time, second.create_time);
 
-    // Nothing to change changes nothing.
+    // An update without a change changes nothing.
     assert_eq!(update(&world, user("u", "", "new"), &[]).await.unwrap(), second);
 
     for stale in [&*first.etag, "\"never given\"", "x", "\"\"", second.etag.trim_matches('"')] {
@@ -102,7 +102,7 @@ async fn an_etag_changes_with_every_change_and_a_stale_one_is_refused() {
 }
 
 #[tokio::test]
-async fn of_many_with_one_etag_one_wins() {
+async fn of_concurrent_updates_with_one_etag_one_succeeds() {
     let world = World::new().await;
     let before = world.service.create("u").await;
     let calls = (0..8).map(|caller| {
@@ -117,14 +117,14 @@ async fn of_many_with_one_etag_one_wins() {
 }
 
 #[tokio::test]
-async fn a_name_is_free_when_it_is_given_up_and_taken_before() {
+async fn a_username_is_taken_until_it_is_given_up() {
     let world = World::new().await;
     world.service.create("a").await;
     world.service.create("b").await;
     let status = refused(update(&world, user("b", "A", ""), &[]).await, Code::AlreadyExists, "USERNAME_TAKEN");
     assert_eq!(metadata(&status, "username"), "A");
 
-    // One's own name in another case is no clash.
+    // The user's own name in another case is no conflict.
     assert_eq!(update(&world, user("a", "A", ""), &[]).await.unwrap().username, "A");
     update(&world, user("a", "c", ""), &[]).await.unwrap();
     update(&world, user("b", "a", ""), &[]).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_name_is_free_when_it_is_given_up_and_taken_before() {
 }
 
 #[tokio::test]
-async fn a_swap_of_names_ends_for_both() {
+async fn concurrent_swaps_of_usernames_do_not_deadlock() {
     let world = World::new().await;
     world.service.create("a").await;
     world.service.create("b").await;
@@ -147,10 +147,10 @@ async fn a_swap_of_names_ends_for_both() {
 }
 
 #[tokio::test]
-async fn who_is_not_there_or_deleted_cannot_be_changed() {
+async fn an_unknown_or_deleted_user_cannot_be_updated() {
     let world = World::new().await;
-    let status = refused(update(&world, user("nobody", "x", ""), &[]).await, Code::NotFound, "USER_NOT_FOUND");
-    assert_eq!(metadata(&status, "user_ids"), "nobody");
+    let status = refused(update(&world, user("missing", "x", ""), &[]).await, Code::NotFound, "USER_NOT_FOUND");
+    assert_eq!(metadata(&status, "user_ids"), "missing");
 
     world.service.create("gone").await;
     let request = DeleteUserRequest { user_id: "gone".to_owned(), ..Default::default() };

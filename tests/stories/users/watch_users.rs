@@ -15,7 +15,7 @@ use crate::support::{
     Mode, PATIENCE, Proxy, RunningUserService, TestDatabase, refused, retry_delay, user_service_config,
 };
 
-/// One who watches.
+/// A subscriber of user changes.
 struct Watch(Streaming<WatchUsersResponse>);
 
 impl Watch {
@@ -23,7 +23,7 @@ impl Watch {
         Self(service.users().watch_users(WatchUsersRequest {}).await.unwrap().into_inner())
     }
 
-    /// Begins, and waits until changes are told.
+    /// Subscribes, and waits until changes are delivered.
     async fn ready(service: &RunningUserService) -> Self {
         let mut watch = Self::open(service).await;
         let first = watch.next().await.unwrap();
@@ -32,11 +32,11 @@ impl Watch {
     }
 
     async fn next(&mut self) -> Result<Item, Status> {
-        let item = timeout(PATIENCE, self.0.message()).await.expect("something should have come by now")?;
-        Ok(item.expect("the watch should end with a status").item.expect("an item has a kind"))
+        let item = timeout(PATIENCE, self.0.message()).await.expect("a response in time")?;
+        Ok(item.expect("a status at the end").item.expect("an item has a kind"))
     }
 
-    /// The next change.
+    /// Receives the next change.
     async fn change(&mut self) -> User {
         loop {
             match self.next().await.unwrap() {
@@ -49,7 +49,7 @@ impl Watch {
 }
 
 #[tokio::test]
-async fn everything_that_happens_to_a_user_is_told_in_order() {
+async fn every_change_of_a_user_is_delivered_in_order() {
     let World { service, database } = World::new().await;
     let other = RunningUserService::start(&database).await;
     service.create("before").await;
@@ -67,7 +67,7 @@ async fn everything_that_happens_to_a_user_is_told_in_order() {
         assert_eq!(watch.change().await, updated);
     }
     let deactivated = users.deactivate_user(deactivate_user::request("u")).await.unwrap().into_inner();
-    // Twice is no change.
+    // Repeating it is no change.
     users.deactivate_user(deactivate_user::request("u")).await.unwrap();
     for watch in [&mut here, &mut there] {
         assert_eq!(watch.change().await, deactivated);
@@ -80,14 +80,14 @@ async fn everything_that_happens_to_a_user_is_told_in_order() {
     let request = DeleteUserRequest { user_id: "u".to_owned(), ..DeleteUserRequest::default() };
     let deleted = users.delete_user(request).await.unwrap().into_inner();
     for watch in [&mut here, &mut there] {
-        let told = watch.change().await;
-        assert_eq!((told.state(), &*told.username), (UserState::Deleted, ""));
-        assert_eq!(told, deleted);
+        let received = watch.change().await;
+        assert_eq!((received.state(), &*received.username), (UserState::Deleted, ""));
+        assert_eq!(received, deleted);
     }
 }
 
 #[tokio::test]
-async fn many_changes_in_a_row_are_told_up_to_the_last_and_never_backwards() {
+async fn rapid_changes_are_delivered_up_to_the_last_and_never_backwards() {
     let World { service, database } = World::new().await;
     let other = RunningUserService::start(&database).await;
     let mut watch = Watch::ready(&other).await;
@@ -99,11 +99,11 @@ async fn many_changes_in_a_row_are_told_up_to_the_last_and_never_backwards() {
     }
     let mut before = -1;
     loop {
-        let told = watch.change().await;
-        let number = told.display_name.parse().unwrap_or(-1);
+        let received = watch.change().await;
+        let number = received.display_name.parse().unwrap_or(-1);
         assert!(number >= before, "{number} after {before}");
         before = number;
-        if told == last {
+        if received == last {
             return;
         }
     }
@@ -121,13 +121,13 @@ async fn a_change_reaches_another_replica_soon() {
         assert_eq!(watch.change().await, user);
         delays.push(created.elapsed());
     }
-    // The middle one: a machine that is busy with other tests may be slow now and then.
+    // The median: a machine that is busy with other tests may be slow occasionally.
     delays.sort_unstable();
     assert!(delays[5] < Duration::from_millis(500), "{delays:?}");
 }
 
 #[tokio::test]
-async fn who_comes_later_is_ready_soon_and_sees_the_same() {
+async fn a_late_subscriber_is_ready_soon_and_receives_the_same_changes() {
     let World { service, database: _database } = World::new().await;
     let mut first = Watch::ready(&service).await;
     let mut second = Watch::ready(&service).await;
@@ -136,7 +136,7 @@ async fn who_comes_later_is_ready_soon_and_sees_the_same() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_commits_late_is_told_although_later_ones_were_before_it() {
+async fn a_transaction_that_commits_late_is_still_delivered() {
     const INSERT: &str = "
         INSERT INTO parlance_user.users
             (user_id, username, username_key, display_name, state, version, created_at, updated_at)
@@ -156,7 +156,7 @@ async fn a_transaction_that_commits_late_is_told_although_later_ones_were_before
 }
 
 #[tokio::test]
-async fn more_changes_than_can_be_told_are_a_gap() {
+async fn too_many_changes_are_reported_as_a_gap() {
     const INSERT: &str = "
         INSERT INTO parlance_user.users
             (user_id, username, username_key, display_name, state, version, created_at, updated_at)
@@ -164,14 +164,14 @@ async fn more_changes_than_can_be_told_are_a_gap() {
     let World { service, database } = World::new().await;
     let mut watch = Watch::ready(&service).await;
     database.connect().await.execute(INSERT).await.unwrap();
-    let told = watch.next().await.unwrap();
-    assert!(matches!(told, Item::Ready(_)), "{told:?}");
+    let received = watch.next().await.unwrap();
+    assert!(matches!(received, Item::Ready(_)), "{received:?}");
     service.create("after").await;
     assert_eq!(watch.change().await.user_id, "after");
 }
 
 #[tokio::test]
-async fn what_a_restore_brings_along_from_another_server_is_not_told_again_and_again() {
+async fn outbox_rows_restored_from_another_server_are_not_delivered_repeatedly() {
     const RESTORED: &str = "
         INSERT INTO parlance_user.outbox (xact_id, user_id)
         SELECT '4000000000000'::xid8, 'u' || n FROM generate_series(1, 1001) AS n";
@@ -185,19 +185,19 @@ async fn what_a_restore_brings_along_from_another_server_is_not_told_again_and_a
 }
 
 #[tokio::test]
-async fn silence_is_broken_by_heartbeats() {
+async fn an_idle_watch_sends_heartbeats() {
     let World { service, database: _database } = World::new().await;
     let mut watch = Watch::ready(&service).await;
     let since = Instant::now();
     for _ in 0..2 {
-        let told = watch.next().await.unwrap();
-        assert!(matches!(told, Item::Heartbeat(_)), "{told:?}");
+        let received = watch.next().await.unwrap();
+        assert!(matches!(received, Item::Heartbeat(_)), "{received:?}");
     }
     assert!(since.elapsed() > Duration::from_secs(8), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_there_is_no_heartbeat_and_then_nothing_is_missing() {
+async fn a_database_outage_stops_heartbeats_and_loses_no_change() {
     let database = TestDatabase::migrated().await;
     let elsewhere = RunningUserService::start(&database).await;
     let proxy = Proxy::start(Mode::Open).await;
@@ -212,7 +212,7 @@ async fn while_the_database_is_away_there_is_no_heartbeat_and_then_nothing_is_mi
 }
 
 #[tokio::test]
-async fn a_watch_ends_with_the_service_and_advice_to_come_back() {
+async fn a_drain_ends_a_watch_with_a_retry_delay() {
     let World { service, database: _database } = World::new().await;
     let mut watch = Watch::ready(&service).await;
     service.stop().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_watch_ends_with_the_service_and_advice_to_come_back() {
 }
 
 #[tokio::test]
-async fn before_the_service_is_ready_nobody_watches() {
+async fn a_watch_is_refused_before_the_service_is_ready() {
     let database = TestDatabase::migrated().await;
     let proxy = Proxy::start(Mode::Closed).await;
     let service = RunningUserService::launch(user_service_config(&database.url_through(proxy.port()), &[])).await;

@@ -1,0 +1,57 @@
+//! message-service is killed with SIGKILL during sends, repeatedly. `PARLANCE_KILLS` sets how often.
+
+use std::time::Duration;
+
+use parlance_checker::{Recorder, Violation};
+use tokio::sync::watch;
+
+use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
+use crate::support::{PATIENCE, Process, World, channel_to, group, send_as};
+
+/// Kills of an ordinary run.
+const KILLS: usize = 10;
+
+const CONVERSATIONS: [&str; 3] = ["g", "h", "i"];
+
+fn kills() -> usize {
+    std::env::var("PARLANCE_KILLS").map_or(KILLS, |text| text.parse().expect("PARLANCE_KILLS is a number"))
+}
+
+/// Kills a process, with a planted bug if one is named, under load; returns every broken promise.
+pub(super) async fn killed_under_load(bug: Option<&str>, kills: usize, patience: Duration) -> Vec<Violation> {
+    let world = World::new().await;
+    world.users(&["ann", "ben"]).await;
+    for id in CONVERSATIONS {
+        world.create(group(id, "ann", &["ben"])).await;
+    }
+    let (url, users) = (world.database.url(), world.user_service.address().to_string());
+    let mut process = Process::message_service_with(bug, None, &url, &users, &[]).await;
+    let (moving, at) = watch::channel(channel_to(process.address()));
+    let recorder = Recorder::default();
+    let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
+    let load = Load::begin(&recorder, "load", 48, &CONVERSATIONS, &at);
+    for round in 0..kills {
+        // At a different moment of the load each time.
+        load.wait_for(20 + round * 7 % 50).await;
+        process.kill();
+        process = Process::message_service_with(bug, None, &url, &users, &[]).await;
+        moving.send_replace(channel_to(process.address()));
+    }
+    load.wait_for(20).await;
+    let account = load.end().await;
+    let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
+    if bug.is_none() {
+        // Every retry returns the original.
+        for (request_id, message) in account.iter().take(200) {
+            let again = send_as(request_id, &message.conversation_id, "ann", &message.text);
+            let repeat = process.messages().send_message(again).await.unwrap().into_inner();
+            assert_eq!((repeat.duplicate, repeat.message.as_ref()), (true, Some(message)));
+        }
+    }
+    check_history(&recorder, subscribers.into(), &logs, patience).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigkill_during_sends_neither_loses_nor_duplicates_acknowledged_messages() {
+    assert_kept(&killed_under_load(None, kills(), PATIENCE).await);
+}

@@ -1,0 +1,167 @@
+//! Stories about the shape of the sources: which module may name what. They need no database.
+
+mod arrows;
+mod planted;
+mod sources;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::LazyLock,
+};
+
+use self::{
+    arrows::{Arrow, arrows, arrows_between_tops, circles, externals},
+    sources::{Crate, SourceFile},
+};
+
+/// The packages that are checked; each is parsed once.
+static CRATES: LazyLock<BTreeMap<&str, Crate>> = LazyLock::new(|| {
+    let folders = ["user-service", "message-service", "service-kit", "standalone", "client", "checker"];
+    folders.into_iter().map(|folder| (folder, Crate::read(folder))).collect()
+});
+
+/// Folders and files below `message-service/src`, each with those below it that it may name.
+const MESSAGE_SERVICE: [&str; 15] = [
+    "planted",
+    "domain",
+    "metrics",
+    "storage",
+    "bus",
+    "directory",
+    "log",
+    "verify",
+    "grpc",
+    "tasks",
+    "config",
+    "app",
+    "command",
+    "lib",
+    "main",
+];
+
+/// The same for user-service.
+const USER_SERVICE: [&str; 12] =
+    ["metrics", "domain", "storage", "verify", "changes", "grpc", "tasks", "config", "app", "command", "lib", "main"];
+
+/// Paths to other crates that a file may not name, as `file:line: path`.
+fn violations(folder: &str, krate: &Crate, is_forbidden: impl Fn(&SourceFile, &[&str]) -> bool) -> Vec<String> {
+    let violating = externals(krate).into_iter().filter(|external| {
+        let segments: Vec<&str> = external.segments.iter().map(String::as_str).collect();
+        is_forbidden(external.file, &segments)
+    });
+    violating
+        .map(|external| {
+            format!("{folder}/src/{}:{}: {}", external.file.path, external.line, external.segments.join("::"))
+        })
+        .collect()
+}
+
+fn assert_none(rule: &str, violations: &[String]) {
+    assert!(violations.is_empty(), "{rule}; {} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// The circles with the arrows that close them.
+fn describe_circles(folder: &str, arrows: &[Arrow]) -> Vec<String> {
+    let describe = |circle: BTreeSet<&str>| {
+        let mut text = format!("{} in {folder}/src:", circle.len());
+        let inside = |arrow: &&Arrow| circle.contains(&*arrow.from) && circle.contains(&*arrow.to);
+        for Arrow { from, to, line, path } in arrows.iter().filter(inside) {
+            let _ = write!(text, "\n  {from}:{line} -> {to}: {path}");
+        }
+        text
+    };
+    circles(arrows).into_iter().map(describe).collect()
+}
+
+/// Arrows from a folder or file to one that is not before it in the order, or not in the order at all.
+fn climbing(folder: &str, order: &[&str], arrows: &[Arrow]) -> Vec<String> {
+    let place = |top: &str| order.iter().position(|known| *known == top);
+    let describe = |Arrow { from, to, line, path }: &Arrow| {
+        let why = match (place(from), place(to)) {
+            (Some(from), Some(to)) if from > to => return None,
+            (Some(_), Some(_)) => "",
+            _ => "; one of them is not in the order",
+        };
+        Some(format!("{folder}/src: {from} -> {to}: line {line}: {path}{why}"))
+    };
+    arrows.iter().filter_map(describe).collect()
+}
+
+#[test]
+fn only_storage_names_sqlx() {
+    let mut found = Vec::new();
+    for (folder, home) in [("user-service", "storage/"), ("message-service", "storage/"), ("service-kit", "database/")]
+    {
+        let krate = &CRATES[folder];
+        let names_sqlx = |file: &SourceFile, path: &[&str]| path[0] == "sqlx" && !file.path.starts_with(home);
+        found.extend(violations(folder, krate, names_sqlx));
+    }
+    assert_none("sqlx is named only in storage/ and service-kit/src/database/", &found);
+}
+
+#[test]
+fn only_grpc_and_the_directory_name_wire_types() {
+    let mut found = Vec::new();
+    for folder in ["user-service", "message-service"] {
+        let krate = &CRATES[folder];
+        found.extend(violations(folder, krate, |file, path| {
+            let may_name = match file.top() {
+                "grpc" | "directory" => true,
+                "app" => path.get(1) == Some(&"FILE_DESCRIPTOR_SET"),
+                _ => false,
+            };
+            path[0] == "parlance" && !may_name
+        }));
+    }
+    let krate = &CRATES["service-kit"];
+    found.extend(violations("service-kit", krate, |file, path| {
+        let may_name = ["failure", "status"].contains(&file.top()) && path[1..].starts_with(&["error", "v1"]);
+        path[0] == "parlance" && !may_name
+    }));
+    assert_none("generated types are named only in grpc/ and directory/, descriptors in app.rs", &found);
+}
+
+#[test]
+fn the_log_names_no_wire_type() {
+    let krate = &CRATES["message-service"];
+    let is_wire = |file: &SourceFile, path: &[&str]| {
+        file.top() == "log" && ["parlance", "prost", "prost_types", "tonic"].contains(&path[0])
+    };
+    assert_none("log/ knows no wire type", &violations("message-service", krate, is_wire));
+}
+
+#[test]
+fn the_domain_names_neither_storage_nor_transport_nor_runtime() {
+    let mut found = Vec::new();
+    for folder in ["user-service", "message-service"] {
+        let krate = &CRATES[folder];
+        found.extend(violations(folder, krate, |file, path| {
+            file.top() == "domain" && ["parlance", "sqlx", "tokio", "tonic"].contains(&path[0])
+        }));
+    }
+    assert_none("domain/ names neither sqlx, tonic, tokio nor generated types", &found);
+}
+
+#[test]
+fn no_file_imports_itself_through_others() {
+    let mut found = Vec::new();
+    for (folder, krate) in CRATES.iter() {
+        found.extend(describe_circles(folder, &arrows(krate)));
+    }
+    assert_none("files of one crate import each other in no circle", &found);
+}
+
+#[test]
+fn arrows_between_folders_run_one_way() {
+    let mut found = Vec::new();
+    for (folder, order) in [("message-service", &MESSAGE_SERVICE[..]), ("user-service", &USER_SERVICE[..])] {
+        let krate = &CRATES[folder];
+        found.extend(climbing(folder, order, &arrows_between_tops(krate, &arrows(krate))));
+    }
+    for folder in ["service-kit", "standalone"] {
+        let krate = &CRATES[folder];
+        found.extend(describe_circles(folder, &arrows_between_tops(krate, &arrows(krate))));
+    }
+    assert_none("folders name only what is below them", &found);
+}
