@@ -181,7 +181,7 @@ impl Follower {
                         while let Ok(Some(told)) = stream.message().await {
                             if let Some(Item::Event(event)) = told.item {
                                 position.fetch_max(event.sequence, Ordering::Relaxed);
-                                reading.told(&event);
+                                reading.received(&event);
                             }
                         }
                     }
