@@ -98,7 +98,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> (String, St
 async fn a_browser_gets_the_page_and_learns_where_the_services_are() {
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:0"]);
-    let page = serve.address("in a browser");
+    let page = serve.address("web client");
     let (users, messages) = (serve.address("user-service"), serve.address("message-service"));
 
     for (name, as_ip) in [("localhost", false), ("127.0.0.1", true)] {
@@ -177,18 +177,18 @@ async fn a_taken_port_costs_the_page_only_unless_it_was_asked_for() {
     };
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &[]);
-    serve.says("The page is not served: 127.0.0.1:8080 cannot be listened on");
+    serve.says("The web client is disabled: cannot listen on 127.0.0.1:8080");
     serve.says("Parlance is ready.");
-    serve.says("Ctrl-C ends it.");
-    assert!(!serve.lines.iter().any(|line| line.contains("in a browser")), "{:#?}", serve.lines);
+    serve.says("Press Ctrl-C to stop.");
+    assert!(!serve.lines.iter().any(|line| line.contains("  web client  ")), "{:#?}", serve.lines);
     assert_eq!(serve.ends().await, Some(0));
 
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:8080"]);
-    serve.says("the page cannot be served at 127.0.0.1:8080 (--web-listen)");
+    serve.says("the web client cannot be served at 127.0.0.1:8080 (--web-listen)");
     assert_eq!(serve.ended().await, Some(1));
 
     let mut serve = Serve::start(&database, &["--no-web"]);
-    serve.says("Ctrl-C ends it.");
-    assert!(!serve.lines.iter().any(|line| line.contains("page") || line.contains("browser")), "{:#?}", serve.lines);
+    serve.says("Press Ctrl-C to stop.");
+    assert!(!serve.lines.iter().any(|line| line.contains("web client")), "{:#?}", serve.lines);
     assert_eq!(serve.ends().await, Some(0));
 }

@@ -131,7 +131,7 @@ async fn two_who_never_were_there_talk_and_a_third_reads_what_they_said() {
     ben.shows("ann: hello").await;
     ben.types("hi\n//shrug\n\n/nonsense\n/who\n");
     ann.shows("ben: /shrug").await;
-    ben.shows("there is no /nonsense").await;
+    ben.shows("unknown command /nonsense").await;
     ben.shows("2 members: ann (owner), ben").await;
     let (status, out, _) = ann.leaves().await;
     assert!(status.success());
@@ -175,7 +175,7 @@ async fn who_may_not_is_told_so_in_words() {
         RemoveMemberRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), user_id: "ben".to_owned() };
     world.conversations().remove_member(remove).await.unwrap();
     assert_eq!(ben.ended().await.code(), Some(1));
-    assert!(ben.out().contains("ann removed ben") && ben.aside().contains("you are out of g"), "{}", ben.aside());
+    assert!(ben.out().contains("ann removed ben") && ben.aside().contains("you are no longer in g"), "{}", ben.aside());
 
     world.create(group("h", "dan", &["ann"])).await;
     let mut dan = Chat::by_pipes(&world, "dan", "h");
@@ -202,10 +202,10 @@ async fn what_is_typed_while_the_service_is_away_is_sent_when_it_is_back() {
     ann.types("before\n");
     ann.shows("ann: before").await;
     message_service.kill();
-    ann.shows("not connected").await;
+    ann.shows("disconnected").await;
     ann.types("meanwhile\nand more\n");
     let _back = Process::message_service_on(at, &url, &users).await;
-    ann.shows("connected again").await;
+    ann.shows("reconnected").await;
     let (status, out, aside) = ann.leaves().await;
     assert!(status.success(), "{aside}");
     assert_eq!(said(&out), ["ann: before", "ann: meanwhile", "ann: and more"]);
