@@ -1,4 +1,4 @@
-//! Compiles `proto/` into messages, clients, servers and the descriptor set that reflection serves, without a protoc.
+//! Compiles `proto/` to messages, clients, servers and the descriptor set for reflection, without protoc.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -18,11 +18,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut compiler = protox::Compiler::new(["proto"])?;
     compiler.include_imports(true).include_source_info(true).open_files(ROOTS)?;
     let files = compiler.file_descriptor_set();
-    // The compiler's own bytes: a descriptor set that went through prost would lose custom options.
+    // Encoded by the compiler: re-encoding the descriptor set with prost would lose custom options.
     fs::write(Path::new(&out).join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     tonic_prost_build::configure()
-        // Streams are served from frames encoded once and shared, so their methods have no generated handler.
+        // Streams are served from shared, pre-encoded frames, so their methods have no generated handler.
         .generate_default_stubs(true)
         .extern_path(".google.rpc", "::tonic_types::pb")
         .btree_map(".")

@@ -1,7 +1,7 @@
 //! The wire contract of Parlance as a crate: the generated messages, clients and servers of `proto/`, and the descriptor
-//! set that both services hand to reflection. No logic, ever: what the fields mean is written in the protos.
+//! set that both services serve by reflection. Contains no logic; the fields are documented in the protos.
 
-/// The contract that Parlance began with: `/UserService/GetUser`, without a package.
+/// The original contract: `/UserService/GetUser`, without a package.
 #[allow(
     missing_docs,
     clippy::all,
@@ -43,7 +43,7 @@ pub mod message {
     }
 }
 
-/// The reasons of every failure.
+/// The reasons of errors.
 pub mod error {
     /// Version 1.
     #[allow(

@@ -1,6 +1,5 @@
-// Builds the page: `node build.mjs` into dist/, which is committed and becomes part of the binary; `node build.mjs FOLDER`
-// into another folder, to compare; `node build.mjs tests` the tests into build/. The same sources and the same lock file
-// give the same bytes.
+// Builds the web client: `node build.mjs` into dist/, which is committed and becomes part of the binary; `node build.mjs FOLDER`
+// into another folder, to compare; `node build.mjs tests` builds the tests into build/. The build is reproducible.
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
@@ -14,16 +13,16 @@ const out = resolve(what);
 process.chdir(here);
 
 generate();
-await (what === "tests" ? buildTests() : buildPage());
+await (what === "tests" ? buildTests() : buildWebClient());
 
-/** The contract, as TypeScript. */
+/** Generates TypeScript from proto/. */
 function generate() {
   const path = `${join(here, "node_modules/.bin")}:${process.env.PATH}`;
   const buf = ["generate", "../proto", "--path", "../proto/parlance", "--path", "../proto/google"];
   execFileSync("node_modules/.bin/buf", buf, { env: { ...process.env, PATH: path }, stdio: "inherit" });
 }
 
-async function buildPage() {
+async function buildWebClient() {
   rmSync(out, { recursive: true, force: true });
   mkdirSync(out);
   const { metafile } = await build({
@@ -34,12 +33,12 @@ async function buildPage() {
     bundle: true,
     minify: true,
     format: "esm",
-    // What every browser of the last two years has.
+    // Supported by every browser of the last two years.
     target: ["es2022", "chrome120", "firefox120", "safari17"],
     jsx: "automatic",
     jsxImportSource: "preact",
     legalComments: "inline",
-    banner: { js: "/*! Parlance, Apache-2.0; what it is made of, and under which licences: /licenses.txt */" },
+    banner: { js: "/*! Parlance, Apache-2.0; licences of the included packages: /licenses.txt */" },
     metafile: true,
     logLevel: "warning",
   });
@@ -65,7 +64,7 @@ async function buildTests() {
   });
 }
 
-/** The licences of the packages that files came from: what a package brings, and what stands at the head of its files. */
+/** Collects the licences of the packages that the files came from: their LICENSE files, and copyright notices in the files. */
 function licenses(files) {
   const folders = new Map();
   for (const file of files.sort()) {
@@ -82,6 +81,6 @@ function licenses(files) {
     return [`${name} ${version}: ${license}`, ...own, ...heads].join("\n\n");
   });
   const apache = readFileSync("../LICENSE", "utf8").trim();
-  const head = "Parlance's page is under the Apache License 2.0, whose text is at the end. It is made of its own sources and of these:";
+  const head = "Parlance's web client is under the Apache License 2.0, whose text is at the end. It contains the following packages:";
   return `${[head, ...texts, apache].join(`\n\n${"-".repeat(80)}\n\n`)}\n`;
 }

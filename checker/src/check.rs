@@ -1,4 +1,4 @@
-//! Each promise held against the history.
+//! Checks a history for each promise.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,30 +9,30 @@ use parlance::message::v1::{Event, Message, event::Kind as Entry};
 
 use crate::history::{Answer, History, Read, Sent};
 
-/// Which promise was broken.
+/// The kind of a broken promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Acknowledged and not stored; or stored, and never told to a reader who had time enough.
+    /// Acknowledged and not stored; or stored, and never received by a reader that had enough time.
     Lost,
-    /// Stored more than once, or told more than once to the same reader.
+    /// Stored more than once, or received more than once by the same reader.
     Duplicate,
-    /// Stored and never sent, or refused all the same; or told, and not stored or not like that.
+    /// Stored but never sent, or stored but refused; or received, and not stored in this form.
     Phantom,
-    /// A sequence is missing before one that is there.
+    /// A sequence is missing before a later one.
     Gap,
-    /// Stored before what was acknowledged earlier, or before what the same session sent earlier; or told after what comes
-    /// later.
+    /// Stored before a message that was acknowledged before this one was sent, or before an earlier message of the same
+    /// session; or received after a later entry.
     Reorder,
-    /// Stored elsewhere than acknowledged, or not as it was sent.
+    /// Stored at another sequence than acknowledged, or with other content than sent.
     Inconsistent,
 }
 
-/// One broken promise, in words.
+/// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The promise.
     pub kind: Kind,
-    /// Of what, and what is wrong with it.
+    /// A description of the violation.
     pub what: String,
 }
 
@@ -42,11 +42,11 @@ impl Display for Violation {
     }
 }
 
-/// A send is told from others by these.
+/// The identity of a send: conversation, sender and `request_id`.
 type Key<'h> = (&'h str, &'h str, &'h str);
 
-/// Holds a history against the logs that are stored once all faults are over, each from its first entry. All sends to these
-/// conversations must have been recorded. Gives every broken promise, in no certain order; empty = all were kept.
+/// Checks a history against the logs stored after all faults are over, each from its first entry. All sends to these
+/// conversations must have been recorded. Returns every broken promise in no particular order; empty if all were kept.
 pub fn check(history: &History, logs: &BTreeMap<String, Vec<Event>>) -> Vec<Violation> {
     let mut checker = Checker { violations: Vec::new() };
     for (conversation_id, log) in logs {
@@ -63,7 +63,7 @@ pub fn check(history: &History, logs: &BTreeMap<String, Vec<Event>>) -> Vec<Viol
     checker.in_the_order_of_sessions(history, &sends, &stored);
     let none = Vec::new();
     for read in &history.readings {
-        checker.told_what_is_stored(read, logs.get(&read.conversation_id).unwrap_or(&none));
+        checker.received_what_is_stored(read, logs.get(&read.conversation_id).unwrap_or(&none));
     }
     checker.violations
 }
@@ -81,8 +81,8 @@ impl Checker {
         self.violations.push(Violation { kind, what });
     }
 
-    /// Exactly one entry after the other. What is missing and comes later is out of order, what never comes is a gap.
-    fn is_dense(&mut self, whose: &str, after_sequence: i64, events: &[Event]) {
+    /// Checks that sequences are dense. A missing sequence that comes later is a reorder, one that never comes a gap.
+    fn is_dense(&mut self, subject: &str, after_sequence: i64, events: &[Event]) {
         let mut position = after_sequence;
         let mut missing = BTreeSet::new();
         for sequence in events.iter().map(|event| event.sequence) {
@@ -90,13 +90,13 @@ impl Checker {
                 missing.extend(position + 1..sequence);
                 position = sequence;
             } else if missing.remove(&sequence) {
-                self.say(Kind::Reorder, format!("{whose} has {sequence} after {position}"));
+                self.say(Kind::Reorder, format!("{subject} has {sequence} after {position}"));
             } else {
-                self.say(Kind::Duplicate, format!("{whose} has {sequence} again, after {position}"));
+                self.say(Kind::Duplicate, format!("{subject} has {sequence} again, after {position}"));
             }
         }
         for sequence in missing {
-            self.say(Kind::Gap, format!("{whose} goes up to {position} without {sequence}"));
+            self.say(Kind::Gap, format!("{subject} reaches {position} without {sequence}"));
         }
     }
 
@@ -121,7 +121,7 @@ impl Checker {
     fn nothing_unsent(&mut self, sends: &HashMap<Key<'_>, Vec<&Sent>>, stored: &HashMap<Key<'_>, &Message>) {
         for (key, message) in stored {
             let Some(sent) = sends.get(key) else {
-                self.say(Kind::Phantom, format!("nobody sent {message:?}"));
+                self.say(Kind::Phantom, format!("{message:?} was never sent"));
                 continue;
             };
             if sent.iter().all(|sent| sent.answer == Answer::Refused) {
@@ -154,7 +154,7 @@ impl Checker {
         }
     }
 
-    /// What was acknowledged before something else was sent comes before it.
+    /// Checks that a message acknowledged before another one was sent is stored before it.
     fn in_the_order_of_answers(&mut self, sends: &HashMap<Key<'_>, Vec<&Sent>>, stored: &HashMap<Key<'_>, &Message>) {
         enum Moment {
             Began,
@@ -196,7 +196,7 @@ impl Checker {
         let mut newest: HashMap<(&str, &str), i64> = HashMap::new();
         for sent in &history.sends {
             let key = key_of(sent);
-            // What somebody else sends as well may have been stored for them.
+            // A message that another client sends too may have been stored for that client.
             let is_only = sends.get(&key).is_some_and(|all| all.len() == 1);
             let (Some(session), true, Some(message)) = (&sent.session, is_only, stored.get(&key)) else { continue };
             let newest = newest.entry((session, key.0)).or_default();
@@ -207,33 +207,35 @@ impl Checker {
         }
     }
 
-    fn told_what_is_stored(&mut self, read: &Read, log: &[Event]) {
-        let whose = format!("{}, of {},", read.reader, read.conversation_id);
-        self.is_dense(&whose, read.after_sequence, &read.told);
+    fn received_what_is_stored(&mut self, read: &Read, log: &[Event]) {
+        let subject = format!("{} of {}", read.reader, read.conversation_id);
+        self.is_dense(&subject, read.after_sequence, &read.received);
         let by_sequence: HashMap<i64, &Event> = log.iter().map(|event| (event.sequence, event)).collect();
-        for told in &read.told {
-            match by_sequence.get(&told.sequence) {
-                Some(stored) if is_same(told, stored) => {}
-                Some(stored) => self.say(Kind::Phantom, format!("{whose} was told {told:?}, and stored is {stored:?}")),
-                None => self.say(Kind::Phantom, format!("{whose} was told {told:?}, which is not stored")),
+        for event in &read.received {
+            match by_sequence.get(&event.sequence) {
+                Some(stored) if is_same(event, stored) => {}
+                Some(stored) => {
+                    self.say(Kind::Phantom, format!("{subject} received {event:?}, but stored is {stored:?}"));
+                }
+                None => self.say(Kind::Phantom, format!("{subject} received {event:?}, which is not stored")),
             }
         }
         if read.must_have_all {
-            let last = read.told.iter().map(|event| event.sequence).max().unwrap_or(read.after_sequence);
+            let last = read.received.iter().map(|event| event.sequence).max().unwrap_or(read.after_sequence);
             for event in log.iter().filter(|event| event.sequence > last) {
-                self.say(Kind::Lost, format!("{whose} was told up to {last} and never of {}", event.sequence));
+                self.say(Kind::Lost, format!("{subject} received entries up to {last} but never {}", event.sequence));
             }
         }
     }
 }
 
-/// Equal but for what was edited or deleted since.
-fn is_same(told: &Event, stored: &Event) -> bool {
-    told == stored
-        || message(told).zip(message(stored)).is_some_and(|(before, now)| {
+/// Returns true if both are the same entry, apart from later edits and deletions.
+fn is_same(received: &Event, stored: &Event) -> bool {
+    received == stored
+        || message(received).zip(message(stored)).is_some_and(|(before, now)| {
             (now.edit_time.is_some() || now.delete_time.is_some())
                 && (before.sequence, before.ordinal, &before.sender_id) == (now.sequence, now.ordinal, &now.sender_id)
-                && (&told.actor_id, told.event_time) == (&stored.actor_id, stored.event_time)
+                && (&received.actor_id, received.event_time) == (&stored.actor_id, stored.event_time)
         })
 }
 

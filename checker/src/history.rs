@@ -1,21 +1,21 @@
-//! What clients saw, in the order in which they saw it.
+//! The history of clients: their sends and received events, in order.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use parlance::message::v1::{Event, SendMessageRequest};
 
-/// Keeps account for any number of clients. Cheap to clone; all clones write to one history.
+/// Records the history of any number of clients. Cheap to clone; all clones write to one history.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder {
     history: Arc<Mutex<History>>,
 }
 
-/// Everything that was recorded.
+/// A recorded history.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub(crate) sends: Vec<Sent>,
     pub(crate) readings: Vec<Read>,
-    /// Grows with all that is recorded of sends, so that their times can be compared.
+    /// A logical clock that advances with each recorded send and acknowledgement, so that their times can be compared.
     clock: u64,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Sent {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// None came, or one that leaves it open.
+    /// No answer, or one that leaves the outcome open.
     Unknown,
     Acknowledged {
         sequence: i64,
@@ -43,19 +43,19 @@ pub(crate) struct Read {
     pub(crate) reader: String,
     pub(crate) conversation_id: String,
     pub(crate) after_sequence: i64,
-    pub(crate) told: Vec<Event>,
+    pub(crate) received: Vec<Event>,
     pub(crate) must_have_all: bool,
 }
 
-/// A send that was recorded before it was sent. Without a further word its outcome is unknown, which claims nothing.
+/// A send recorded before it was sent. Its outcome is unknown, which asserts nothing, until it is recorded.
 #[derive(Debug)]
-#[must_use = "what became of it is to be told"]
+#[must_use = "its outcome must be recorded"]
 pub struct Sending {
     recorder: Recorder,
     index: usize,
 }
 
-/// What one reader is told of one conversation.
+/// The recording of the events that one reader receives of one conversation.
 #[derive(Debug)]
 pub struct Reading {
     recorder: Recorder,
@@ -63,13 +63,14 @@ pub struct Reading {
 }
 
 impl Recorder {
-    /// To be called before the first attempt. Requests with the same conversation, sender and `request_id` are the same send,
-    /// whoever makes them; a retry by the same client is not recorded again.
+    /// Records a send; call it before the first attempt. Requests with the same conversation, sender and `request_id` are the
+    /// same send, even from different clients; a retry by the same client must not be recorded again.
     pub fn sends(&self, request: &SendMessageRequest) -> Sending {
         self.send(request, None)
     }
 
-    /// The same for a session that pipelines: what it sends to one conversation is stored in the order of these calls.
+    /// Records a send of a session that pipelines: its messages to one conversation must be stored in the order of these
+    /// calls.
     pub fn sends_in(&self, session: &str, request: &SendMessageRequest) -> Sending {
         self.send(request, Some(session.to_owned()))
     }
@@ -81,16 +82,17 @@ impl Recorder {
         Sending { recorder: self.clone(), index: history.sends.len() - 1 }
     }
 
-    /// A reader begins with what comes after this sequence. Reconnecting with the own position goes on with the same reading.
+    /// Starts the recording of a reader that begins after this sequence. A reader that reconnects from its own position
+    /// continues the same recording.
     pub fn reads(&self, reader: &str, conversation_id: &str, after_sequence: i64) -> Reading {
         let (reader, conversation_id) = (reader.to_owned(), conversation_id.to_owned());
         let mut history = self.lock();
-        let read = Read { reader, conversation_id, after_sequence, told: Vec::new(), must_have_all: false };
+        let read = Read { reader, conversation_id, after_sequence, received: Vec::new(), must_have_all: false };
         history.readings.push(read);
         Reading { recorder: self.clone(), index: history.readings.len() - 1 }
     }
 
-    /// Everything so far.
+    /// Returns the history so far.
     pub fn history(&self) -> History {
         self.lock().clone()
     }
@@ -108,26 +110,26 @@ impl History {
 }
 
 impl Sending {
-    /// The answer says that it is stored there.
+    /// Records that the message was acknowledged at this sequence.
     pub fn acknowledged(self, sequence: i64) {
         let mut history = self.recorder.lock();
         let at = history.tick();
         history.sends[self.index].answer = Answer::Acknowledged { sequence, at };
     }
 
-    /// The answer says that nothing was or will be stored.
+    /// Records that the message was refused: it was not and will not be stored.
     pub fn refused(self) {
         self.recorder.lock().sends[self.index].answer = Answer::Refused;
     }
 }
 
 impl Reading {
-    /// The reader was told this.
-    pub fn told(&self, event: &Event) {
-        self.recorder.lock().readings[self.index].told.push(event.clone());
+    /// Records an event that the reader received.
+    pub fn received(&self, event: &Event) {
+        self.recorder.lock().readings[self.index].received.push(event.clone());
     }
 
-    /// Claims that the reader had time enough to be told everything that is in the log at the end.
+    /// Asserts that the reader had enough time to receive every entry of the log.
     pub fn must_have_all(&self) {
         self.recorder.lock().readings[self.index].must_have_all = true;
     }

@@ -1,9 +1,9 @@
-//! Holds what clients sent, what was acknowledged to them and what they were told against what is stored at the end.
+//! Checks the history of clients (sends, acknowledgements and received events) against the logs stored at the end.
 //!
-//! A story that sends under stress keeps account in a [`Recorder`]: each send before it is sent and once it is answered, each
-//! entry as it is told. When all is over, [`check`] reads that together with the logs and names every broken promise as a
-//! [`Violation`]. It knows nothing of how the service works, takes time in proportion to what was recorded, and is itself
-//! held against histories that are good, and against the same ones with one thing broken.
+//! A story that sends under stress uses a [`Recorder`]: it records each send before sending and after the answer, and each
+//! entry on receipt. At the end, [`check`] compares the history with the logs and reports every broken promise as a
+//! [`Violation`]. It knows nothing about the implementation of the service and takes time linear in the history. Its own
+//! tests check correct histories, and the same histories with one fault.
 
 mod check;
 mod history;

@@ -1,4 +1,4 @@
-//! The checker itself: it is content with every good history, and finds what is broken in one.
+//! Tests of the checker: it accepts every correct history, and finds the fault in a broken one.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,7 +8,7 @@ use parlance::message::v1::{Event, MemberChange, Message, SendMessageRequest, ev
 use parlance_checker::{Kind, Recorder, Sending, check};
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 
-/// What becomes of one send.
+/// The outcome of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Acknowledged,
@@ -17,7 +17,7 @@ enum Fate {
     Refused,
 }
 
-/// One send of a round. What is sent in one round overlaps, what is sent in later ones comes after it.
+/// A send of a round. Sends of one round overlap; those of later rounds begin after it.
 #[derive(Debug, Clone)]
 struct Plan {
     conversation: usize,
@@ -25,7 +25,7 @@ struct Plan {
     fate: Fate,
     /// Another client makes the same request in the same round.
     twice: bool,
-    /// Where it is stored and answered among those of its round.
+    /// Its rank in the order of storage and of answers among the sends of its round.
     stored_at: u32,
     answered_at: u32,
 }
@@ -34,7 +34,7 @@ struct Plan {
 struct ReadPlan {
     conversation: usize,
     after: prop::sample::Index,
-    told_up_to: Option<prop::sample::Index>,
+    received_up_to: Option<prop::sample::Index>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +48,11 @@ enum Step {
 struct Reader {
     conversation_id: String,
     after: i64,
-    told: Vec<Event>,
+    received: Vec<Event>,
     must_have_all: bool,
 }
 
-/// A history in parts, so that one of them can be broken before it is played.
+/// A history in parts, so that one of them can be broken before the history is recorded.
 #[derive(Debug, Clone, Default)]
 struct Script {
     requests: Vec<(Option<String>, SendMessageRequest)>,
@@ -105,9 +105,9 @@ impl Script {
             let log = &script.logs[&conversation_id];
             let after = read.after.index(log.len() + 1);
             let rest = &log[after..];
-            let told = read.told_up_to.map_or(rest.len(), |index| index.index(rest.len() + 1));
-            let (told, must_have_all) = (rest[..told].to_vec(), read.told_up_to.is_none());
-            script.readers.push(Reader { conversation_id, after: after as i64, told, must_have_all });
+            let received = read.received_up_to.map_or(rest.len(), |index| index.index(rest.len() + 1));
+            let (received, must_have_all) = (rest[..received].to_vec(), read.received_up_to.is_none());
+            script.readers.push(Reader { conversation_id, after: after as i64, received, must_have_all });
         }
         script
     }
@@ -131,7 +131,7 @@ impl Script {
             }
             begun.push((plan, first, copies, request));
         }
-        // What a session sends to one conversation is stored in order, the rest in any.
+        // Messages of a session to one conversation are stored in order, all others in any order.
         let mut storing: Vec<usize> = (0..begun.len()).collect();
         storing.sort_by_key(|n| match (plans[*n].session, plans[*n].twice) {
             (Some(session), false) => (0, session as u32, *n as u32),
@@ -179,7 +179,7 @@ impl Script {
         }
         for (n, reader) in self.readers.iter().enumerate() {
             let reading = recorder.reads(&format!("reader {n}"), &reader.conversation_id, reader.after);
-            reader.told.iter().for_each(|event| reading.told(event));
+            reader.received.iter().for_each(|event| reading.received(event));
             if reader.must_have_all {
                 reading.must_have_all();
             }
@@ -187,7 +187,7 @@ impl Script {
         check(&recorder.history(), &self.logs).iter().map(|violation| violation.kind).collect()
     }
 
-    /// One send that was acknowledged: its steps' index, where it is.
+    /// Picks an acknowledged send: the index of its step, and its sequence.
     fn acknowledged(&self, any: prop::sample::Index) -> Option<(usize, String, i64)> {
         let all: Vec<_> =
             self.steps.iter().enumerate().filter(|(_, step)| matches!(step, Step::Acknowledge(..))).collect();
@@ -196,9 +196,9 @@ impl Script {
         Some((*at, self.requests[*index].1.conversation_id.clone(), *sequence))
     }
 
-    /// A reader who was told at least so much.
+    /// Picks a reader that received at least this many entries.
     fn reader(&mut self, any: prop::sample::Index, least: usize) -> Option<&mut Reader> {
-        let mut all: Vec<_> = self.readers.iter_mut().filter(|reader| reader.told.len() >= least).collect();
+        let mut all: Vec<_> = self.readers.iter_mut().filter(|reader| reader.received.len() >= least).collect();
         let index = any.index(all.len().max(1));
         (index < all.len()).then(|| all.swap_remove(index))
     }
@@ -211,7 +211,7 @@ impl Script {
         }
     }
 
-    /// Breaks one thing; what must be found, or nothing if there is nothing to break.
+    /// Introduces one fault. Returns the kind that must be found, or `None` if the fault does not apply.
     fn break_one(&mut self, fault: usize, any: prop::sample::Index) -> Option<Kind> {
         match fault.checked_sub(READING_FAULTS) {
             None => self.break_reading(fault, any),
@@ -219,47 +219,47 @@ impl Script {
         }
     }
 
-    /// What a reader is told.
+    /// Introduces a fault in the entries that a reader received.
     fn break_reading(&mut self, fault: usize, any: prop::sample::Index) -> Option<Kind> {
         match fault {
             0 => {
                 let reader = self.reader(any, 1).filter(|reader| reader.must_have_all)?;
-                reader.told.pop();
+                reader.received.pop();
                 Some(Kind::Lost)
             }
             1 => {
                 let reader = self.reader(any, 1)?;
-                let at = any.index(reader.told.len());
-                reader.told.insert(at, reader.told[at].clone());
+                let at = any.index(reader.received.len());
+                reader.received.insert(at, reader.received[at].clone());
                 Some(Kind::Duplicate)
             }
             2 => {
                 let reader = self.reader(any, 1)?;
-                let at = any.index(reader.told.len());
-                reader.told[at].actor_id = "somebody else".into();
+                let at = any.index(reader.received.len());
+                reader.received[at].actor_id = "another user".into();
                 Some(Kind::Phantom)
             }
             3 => {
                 let reader = self.readers.iter_mut().find(|reader| reader.must_have_all)?;
-                let next = reader.after + reader.told.len() as i64 + 1;
-                reader.told.push(joined(&reader.conversation_id, next));
+                let next = reader.after + reader.received.len() as i64 + 1;
+                reader.received.push(joined(&reader.conversation_id, next));
                 Some(Kind::Phantom)
             }
             4 => {
                 let reader = self.reader(any, 2)?;
-                reader.told.remove(any.index(reader.told.len() - 1));
+                reader.received.remove(any.index(reader.received.len() - 1));
                 Some(Kind::Gap)
             }
             _ => {
                 let reader = self.reader(any, 2)?;
-                let at = any.index(reader.told.len() - 1);
-                reader.told.swap(at, at + 1);
+                let at = any.index(reader.received.len() - 1);
+                reader.received.swap(at, at + 1);
                 Some(Kind::Reorder)
             }
         }
     }
 
-    /// What is stored, and what was said of it.
+    /// Introduces a fault in the stored logs, or in the answers.
     fn break_log(&mut self, fault: usize, any: prop::sample::Index) -> Option<Kind> {
         match fault {
             0 => {
@@ -350,7 +350,7 @@ impl Script {
         }
     }
 
-    /// Where a request is stored.
+    /// Returns the sequence at which a request is stored.
     fn place(&self, request: &SendMessageRequest) -> Option<i64> {
         let is_it = |event: &&Event| match &event.kind {
             Some(Entry::MessageSent(message)) => message.request_id == request.request_id,
@@ -359,7 +359,7 @@ impl Script {
         self.logs[&request.conversation_id].iter().find(is_it).map(|event| event.sequence)
     }
 
-    /// Two entries as if each had been stored in the place of the other, and everybody had been told so.
+    /// Swaps two entries in the log, and in the entries that all readers received.
     fn swap_everywhere(&mut self, id: &str, one: i64, other: i64) {
         let swapped = |sequence: i64| match sequence {
             sequence if sequence == one => other,
@@ -376,8 +376,8 @@ impl Script {
         log.sort_by_key(|event| event.sequence);
         let log = log.clone();
         for reader in self.readers.iter_mut().filter(|reader| reader.conversation_id == id) {
-            for told in &mut reader.told {
-                *told = log[told.sequence as usize - 1].clone();
+            for received in &mut reader.received {
+                *received = log[received.sequence as usize - 1].clone();
             }
         }
         for step in &mut self.steps {
@@ -390,7 +390,7 @@ impl Script {
     }
 }
 
-/// How many there are of [`Script::break_reading`], and of [`Script::break_one`].
+/// The number of faults of [`Script::break_reading`], and of [`Script::break_one`].
 const READING_FAULTS: usize = 6;
 const FAULTS: usize = 15;
 
@@ -416,7 +416,7 @@ fn plan() -> impl Strategy<Value = Plan> {
 
 fn read_plan() -> impl Strategy<Value = ReadPlan> {
     (0..3usize, any::<prop::sample::Index>(), prop::option::weighted(0.3, any::<prop::sample::Index>()))
-        .prop_map(|(conversation, after, told_up_to)| ReadPlan { conversation, after, told_up_to })
+        .prop_map(|(conversation, after, received_up_to)| ReadPlan { conversation, after, received_up_to })
 }
 
 fn script() -> impl Strategy<Value = Script> {
@@ -451,10 +451,10 @@ fn every_fault_can_be_made() {
     let mut runner = TestRunner::deterministic();
     let index = any.new_tree(&mut runner).unwrap().current();
     for fault in 0..FAULTS {
-        let all = ReadPlan { conversation: 0, after: index, told_up_to: None };
+        let all = ReadPlan { conversation: 0, after: index, received_up_to: None };
         let mut script = Script::good(&vec![round.clone(); 3], &[all]);
-        script.readers[0] = Reader { after: 0, told: script.logs["c0"].clone(), ..script.readers[0].clone() };
-        // Not every choice is one of something that can be broken.
+        script.readers[0] = Reader { after: 0, received: script.logs["c0"].clone(), ..script.readers[0].clone() };
+        // Not every choice is a fault that applies.
         let made = (0..64).any(|_| {
             let index = any.new_tree(&mut runner).unwrap().current();
             script.clone().break_one(fault, index).is_some()

@@ -1,9 +1,8 @@
-//! A client of Parlance that an application can rely on: a [`Session`] of one user goes on over lost connections and
-//! restarts of services.
+//! The reference client of Parlance: a [`Session`] of one user that survives lost connections and restarts of the services.
 //!
-//! - What happens is one ordered stream of [`Update`]s: each conversation without a gap and without a double, proved by its
-//!   sequences. After a break the session takes up where it was, with its cursors.
-//! - What is sent is stored once: a message keeps its `request_id` over all tries, and those of one conversation keep their
+//! - Events arrive as one ordered stream of [`Update`]s: each conversation without gaps and duplicates, proved by its
+//!   sequences. After a disconnect the session resumes from its cursors.
+//! - Each message is stored once: it keeps its `request_id` over all attempts, and messages to one conversation keep their
 //!   order.
 //!
 //! ```no_run
@@ -25,11 +24,21 @@
 
 mod backoff;
 mod client;
-mod ledger;
-mod link;
-mod outbox;
-mod run;
+mod command;
+mod connection;
+mod frame_queue;
+mod message;
+mod positions;
+mod replicas;
 mod session;
+mod settings;
+mod status;
+mod task;
+mod update;
 
-pub use client::{Client, InvalidAddress};
-pub use session::{Draft, SendError, Sent, Session, SessionBuilder, Start, Transport, Update, Updates};
+pub use client::Client;
+pub use message::{Draft, SendError, Sent};
+pub use replicas::InvalidAddress;
+pub use session::{Session, SessionBuilder, Updates};
+pub use settings::{Start, Transport};
+pub use update::Update;

@@ -1,5 +1,5 @@
-// A client of Parlance in Go: a user over the contract that Parlance began with, calls, and a Chat session that goes on when
-// the services are restarted. See ../README.md.
+// A client of Parlance in Go: the original contract, unary calls, and a Chat session that survives restarts of the services.
+// See ../README.md.
 package main
 
 import (
@@ -26,12 +26,12 @@ import (
 func main() {
 	userService := flag.String("user-service", or(os.Getenv("USER_SERVICE"), "127.0.0.1:50051"), "`address` of user-service")
 	messageService := flag.String("message-service", or(os.Getenv("MESSAGE_SERVICE"), "127.0.0.1:50052"), "`address` of message-service")
-	prefix := flag.String("prefix", "go-", "what the ids begin with; a second run needs another one")
-	restarts := flag.Int("restarts", 0, "how many restarts of the services to wait for")
+	prefix := flag.String("prefix", "go-", "prefix of all ids; a second run needs another one")
+	restarts := flag.Int("restarts", 0, "number of restarts of the services to wait for")
 	flag.Parse()
 	log.SetFlags(0)
 
-	// Whatever goes wrong, the program ends.
+	// Limits the time of the whole program.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	if err := run(ctx, *userService, *messageService, *prefix, *restarts); err != nil {
@@ -85,16 +85,16 @@ func run(ctx context.Context, userService, messageService, prefix string, restar
 }
 
 func connect(address string) (*grpc.ClientConn, error) {
-	// Left alone, a connection that was lost for a while is made again after up to two minutes.
+	// By default, gRPC reconnects only after up to two minutes.
 	pauses := backoff.Config{BaseDelay: firstPause, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastPause}
 	return grpc.NewClient(address,
-		// Nothing is encrypted: this is for services on the same machine.
+		// Not encrypted: for services on the same machine.
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: pauses, MinConnectTimeout: lastPause}),
 	)
 }
 
-// talk is what ann and ben say to each other.
+// talk is a conversation of ann and ben.
 type talk struct {
 	original      original.UserServiceClient
 	users         userv1.UserServiceClient
@@ -103,18 +103,18 @@ type talk struct {
 	session       *Session
 
 	prefix, ann, ben, eve, room string
-	// What was sent, in order.
+	// The messages sent, in order.
 	texts []string
 }
 
-// begin makes two users and their conversation. With request ids it could be done again and would change nothing.
+// begin creates two users and their conversation. With request ids it is idempotent.
 func (t *talk) begin(ctx context.Context) error {
 	for _, id := range []string{t.ann, t.ben} {
 		if _, err := t.users.CreateUser(ctx, &userv1.CreateUserRequest{UserId: id, Username: id, RequestId: id}); err != nil {
 			return err
 		}
 	}
-	// Generated from exactly the contract that Parlance began with.
+	// Generated from the original contract.
 	info, err := t.original.GetUser(ctx, &original.UserInfo{UserId: t.ann})
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (t *talk) begin(ctx context.Context) error {
 	return err
 }
 
-// callUnary sends by plain calls, refused, accepted and repeated.
+// callUnary sends by unary calls: refused, accepted and repeated.
 func (t *talk) callUnary(ctx context.Context) error {
 	letMeIn := &messagev1.SendMessageRequest{ConversationId: t.room, SenderId: t.eve, Text: "Let me in!"}
 	_, err := t.messages.SendMessage(ctx, letMeIn)
@@ -157,7 +157,7 @@ func (t *talk) callUnary(ctx context.Context) error {
 	return nil
 }
 
-// chat reads the log from its beginning and does all else over the same stream.
+// chat reads the log from its beginning and does everything else over the same stream.
 func (t *talk) chat(ctx context.Context) error {
 	if err := t.show(ctx, 3); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (t *talk) chat(ctx context.Context) error {
 	}
 	say("ben is typing")
 
-	// They go out without waiting for one another, and are stored in this order.
+	// Sent without waiting for each other's answers, and stored in this order.
 	var sends []*Call
 	for _, text := range []string{"one", "two", "three"} {
 		sends = append(sends, t.send(ctx, text))
@@ -209,7 +209,7 @@ func (t *talk) chat(ctx context.Context) error {
 	return nil
 }
 
-// throughRestart sends, several at a time, and reads what it sent, until the session was opened once more.
+// throughRestart sends several messages at a time and reads them back, until the session was opened once more.
 func (t *talk) throughRestart(ctx context.Context, round int) error {
 	for len(t.session.Opened()) > 0 {
 		<-t.session.Opened()
@@ -246,7 +246,7 @@ func (t *talk) throughRestart(ctx context.Context, round int) error {
 	return nil
 }
 
-// checkLog compares what is stored with what was sent.
+// checkLog compares the stored log with the messages sent.
 func (t *talk) checkLog(ctx context.Context) error {
 	var texts []string
 	for after := int64(0); ; {
@@ -275,7 +275,7 @@ func (t *talk) checkLog(ctx context.Context) error {
 	return nil
 }
 
-// send has a request id that stays the same over all tries; of an application it is best a UUID, made with the message.
+// send uses one request id for all attempts; an application should generate a UUID with the message.
 func (t *talk) send(ctx context.Context, text string) *Call {
 	t.texts = append(t.texts, text)
 	send := &messagev1.SendMessageRequest{ConversationId: t.room, Text: text, RequestId: strings.ReplaceAll(text, " ", "-")}
@@ -293,7 +293,7 @@ func (t *talk) show(ctx context.Context, count int) error {
 	return nil
 }
 
-// nextEntry passes over what is live only and may be lost, and over marks.
+// nextEntry skips ephemerals, which may be lost, and marks.
 func (t *talk) nextEntry(ctx context.Context) (*messagev1.Event, error) {
 	for {
 		item, err := t.next(ctx)
@@ -318,7 +318,7 @@ func (t *talk) next(ctx context.Context) (*messagev1.ChatResponse, error) {
 	}
 }
 
-// describe is an entry as a person would read it.
+// describe formats an entry for a person.
 func (t *talk) describe(event *messagev1.Event) string {
 	switch kind := event.Kind.(type) {
 	case *messagev1.Event_MessageSent:
@@ -328,11 +328,11 @@ func (t *talk) describe(event *messagev1.Event) string {
 	case *messagev1.Event_MemberLeft:
 		return t.short(kind.MemberLeft.UserId) + " left"
 	default:
-		return "something that this program does not tell"
+		return "an event that this program does not print"
 	}
 }
 
-// short is an id without the prefix.
+// short returns an id without the prefix.
 func (t *talk) short(id string) string {
 	return strings.TrimPrefix(id, t.prefix)
 }
@@ -341,7 +341,7 @@ func say(format string, values ...any) {
 	fmt.Printf(format+"\n", values...)
 }
 
-// or is the first that is not empty.
+// or returns the first value that is not empty.
 func or[T comparable](first, second T) T {
 	var empty T
 	if first == empty {

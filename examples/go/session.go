@@ -18,18 +18,18 @@ import (
 const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 5 * time.Second
-	// The server breaks every silence after 30 s at most.
+	// The server sends a heartbeat after 30 s of silence at most.
 	silence = 45 * time.Second
-	// The server refuses what goes beyond 256 unanswered frames.
+	// The server refuses more than 256 unanswered frames.
 	maxUnanswered = 128
-	// What may wait for the application. When it is full the session takes nothing more, answers to frames included.
+	// The items that wait for the application. While it is full the session reads nothing, answers to frames included.
 	maxKept = 1024
 )
 
-// Session is one user's Chat, kept up over lost connections and restarts of the server: entries come in order, without a
-// hole or a double, and frames are done once, in their order.
+// Session is one user's Chat, which survives lost connections and restarts of the server: entries arrive in order, without
+// gaps and duplicates, and frames are executed once, in their order.
 type Session struct {
-	// Items is what the server tells, in order: event, caught_up, closed and truncated. Closed when Run returns.
+	// Items has the items from the server in order: event, caught_up, closed and truncated. Closed when Run returns.
 	Items <-chan *messagev1.ChatResponse
 
 	client  messagev1.MessageServiceClient
@@ -38,16 +38,16 @@ type Session struct {
 	calls   chan *Call
 	opened  chan struct{}
 
-	// All below belong to Run alone.
+	// The fields below are used by Run only.
 
-	// The last sequence of each conversation: what the server is asked to go on after.
+	// The last sequence of each conversation, from which the session resumes.
 	cursors map[string]int64
-	// Frames without an answer, in order. They go out again on the next connection.
+	// Unanswered frames, in order. They are sent again on the next connection.
 	unanswered []*Call
 	lastID     uint64
 }
 
-// Call is a frame that was handed to a session.
+// Call is a frame submitted to a session.
 type Call struct {
 	frame  *messagev1.ChatRequest
 	answer chan answer
@@ -58,7 +58,7 @@ type answer struct {
 	err error
 }
 
-// NewSession makes a session. Run keeps it up.
+// NewSession creates a session. Run connects it.
 func NewSession(client messagev1.MessageServiceClient, actorID string) *Session {
 	items := make(chan *messagev1.ChatResponse, maxKept)
 	return &Session{
@@ -72,12 +72,12 @@ func NewSession(client messagev1.MessageServiceClient, actorID string) *Session 
 	}
 }
 
-// Opened has one value for each time that the session was opened.
+// Opened receives one value each time the session is opened.
 func (s *Session) Opened() <-chan struct{} {
 	return s.opened
 }
 
-// Do hands a frame over and does not wait for its answer. A send needs a request id: it may go out more than once.
+// Do submits a frame without waiting for its answer. A send needs a request id: it may be sent more than once.
 func (s *Session) Do(ctx context.Context, frame *messagev1.ChatRequest) *Call {
 	call := &Call{frame: frame, answer: make(chan answer, 1)}
 	select {
@@ -88,7 +88,7 @@ func (s *Session) Do(ctx context.Context, frame *messagev1.ChatRequest) *Call {
 	return call
 }
 
-// Wait gives the answer to a frame. Call it once.
+// Wait returns the answer to a frame. Call it once.
 func (c *Call) Wait(ctx context.Context) (*messagev1.Ack, error) {
 	select {
 	case answer := <-c.answer:
@@ -98,7 +98,7 @@ func (c *Call) Wait(ctx context.Context) (*messagev1.Ack, error) {
 	}
 }
 
-// Run returns when the context ends, or when trying again would not help, such as for a user who may not act.
+// Run returns when the context ends, or if a retry would not help, for example because the user may not act.
 func (s *Session) Run(ctx context.Context) error {
 	defer close(s.items)
 	for failures := 0; ; failures++ {
@@ -124,9 +124,10 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
-// connect is one connection, from open to the error that ended it. The pause is what the server asked for, if it did.
+// connect uses one connection, from open to the error that ended it. Returns the retry delay that the server requested,
+// if any.
 func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration, err error) {
-	// Whatever the reason to leave, the stream ends with it.
+	// The stream ends when this function returns.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := s.client.Chat(ctx)
@@ -138,7 +139,7 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 		open.Cursors = append(open.Cursors, &messagev1.Cursor{ConversationId: id, AfterSequence: after})
 	}
 	transmit := func(frame *messagev1.ChatRequest) {
-		// When this fails the stream is broken, and receiving says why.
+		// If this fails the stream is broken, and receiving returns the error.
 		_ = stream.Send(frame)
 	}
 	transmit(&messagev1.ChatRequest{Frame: &messagev1.ChatRequest_Open{Open: open}})
@@ -169,14 +170,14 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 					transmit(call.frame)
 				}
 			case *messagev1.ChatResponse_Draining:
-				// What was read is still answered, then the server ends the stream.
+				// The server still answers the frames that it has read, then ends the stream.
 				isDraining, pause = true, item.Draining.RetryDelay.AsDuration()
 			case *messagev1.ChatResponse_Ack:
 				s.answered(item.Ack.FrameId, answer{ack: item.Ack})
 			case *messagev1.ChatResponse_Nack:
 				err := status.FromProto(item.Nack.Status).Err()
 				if !isOpen || mayTryAgain(err) {
-					// All frames that have no answer go out again on a new connection, which keeps their order.
+					// All unanswered frames are sent again on a new connection, which keeps their order.
 					return isOpen, retryDelay(err), err
 				}
 				s.answered(item.Nack.FrameId, answer{err: err})
@@ -195,7 +196,7 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 					return isOpen, 0, ctx.Err()
 				}
 			default:
-				// A heartbeat, or something that was added to the contract after this program was made.
+				// A heartbeat, or a kind newer than this program.
 			}
 
 		case err := <-ended:
@@ -211,8 +212,8 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 	}
 }
 
-// judge says whether something is new to the application, and moves the cursors. An error is a connection that cannot be
-// trusted: whatever a hole comes from, reading again from the cursor mends it.
+// judge returns whether an item is new to the application, and advances the cursors. An error means that the connection
+// cannot be trusted: whatever caused the gap, reading again from the cursor fixes it.
 func (s *Session) judge(response *messagev1.ChatResponse) (bool, error) {
 	switch item := response.Item.(type) {
 	case *messagev1.ChatResponse_Event:
@@ -224,7 +225,7 @@ func (s *Session) judge(response *messagev1.ChatResponse) (bool, error) {
 		if isKnown && sequence <= last {
 			return false, nil
 		}
-		// A conversation that is not known yet begins wherever the server begins.
+		// An unknown conversation begins at its first entry received.
 		if isKnown && sequence > last+1 {
 			return false, status.Errorf(codes.Unavailable, "after entry %d of %s comes %d", last, id, sequence)
 		}
@@ -239,7 +240,7 @@ func (s *Session) judge(response *messagev1.ChatResponse) (bool, error) {
 		}
 		s.cursors[id] = sequence
 	case *messagev1.ChatResponse_Truncated:
-		// What retention has removed never comes: it is announced, and no hole.
+		// Entries removed by retention are announced, and are not a gap.
 		id, before := item.Truncated.ConversationId, item.Truncated.OldestSequence-1
 		s.cursors[id] = max(s.cursors[id], before)
 	case *messagev1.ChatResponse_Closed:
@@ -278,25 +279,25 @@ func receive(
 	}
 }
 
-// pauseAfter grows and is never the same, so that not all clients come back at one moment.
+// pauseAfter returns a pause that grows and is jittered, so that clients do not all reconnect at once.
 func pauseAfter(failures int) time.Duration {
 	longest := min(firstPause<<min(failures, 10), lastPause)
 	return longest/2 + rand.N(longest/2)
 }
 
-// mayTryAgain is true when the same thing may work later, and, with a request id, is harmless to ask for again.
+// mayTryAgain returns true if a retry may succeed and, with a request id, is harmless.
 func mayTryAgain(err error) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Aborted, codes.DeadlineExceeded:
 		return true
 	default:
-		// Every error of the services has a reason: one without was made by the connection.
+		// Every error from the services has a reason: one without comes from the connection.
 		reason := reason(err)
 		return reason == "" || reason == "OVERLOADED"
 	}
 }
 
-// reason is an error's word for programs, of parlance.error.v1.ErrorReason; empty when the error is none of the services'.
+// reason returns the reason of an error (parlance.error.v1.ErrorReason); empty if the error does not come from the services.
 func reason(err error) string {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.ErrorInfo); ok {
@@ -306,7 +307,7 @@ func reason(err error) string {
 	return ""
 }
 
-// retryDelay is how long the server asked to wait, or 0.
+// retryDelay returns the retry delay that the server requested, or 0.
 func retryDelay(err error) time.Duration {
 	for _, detail := range status.Convert(err).Details() {
 		if info, ok := detail.(*errdetails.RetryInfo); ok {

@@ -1,5 +1,5 @@
-// A client of Parlance in TypeScript on Node.js: users and messages by calls, and an inbox (Subscribe) that goes on when the
-// services are restarted. See ../README.md.
+// A client of Parlance in TypeScript on Node.js: users and messages by unary calls, and an inbox (Subscribe) that survives
+// restarts of the services. See ../README.md.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
@@ -31,7 +31,7 @@ interface Clients {
   messages: MessageServiceClient;
 }
 
-/** What ann and ben say to each other. */
+/** A conversation of ann and ben. */
 class Talk {
   readonly #clients: Clients;
   readonly #prefix: string;
@@ -41,7 +41,7 @@ class Talk {
   readonly #room: string;
   readonly #inbox: Inbox;
   readonly #items: AsyncGenerator<Item, never, undefined>;
-  /** What was sent, in order. */
+  /** The messages sent, in order. */
   readonly #texts: string[] = [];
 
   constructor(clients: Clients, prefix: string) {
@@ -55,7 +55,7 @@ class Talk {
     this.#items = this.#inbox.items();
   }
 
-  /** Makes two users and their conversation. With request ids it could be done again and would change nothing. */
+  /** Creates two users and their conversation. With request ids it is idempotent. */
   async begin(): Promise<void> {
     const { users, conversations } = this.#clients;
     for (const id of [this.#ann, this.#ben]) {
@@ -75,7 +75,7 @@ class Talk {
     await call<Conversation>((answer) => conversations.createConversation(group, answer));
   }
 
-  /** Sends by plain calls: refused, accepted and repeated. */
+  /** Sends by unary calls: refused, accepted and repeated. */
   async sendUnary(): Promise<void> {
     const { messages } = this.#clients;
     const letMeIn = this.#message(this.#eve, "Let me in!");
@@ -94,7 +94,7 @@ class Talk {
     say(`ann sent ${second.message?.sequence} again: a duplicate`);
   }
 
-  /** Reads the log from its beginning, sends, and marks what was read. */
+  /** Reads the log from its beginning, sends, and marks messages as read. */
   async readAndSend(): Promise<void> {
     const { conversations, messages } = this.#clients;
     await this.#show(3);
@@ -109,7 +109,7 @@ class Talk {
     await call((answer) => messages.sendTyping(typing, answer));
     say("ben is typing");
     for (const text of ["one", "two", "three"]) {
-      // One after the other: calls that run at the same time are stored in any order.
+      // One after the other: concurrent calls are stored in any order.
       const stored = await this.#send(this.#ben, text);
       say(`ben sent ${stored.message?.sequence}`);
     }
@@ -123,7 +123,7 @@ class Talk {
     say(`ann has ${inbox.items[0]?.membership?.unreadCount} unread`);
   }
 
-  /** Sends, and reads what it sent, until the inbox was connected once more. */
+  /** Sends messages and reads them back, until the inbox was connected once more. */
   async throughRestart(round: number): Promise<void> {
     say("restart the services: ben goes on sending");
     const before = this.#inbox.connections;
@@ -144,7 +144,7 @@ class Talk {
     say("restarted: all of it is stored once and came once, in order");
   }
 
-  /** Compares what is stored with what was sent. */
+  /** Compares the stored log with the messages sent. */
   async checkLog(): Promise<void> {
     await this.#items.return(undefined as never);
     const texts: string[] = [];
@@ -176,7 +176,7 @@ class Talk {
     return send(this.#clients.messages, this.#message(senderId, text));
   }
 
-  /** The request id stays the same over all tries; an application's is best a UUID, made with the message. */
+  /** Uses one request id for all attempts; an application should generate a UUID with the message. */
   #message(senderId: string, text: string): SendMessageRequest {
     const requestId = text.replaceAll(" ", "-");
     return SendMessageRequest.create({ conversationId: this.#room, senderId, text, requestId });
@@ -189,7 +189,7 @@ class Talk {
     }
   }
 
-  /** Passes over what is live only and may be lost, and over marks. */
+  /** Skips ephemerals, which may be lost, and marks. */
   async #nextEntry(): Promise<Event> {
     for (;;) {
       const item = (await this.#items.next()).value;
@@ -197,7 +197,7 @@ class Talk {
     }
   }
 
-  /** An entry as a person would read it. */
+  /** Formats an entry for a person. */
   #describe({ kind }: Event): string {
     switch (kind?.$case) {
       case "messageSent":
@@ -207,11 +207,11 @@ class Talk {
       case "memberLeft":
         return `${this.#short(kind.value.userId)} left`;
       default:
-        return "something that this program does not tell";
+        return "an event that this program does not print";
     }
   }
 
-  /** An id without the prefix. */
+  /** Returns an id without the prefix. */
   #short(userId: string): string {
     return userId.startsWith(this.#prefix) ? userId.slice(this.#prefix.length) : userId;
   }
@@ -227,10 +227,10 @@ function expect(holds: boolean, otherwise: string): void {
 
 const USAGE = `Usage: npm start -- [OPTIONS]
 
-  --user-service ADDRESS     where user-service is (USER_SERVICE, else 127.0.0.1:50051)
-  --message-service ADDRESS  where message-service is (MESSAGE_SERVICE, else 127.0.0.1:50052)
-  --prefix TEXT              what the ids begin with; a second run needs another one (node-)
-  --restarts COUNT           how many restarts of the services to wait for (0)`;
+  --user-service ADDRESS     address of user-service (USER_SERVICE, else 127.0.0.1:50051)
+  --message-service ADDRESS  address of message-service (MESSAGE_SERVICE, else 127.0.0.1:50052)
+  --prefix TEXT              prefix of all ids; a second run needs another one (node-)
+  --restarts COUNT           number of restarts of the services to wait for (0)`;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
@@ -246,14 +246,13 @@ async function main(): Promise<void> {
     say(USAGE);
     return;
   }
-  // Whatever goes wrong, the program ends.
+  // Limits the time of the whole program.
   setTimeout(() => {
     console.error("this takes too long");
     process.exit(1);
   }, 300_000).unref();
 
-  // Nothing is encrypted: this is for services on the same machine. Without the options a connection that was lost for a
-  // while is made again after up to two minutes.
+  // Not encrypted: for services on the same machine. Without the options, gRPC reconnects only after up to two minutes.
   const options = {
     "grpc.initial_reconnect_backoff_ms": FIRST_PAUSE,
     "grpc.max_reconnect_backoff_ms": LAST_PAUSE,

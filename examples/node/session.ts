@@ -1,4 +1,4 @@
-// What a user of Parlance reads, kept up over lost connections, and sends that are stored once.
+// The inbox of a user, which survives lost connections, and sends that are stored once.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ClientReadableStream, type ClientUnaryCall, Metadata, type ServiceError, status } from "@grpc/grpc-js";
@@ -16,21 +16,21 @@ import {
 // All times are in milliseconds.
 export const FIRST_PAUSE = 100;
 export const LAST_PAUSE = 5_000;
-// A send is answered within a few seconds, or the server is out of reach.
+// A send is answered within a few seconds, unless the server is unreachable.
 const SEND_TIMEOUT = 10_000;
-// The server breaks every silence after 30 s at most.
+// The server sends a heartbeat after 30 s of silence at most.
 const SILENCE = 45_000;
 
-/** What an inbox tells. */
+/** An item of an inbox. */
 export type Item = Extract<
   NonNullable<SubscribeResponse["item"]>,
   { $case: "event" | "caughtUp" | "closed" | "truncated" }
 >;
 
-/** Something between what came before and what came now is missing. */
+/** An entry between the last one and this one is missing. */
 class Hole extends Error {}
 
-/** The server was not heard for longer than it is ever silent. */
+/** The server was silent for longer than it ever is. */
 class Silence extends Error {}
 
 /** A unary call as a promise. */
@@ -42,17 +42,17 @@ export function call<Response>(
   });
 }
 
-/** An error's word for programs, of parlance.error.v1.ErrorReason; empty when the error is none of the services'. */
+/** Returns the reason of an error (parlance.error.v1.ErrorReason); empty if the error does not come from the services. */
 export function reason(error: ServiceError): string {
   return detail(error, "google.rpc.ErrorInfo", ErrorInfo.decode)?.reason ?? "";
 }
 
-/** How long the server asked to wait, or 0. */
+/** Returns the retry delay that the server requested, or 0. */
 function retryDelay(error: ServiceError): number {
   return milliseconds(detail(error, "google.rpc.RetryInfo", RetryInfo.decode)?.retryDelay);
 }
 
-/** One of the details that an error of the services carries. */
+/** Returns one of the details of an error from the services. */
 function detail<T>(error: ServiceError, name: string, decode: (bytes: Uint8Array) => T): T | undefined {
   for (const value of error.metadata.get("grpc-status-details-bin")) {
     if (typeof value === "string") continue;
@@ -66,7 +66,7 @@ function milliseconds(duration: { seconds: bigint; nanos: number } | undefined):
   return duration ? Number(duration.seconds) * 1_000 + duration.nanos / 1e6 : 0;
 }
 
-/** Grows and is never the same, so that not all clients come back at one moment. */
+/** Returns a pause that grows and is jittered, so that clients do not all reconnect at once. */
 function pauseAfter(failures: number): number {
   return Math.min(FIRST_PAUSE * 2 ** Math.min(failures, 10), LAST_PAUSE) * (0.5 + Math.random() / 2);
 }
@@ -75,14 +75,14 @@ export function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
 }
 
-/** True when the same thing may work later, and, with a request id, is harmless to ask for again. */
+/** Returns true if a retry may succeed and, with a request id, is harmless. */
 function mayTryAgain(error: ServiceError): boolean {
   if ([status.UNAVAILABLE, status.ABORTED, status.DEADLINE_EXCEEDED].includes(error.code)) return true;
-  // Every error of the services has a reason: one without was made by the connection.
+  // Every error from the services has a reason: one without comes from the connection.
   return ["", "OVERLOADED"].includes(reason(error));
 }
 
-/** Stores a message, whatever is restarted meanwhile: with the same request id no try after the first can do harm. */
+/** Stores a message, even if services restart meanwhile: with the same request id retries are harmless. */
 export async function send(client: MessageServiceClient, message: SendMessageRequest): Promise<SendMessageResponse> {
   if (!message.requestId) throw new Error("without a request id a second try could store a second message");
   for (let failures = 0; ; failures++) {
@@ -97,16 +97,16 @@ export async function send(client: MessageServiceClient, message: SendMessageReq
 }
 
 /**
- * Everything that concerns a user, as `for await (const item of inbox.items())`: entries of each conversation in order,
- * without a hole or a double.
+ * All events of a user, as `for await (const item of inbox.items())`: entries of each conversation in order, without gaps
+ * and duplicates.
  */
 export class Inbox {
   /**
-   * The last sequence of each conversation that the reader has finished with. Who stores them can go on after its own
-   * restart, too.
+   * The last sequence of each conversation that the reader has processed. A program that stores them can also resume after
+   * its own restart.
    */
   readonly cursors: Map<string, bigint>;
-  /** How often it was connected. */
+  /** The number of connections so far. */
   connections = 0;
   readonly #client: MessageServiceClient;
   readonly #actorId: string;
@@ -117,13 +117,13 @@ export class Inbox {
     this.cursors = new Map(cursors);
   }
 
-  /** Throws when trying again would not help, such as for a user who may not act. */
+  /** Throws if a retry would not help, for example because the user may not act. */
   async *items(): AsyncGenerator<Item, never, undefined> {
     for (let failures = 0; ; failures++) {
       let pause = 0;
       let why = "the server has ended it";
       const stream = this.#client.subscribe(this.#request());
-      // What goes wrong is thrown below; when it comes after that, it must not end the process.
+      // Errors are thrown below; a later one must not end the process.
       stream.on("error", () => {});
       try {
         let wasHeard = false;
@@ -134,11 +134,11 @@ export class Inbox {
             this.connections++;
           }
           if (item?.$case === "draining") {
-            // The server ends the stream in a moment, and says when to come back.
+            // The server is about to end the stream, and requests a delay before the reconnect.
             pause = milliseconds(item.value.retryDelay);
           } else if (this.#isNew(item)) {
             yield item;
-            // Only now: who asks for the next one has finished with this one.
+            // Only now: a reader that requests the next item has processed this one.
             this.#advance(item);
           }
         }
@@ -147,7 +147,7 @@ export class Inbox {
           pause ||= retryDelay(error);
           why = error.message;
         } else if (error instanceof Hole || error instanceof Silence) {
-          // Whatever a hole comes from, reading again from the cursor mends it.
+          // Whatever caused the gap, reading again from the cursor fixes it.
           why = error.message;
         } else {
           throw error;
@@ -173,7 +173,7 @@ export class Inbox {
     switch (item?.$case) {
       case "event": {
         const { conversationId, sequence } = item.value;
-        // What is live only is in no log. A conversation that is not known yet begins wherever the server begins.
+        // An ephemeral is in no log. An unknown conversation begins at its first entry received.
         const last = this.cursors.get(conversationId);
         if (sequence === 0n || last === undefined) return true;
         if (sequence > last + 1n) throw new Hole(`after entry ${last} of ${conversationId} comes ${sequence}`);
@@ -190,7 +190,7 @@ export class Inbox {
       case "truncated":
         return true;
       default:
-        // A heartbeat, or something that was added to the contract after this program was made.
+        // A heartbeat, or a kind newer than this program.
         return false;
     }
   }
@@ -203,11 +203,11 @@ export class Inbox {
         if (item.value.sequence > 0n) this.cursors.set(conversationId, item.value.sequence);
         break;
       case "caughtUp":
-        // Without a conversation it is the mark of all of them.
+        // Without a conversation it is the mark for all of them.
         if (conversationId && last === 0n) this.cursors.set(conversationId, item.value.sequence);
         break;
       case "truncated":
-        // What retention has removed never comes: it is announced, and no hole.
+        // Entries removed by retention are announced, and are not a gap.
         if (last < item.value.oldestSequence - 1n) this.cursors.set(conversationId, item.value.oldestSequence - 1n);
         break;
       case "closed":
@@ -217,7 +217,8 @@ export class Inbox {
 }
 
 /**
- * The items of a stream. One is read when the one before was taken: a slow reader falls back to the log and loses nothing.
+ * The items of a stream. Each is read when the previous one was taken: a slow reader falls back to the log and loses
+ * nothing.
  */
 async function* heard(stream: ClientReadableStream<SubscribeResponse>): AsyncGenerator<SubscribeResponse, void> {
   const items: AsyncIterator<SubscribeResponse> = stream[Symbol.asyncIterator]();

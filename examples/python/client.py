@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A client of Parlance in Python: users and messages by calls, and an inbox (Subscribe) that goes on when the services are
-restarted. See ../README.md."""
+"""A client of Parlance in Python: users and messages by unary calls, and an inbox (Subscribe) that survives restarts of the
+services. See ../README.md."""
 
 import argparse
 import asyncio
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 class Talk:
-    """What ann and ben say to each other."""
+    """A conversation of ann and ben."""
 
     def __init__(self, to_users: grpc.aio.Channel, to_messages: grpc.aio.Channel, prefix: str):
         self.users = UserServiceStub(to_users)
@@ -35,11 +35,11 @@ class Talk:
         self.ann, self.ben, self.eve, self.room = (prefix + name for name in ("ann", "ben", "eve", "room"))
         self.inbox = Inbox(self.messages, self.ben)
         self.items = self.inbox.items()
-        # What was sent, in order.
+        # The messages sent, in order.
         self.texts: list[str] = []
 
     async def begin(self) -> None:
-        """Makes two users and their conversation. With request ids it could be done again and would change nothing."""
+        """Creates two users and their conversation. With request ids it is idempotent."""
         for user_id in (self.ann, self.ben):
             await self.users.CreateUser(
                 users_pb2.CreateUserRequest(user_id=user_id, username=user_id, request_id=user_id)
@@ -57,7 +57,7 @@ class Talk:
         )
 
     async def send_unary(self) -> None:
-        """Sends by plain calls: refused, accepted and repeated."""
+        """Sends by unary calls: refused, accepted and repeated."""
         let_me_in = messages_pb2.SendMessageRequest(conversation_id=self.room, sender_id=self.eve, text="Let me in!")
         try:
             await self.messages.SendMessage(let_me_in)
@@ -75,7 +75,7 @@ class Talk:
         say(f"ann sent {stored.message.sequence} again: a duplicate")
 
     async def read_and_send(self) -> None:
-        """Reads the log from its beginning, sends, and marks what was read."""
+        """Reads the log from its beginning, sends, and marks messages as read."""
         await self.show(3)
         async for item in self.items:
             if item.caught_up.conversation_id == self.room:
@@ -85,7 +85,7 @@ class Talk:
         await self.messages.SendTyping(messages_pb2.SendTypingRequest(conversation_id=self.room, actor_id=self.ben))
         say("ben is typing")
         for text in ("one", "two", "three"):
-            # One after the other: calls that run at the same time are stored in any order.
+            # One after the other: concurrent calls are stored in any order.
             stored = await self.send(self.ben, text)
             say(f"ben sent {stored.message.sequence}")
         await self.show(3)
@@ -97,7 +97,7 @@ class Talk:
         say(f"ann has {inbox.items[0].membership.unread_count} unread")
 
     async def through_restart(self, number: int) -> None:
-        """Sends, and reads what it sent, until the inbox was connected once more."""
+        """Sends messages and reads them back, until the inbox was connected once more."""
         say("restart the services: ben goes on sending")
         before, count, repeated = self.inbox.connections, 0, 0
         while self.inbox.connections == before:
@@ -115,7 +115,7 @@ class Talk:
         say("restarted: all of it is stored once and came once, in order")
 
     async def check_log(self) -> None:
-        """Compares what is stored with what was sent."""
+        """Compares the stored log with the messages sent."""
         texts, after, last = [], 0, None
         while after != last:
             page = await self.messages.ListEvents(
@@ -133,7 +133,7 @@ class Talk:
         say("the log has it all, without a hole")
 
     async def send(self, sender_id: str, text: str) -> messages_pb2.SendMessageResponse:
-        """The request id stays the same over all tries; an application's is best a UUID, made with the message."""
+        """Uses one request id for all attempts; an application should generate a UUID with the message."""
         self.texts.append(text)
         message = messages_pb2.SendMessageRequest(
             conversation_id=self.room, sender_id=sender_id, text=text, request_id=text.replace(" ", "-")
@@ -146,14 +146,14 @@ class Talk:
             say(f"ben has {event.sequence}: {self.describe(event)}")
 
     async def next_entry(self) -> event_pb2.Event:
-        """Passes over what is live only and may be lost, and over marks."""
+        """Skips ephemerals, which may be lost, and marks."""
         while True:
             item = await anext(self.items)
             if item.event.sequence > 0:
                 return item.event
 
     def describe(self, event: event_pb2.Event) -> str:
-        """An entry as a person would read it."""
+        """Formats an entry for a person."""
         match event.WhichOneof("kind"):
             case "message_sent":
                 return f"{self.short(event.message_sent.sender_id)}: {event.message_sent.text}"
@@ -162,10 +162,10 @@ class Talk:
             case "member_left":
                 return f"{self.short(event.member_left.user_id)} left"
             case _:
-                return "something that this program does not tell"
+                return "an event that this program does not print"
 
     def short(self, user_id: str) -> str:
-        """An id without the prefix."""
+        """Returns an id without the prefix."""
         return user_id.removeprefix(self.prefix)
 
 
@@ -179,8 +179,7 @@ def expect(holds: bool, otherwise: str) -> None:
 
 
 def connect(address: str) -> grpc.aio.Channel:
-    # Nothing is encrypted: this is for services on the same machine. Without the options a connection that was lost for a
-    # while is made again after up to two minutes.
+    # Not encrypted: for services on the same machine. Without the options, gRPC reconnects only after up to two minutes.
     return grpc.aio.insecure_channel(
         address,
         options=[
@@ -208,12 +207,12 @@ def parse_arguments() -> argparse.Namespace:
     for service, port in (("user", 50051), ("message", 50052)):
         default = os.environ.get(f"{service.upper()}_SERVICE", f"127.0.0.1:{port}")
         parser.add_argument(f"--{service}-service", default=default, metavar="ADDRESS", help=f"where {service}-service is")
-    parser.add_argument("--prefix", default="python-", help="what the ids begin with; a second run needs another one")
-    parser.add_argument("--restarts", type=int, default=0, help="how many restarts of the services to wait for")
+    parser.add_argument("--prefix", default="python-", help="prefix of all ids; a second run needs another one")
+    parser.add_argument("--restarts", type=int, default=0, help="number of restarts of the services to wait for")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Whatever goes wrong, the program ends.
+    # Limits the time of the whole program.
     asyncio.run(asyncio.wait_for(run(parse_arguments()), timeout=300))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Prints the log of one conversation, an entry a line: sequence, kind, who did it, request id and text, parted by tabs. What a
-job does that looks at all that was said."""
+"""Prints the log of one conversation, one entry per line: sequence, kind, actor, request id and text, separated by tabs. An
+example of a job that reads a whole log."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from parlance.message.v1.message_service_pb2_grpc import MessageServiceStub
 
 
 def entries(stub: MessageServiceStub, conversation_id: str, actor_id: str) -> Iterator[event_pb2.Event]:
-    """Everything up to the head, as it is when the last page is read."""
+    """Yields the entries up to the head when the last page was read."""
     request = messages_pb2.ListEventsRequest(conversation_id=conversation_id, actor_id=actor_id, page_size=1000)
     while True:
         page = stub.ListEvents(request)

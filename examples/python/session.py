@@ -1,4 +1,4 @@
-"""What a user of Parlance reads, kept up over lost connections, and sends that are stored once."""
+"""The inbox of a user, which survives lost connections, and sends that are stored once."""
 
 import asyncio
 import logging
@@ -13,25 +13,25 @@ from parlance.message.v1.message_service_pb2_grpc import MessageServiceStub
 
 FIRST_PAUSE = 0.1
 LAST_PAUSE = 5.0
-# A send is answered within a few seconds, or the server is out of reach.
+# A send is answered within a few seconds, unless the server is unreachable.
 SEND_TIMEOUT = 10.0
-# The server breaks every silence after 30 s at most.
+# The server sends a heartbeat after 30 s of silence at most.
 SILENCE = 45.0
 
 log = logging.getLogger(__name__)
 
 
 class Hole(Exception):
-    """Something between what came before and what came now is missing."""
+    """An entry between the last one and this one is missing."""
 
 
 def pause_after(failures: int) -> float:
-    """Grows and is never the same, so that not all clients come back at one moment."""
+    """Returns a pause that grows and is jittered, so that clients do not all reconnect at once."""
     return min(FIRST_PAUSE * 2 ** min(failures, 10), LAST_PAUSE) * random.uniform(0.5, 1.0)
 
 
 def detail(error: grpc.aio.AioRpcError, kind):
-    """One of the details that an error of the services carries; empty if it is none of theirs."""
+    """Returns one of the details of an error from the services; empty if it has none."""
     found = kind()
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin":
@@ -42,25 +42,25 @@ def detail(error: grpc.aio.AioRpcError, kind):
 
 
 def reason(error: grpc.aio.AioRpcError) -> str:
-    """An error's word for programs, of parlance.error.v1.ErrorReason; empty when the error is none of the services'."""
+    """Returns the reason of an error (parlance.error.v1.ErrorReason); empty if the error does not come from the services."""
     return detail(error, error_details_pb2.ErrorInfo).reason
 
 
 def retry_delay(error: grpc.aio.AioRpcError) -> float:
-    """How long the server asked to wait, in seconds; or 0."""
+    """Returns the retry delay that the server requested in seconds, or 0."""
     return detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds()
 
 
 def may_try_again(error: grpc.aio.AioRpcError) -> bool:
-    """True when the same thing may work later, and, with a request id, is harmless to ask for again."""
+    """Returns true if a retry may succeed and, with a request id, is harmless."""
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.ABORTED, grpc.StatusCode.DEADLINE_EXCEEDED):
         return True
-    # Every error of the services has a reason: one without was made by the connection.
+    # Every error from the services has a reason: one without comes from the connection.
     return reason(error) in ("", "OVERLOADED")
 
 
 async def send(stub: MessageServiceStub, message: messages_pb2.SendMessageRequest) -> messages_pb2.SendMessageResponse:
-    """Stores a message, whatever is restarted meanwhile: with the same request id no try after the first can do harm."""
+    """Stores a message, even if services restart meanwhile: with the same request id retries are harmless."""
     if not message.request_id:
         raise ValueError("without a request id a second try could store a second message")
     failures = 0
@@ -75,21 +75,21 @@ async def send(stub: MessageServiceStub, message: messages_pb2.SendMessageReques
 
 
 class Inbox:
-    """Everything that concerns a user, as `async for item in inbox.items()`: entries of each conversation in order, without
-    a hole or a double."""
+    """All events of a user, as `async for item in inbox.items()`: entries of each conversation in order, without gaps and
+    duplicates."""
 
     def __init__(self, stub: MessageServiceStub, actor_id: str, cursors: dict[str, int] | None = None):
         self._stub = stub
         self._actor_id = actor_id
-        # The last sequence of each conversation that the reader has finished with. Who stores them can go on after its own
-        # restart, too.
+        # The last sequence of each conversation that the reader has processed. A program that stores them can also resume
+        # after its own restart.
         self.cursors = dict(cursors or {})
-        # How often it was connected.
+        # The number of connections so far.
         self.connections = 0
 
     async def items(self) -> AsyncIterator[messages_pb2.SubscribeResponse]:
-        """Events, caught_up, closed and truncated. Raises when trying again would not help, such as for a user who may not
-        act."""
+        """Yields events, caught_up, closed and truncated. Raises if a retry would not help, for example because the user
+        may not act."""
         failures = 0
         while True:
             pause = 0.0
@@ -101,11 +101,11 @@ class Inbox:
                         was_heard, failures = True, 0
                         self.connections += 1
                     if item.HasField("draining"):
-                        # The server ends the stream in a moment, and says when to come back.
+                        # The server is about to end the stream, and requests a delay before the reconnect.
                         pause = item.draining.retry_delay.ToTimedelta().total_seconds()
                     elif self._is_new(item):
                         yield item
-                        # Only now: who asks for the next one has finished with this one.
+                        # Only now: a reader that requests the next item has processed this one.
                         self._advance(item)
                 why = "the server has ended it"
             except grpc.aio.AioRpcError as error:
@@ -114,7 +114,7 @@ class Inbox:
                 pause = pause or retry_delay(error)
                 why = error.code().name
             except (Hole, TimeoutError) as error:
-                # Whatever a hole comes from, reading again from the cursor mends it.
+                # Whatever caused the gap, reading again from the cursor fixes it.
                 why = str(error) or "nothing was heard for too long"
             finally:
                 stream.cancel()
@@ -136,7 +136,7 @@ class Inbox:
     def _is_new(self, item: messages_pb2.SubscribeResponse) -> bool:
         kind = item.WhichOneof("item")
         if kind == "event" and item.event.sequence > 0:
-            # A conversation that is not known yet begins wherever the server begins.
+            # An unknown conversation begins at its first entry received.
             last = self.cursors.get(item.event.conversation_id, item.event.sequence - 1)
             if item.event.sequence > last + 1:
                 raise Hole(f"after entry {last} of {item.event.conversation_id} comes {item.event.sequence}")
@@ -145,8 +145,8 @@ class Inbox:
             last = self.cursors.get(item.caught_up.conversation_id, item.caught_up.sequence)
             if item.caught_up.sequence > last:
                 raise Hole(f"caught up at {item.caught_up.sequence}, without what comes after {last}")
-        # A heartbeat, or something that was added to the contract after this program was made, is nothing to tell. What is
-        # live only (sequence 0) is in no log, and moves no cursor.
+        # A heartbeat, or a kind newer than this program, is ignored. An ephemeral (sequence 0) is in no log and moves no
+        # cursor.
         return kind in ("event", "caught_up", "closed", "truncated")
 
     def _advance(self, item: messages_pb2.SubscribeResponse) -> None:
@@ -156,7 +156,7 @@ class Inbox:
         elif kind == "caught_up" and item.caught_up.conversation_id:
             self.cursors.setdefault(item.caught_up.conversation_id, item.caught_up.sequence)
         elif kind == "truncated":
-            # What retention has removed never comes: it is announced, and no hole.
+            # Entries removed by retention are announced, and are not a gap.
             last = self.cursors.get(item.truncated.conversation_id, 0)
             self.cursors[item.truncated.conversation_id] = max(last, item.truncated.oldest_sequence - 1)
         elif kind == "closed":
@@ -164,6 +164,6 @@ class Inbox:
 
 
 async def heard(stream) -> AsyncIterator[messages_pb2.SubscribeResponse]:
-    """The items of a stream; TimeoutError when none comes for too long."""
+    """Yields the items of a stream; raises TimeoutError if none arrives for too long."""
     while (item := await asyncio.wait_for(stream.read(), SILENCE)) is not grpc.aio.EOF:
         yield item

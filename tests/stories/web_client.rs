@@ -98,7 +98,7 @@ fn ask(address: SocketAddr, method: &str, path: &str, host: &str) -> (String, St
 async fn a_browser_loads_the_web_client_and_the_service_addresses() {
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:0"]);
-    let page = serve.address("in a browser");
+    let page = serve.address("web client");
     let (users, messages) = (serve.address("user-service"), serve.address("message-service"));
 
     for (name, as_ip) in [("localhost", false), ("127.0.0.1", true)] {
@@ -178,18 +178,18 @@ async fn a_taken_port_disables_the_web_client_unless_the_port_was_requested() {
     };
     let database = TestDatabase::migrated().await;
     let mut serve = Serve::start(&database, &[]);
-    serve.wait_for_line("The page is not served: 127.0.0.1:8080 cannot be listened on");
+    serve.wait_for_line("The web client is disabled: cannot listen on 127.0.0.1:8080");
     serve.wait_for_line("Parlance is ready.");
-    serve.wait_for_line("Ctrl-C ends it.");
-    assert!(!serve.lines.iter().any(|line| line.contains("in a browser")), "{:#?}", serve.lines);
+    serve.wait_for_line("Press Ctrl-C to stop.");
+    assert!(!serve.lines.iter().any(|line| line.contains("  web client  ")), "{:#?}", serve.lines);
     assert_eq!(serve.stop().await, Some(0));
 
     let mut serve = Serve::start(&database, &["--web-listen", "127.0.0.1:8080"]);
-    serve.wait_for_line("the page cannot be served at 127.0.0.1:8080 (--web-listen)");
+    serve.wait_for_line("the web client cannot be served at 127.0.0.1:8080 (--web-listen)");
     assert_eq!(serve.ended().await, Some(1));
 
     let mut serve = Serve::start(&database, &["--no-web"]);
-    serve.wait_for_line("Ctrl-C ends it.");
-    assert!(!serve.lines.iter().any(|line| line.contains("page") || line.contains("browser")), "{:#?}", serve.lines);
+    serve.wait_for_line("Press Ctrl-C to stop.");
+    assert!(!serve.lines.iter().any(|line| line.contains("web client")), "{:#?}", serve.lines);
     assert_eq!(serve.stop().await, Some(0));
 }

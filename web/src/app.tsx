@@ -1,4 +1,4 @@
-// The page begins here: it asks where the services are, then shows itself.
+// The entry point: reads the addresses of the services, then renders the web client.
 
 import { render } from "preact";
 
@@ -13,5 +13,5 @@ async function begin(): Promise<void> {
 }
 
 begin().catch(() => {
-  render(<p class="broken">The page cannot be loaded: parlance does not answer. Is it running?</p>, document.body);
+  render(<p class="broken">Cannot load the web client: parlance does not answer. Is it running?</p>, document.body);
 });

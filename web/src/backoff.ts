@@ -1,4 +1,4 @@
-// How long to wait before the next try: longer each time, and never in step with others.
+// Exponential back-off with jitter between attempts.
 
 const FIRST_MS = 100;
 const LAST_MS = 5_000;
@@ -8,15 +8,15 @@ export class Backoff {
 
   constructor(private readonly random: () => number = Math.random) {}
 
-  /** A try has succeeded. */
+  /** Starts over after a success. */
   reset(): void {
     this.#failures = 0;
   }
 
-  /** A try has failed; gives the pause, at least as long as the server has asked for. */
-  next(askedForMs = 0): number {
+  /** Counts a failure and returns the pause before the next attempt, which is at least the delay that the server requested. */
+  next(requestedMs = 0): number {
     const longest = Math.min(FIRST_MS * 2 ** Math.min(this.#failures, 10), LAST_MS);
     this.#failures += 1;
-    return Math.max(longest * this.random(), Math.min(askedForMs, LAST_MS));
+    return Math.max(longest * this.random(), Math.min(requestedMs, LAST_MS));
   }
 }

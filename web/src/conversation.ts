@@ -1,8 +1,8 @@
-// What is known of one conversation, and what each entry of its log makes of it. No calls and no clock.
+// The state of one conversation, updated by the entries of its log. Pure: no calls, no clock.
 //
-// Two things come from two sides and must agree. The lines: entries live from the stream, older ones by pages; every
-// entry from `from` on is here. And the counts (unread, the preview): a listing says them as of one sequence, and what the
-// stream tells after that is added.
+// Lines and counts each come from two sources that must agree. Lines: new entries come from the stream, older ones from
+// pages; every entry from `from` on is present. Counts (unread, the preview): a listing has them as of one sequence, and
+// later entries from the stream are added.
 
 import type { Conversation as Details, Member } from "../gen/parlance/message/v1/conversation_pb";
 import { ConversationKind } from "../gen/parlance/message/v1/conversation_pb";
@@ -11,56 +11,56 @@ import type { Event } from "../gen/parlance/message/v1/event_pb";
 import type { Message } from "../gen/parlance/message/v1/message_pb";
 import { timestampMs } from "@bufbuild/protobuf/wkt";
 
-/** Others' typing is shown for so long. */
+/** The time that a user is shown as typing. */
 export const TYPING_MS = 6_000;
 
-/** More lines than this are not kept for a conversation that nobody looks at. */
-const MOST_UNSEEN_LINES = 1_000;
+/** The most lines kept of a conversation that is not open. */
+const MAX_HIDDEN_LINES = 1_000;
 
-/** One line of what is shown, in the order of `sequence`. */
+/** A line of the view, in the order of `sequence`. */
 export type Line =
   | { kind: "message"; sequence: number; timeMs: number; message: Message }
   | { kind: "notice"; sequence: number; timeMs: number; event: Event };
 
-/** What the user has written and the service has not acknowledged. */
+/** A message that the service has not acknowledged yet. */
 export interface Draft {
   requestId: string;
   text: string;
   timeMs: number;
-  /** Why it was not taken; it is tried no more unless the user says so. */
+  /** The reason of a refusal. A refused draft is retried only at the user's request. */
   refused?: string;
 }
 
-/** What becomes of an entry. */
-export type Verdict = "new" | "repeat" | "gap";
+/** The result of comparing an incoming entry with the position. */
+export type Verdict = "new" | "duplicate" | "gap";
 
 export class Conversation {
   kind = ConversationKind.UNSPECIFIED;
   title = "";
   creatorId = "";
-  /** Of a direct one: the other. */
+  /** The other user of a direct conversation. */
   peerId: string | undefined;
   activityMs = 0;
 
-  /** The last entry that the stream has told: the cursor. Unknown until it was listed or told. */
+  /** The cursor: the last sequence received from the stream. Unknown until the conversation was listed or streamed. */
   position: number | undefined;
-  /** Every entry from this one on is in the lines. */
+  /** The sequence from which on every entry is in the lines. */
   from = Number.MAX_SAFE_INTEGER;
-  /** The first entry that the service keeps. */
+  /** The sequence of the oldest entry kept by the service. */
   oldest = 1;
-  /** A page of older lines is on its way. */
+  /** True while a page of older lines is loading. */
   isLoading = false;
 
   unread = 0;
   lastRead = 0;
   last: Message | undefined;
-  /** Unread and preview count everything up to here. */
+  /** The sequence up to which unread count and preview are complete. */
   #counted = 0;
 
   drafts: Draft[] = [];
-  /** Who is typing, and until when. */
+  /** The users who are typing, with the time at which that expires. */
   readonly typing = new Map<string, number>();
-  /** How far the others have read; empty until the members were listed. */
+  /** The read marks of the other members; empty until the members were listed. */
   readonly readers = new Map<string, number>();
   memberIds: Set<string> | undefined;
   hasMoreMembers = false;
@@ -74,7 +74,7 @@ export class Conversation {
     private readonly me: string,
   ) {}
 
-  /** In order, without a hole. */
+  /** The lines in order, without gaps. */
   get lines(): readonly Line[] {
     this.#lines ??= this.#sorted();
     return this.#lines;
@@ -84,7 +84,7 @@ export class Conversation {
     return this.from > this.oldest;
   }
 
-  /** What a listing says. It may be older than what the stream has told since. */
+  /** Applies an item of a listing, which may be older than the entries streamed since. */
   list(item: Item): void {
     const { conversation, membership, lastMessage } = item;
     if (conversation === undefined) return;
@@ -108,12 +108,12 @@ export class Conversation {
     if (details.kind === ConversationKind.DIRECT && details.creatorId !== this.me) this.peerId = details.creatorId;
   }
 
-  /** An entry of the log. Of a conversation that is not known yet any entry is the first. */
+  /** Applies an entry of the log. Any entry of an unknown conversation is its first. */
   take(event: Event): Verdict {
     const sequence = Number(event.sequence);
     if (this.position === undefined) this.#begin(sequence - 1);
     const position = this.position ?? 0;
-    if (sequence <= position) return "repeat";
+    if (sequence <= position) return "duplicate";
     if (sequence > position + 1) return "gap";
     this.position = sequence;
     this.#keep(event);
@@ -121,19 +121,19 @@ export class Conversation {
     return "new";
   }
 
-  /** Everything up to here is said to have been told; false if it was not. */
+  /** Checks a `caught_up` mark. Returns false if entries before it are missing. */
   caughtUp(sequence: number): boolean {
     if (this.position === undefined) this.#begin(sequence);
     return (this.position ?? 0) >= sequence;
   }
 
-  /** What is before this is no longer kept. */
+  /** Skips the entries before `oldest`, which are no longer kept. */
   truncated(oldest: number): void {
     this.oldest = Math.max(this.oldest, oldest);
     if (this.position === undefined || this.position < oldest - 1) this.restart(oldest - 1);
   }
 
-  /** Forgets the lines: the log goes on after `position`, and nothing is known of what came before. */
+  /** Drops all lines and continues the log after `position`. */
   restart(position: number | undefined): void {
     this.#messages.clear();
     this.#notices.clear();
@@ -144,7 +144,7 @@ export class Conversation {
     this.last = undefined;
   }
 
-  /** The lines from `start` on, up to those that are here: a page of messages and whatever else was between them. */
+  /** Adds the lines from `start` up to the present ones: a page of messages, and the other entries between them. */
   prepend(start: number, messages: readonly Message[], events: readonly Event[]): void {
     for (const event of events) {
       if (Number(event.sequence) < this.from) this.#keep(event);
@@ -154,7 +154,7 @@ export class Conversation {
     this.#lines = undefined;
   }
 
-  /** A message, as a call or an event has it: of two copies the one that was changed last is kept. */
+  /** Adds a message from a call or an event. Of two copies, the one changed last is kept. */
   put(message: Message): void {
     const sequence = Number(message.sequence);
     const known = this.#messages.get(sequence);
@@ -173,7 +173,7 @@ export class Conversation {
     }
   }
 
-  /** The user has read up to here. False if the count is not certain then, and a listing is needed. */
+  /** Advances the user's read mark. Returns false if the unread count is then unknown and a listing is needed. */
   read(sequence: number): boolean {
     if (sequence <= this.lastRead) return true;
     this.lastRead = sequence;
@@ -210,7 +210,7 @@ export class Conversation {
     this.from = Math.min(this.from, position + 1);
   }
 
-  /** Puts an entry among the lines, if it makes one. */
+  /** Adds an entry to the lines, if it has a line. */
   #keep(event: Event): void {
     const { kind } = event;
     switch (kind.case) {
@@ -226,12 +226,12 @@ export class Conversation {
         this.#lines = undefined;
         break;
       default:
-        // A role, or a kind that was made after this page.
+        // A change of role, or a kind newer than this client.
         break;
     }
   }
 
-  /** What an entry changes beside the lines. */
+  /** Applies an entry to everything but the lines. */
   #apply(event: Event, sequence: number): void {
     const isCounted = sequence <= this.#counted;
     this.#counted = Math.max(this.#counted, sequence);
@@ -240,7 +240,7 @@ export class Conversation {
       case "messageSent":
         this.activityMs = Math.max(this.activityMs, ms(kind.value.createTime));
         this.typing.delete(event.actorId);
-        // Sending moves the own mark.
+        // Sending advances the sender's own read mark.
         if (event.actorId === this.me) this.lastRead = Math.max(this.lastRead, sequence);
         else if (this.readers.has(event.actorId)) this.readBy(event.actorId, sequence);
         if (!isCounted) this.unread = event.actorId === this.me ? 0 : this.unread + 1;
@@ -262,9 +262,9 @@ export class Conversation {
     }
   }
 
-  /** Nobody looks at it: of very many lines none is kept, they can be read again. */
+  /** Drops the lines of a closed conversation if there are very many; they can be loaded again. */
   trim(): void {
-    if (this.position !== undefined && this.#messages.size + this.#notices.size > MOST_UNSEEN_LINES) {
+    if (this.position !== undefined && this.#messages.size + this.#notices.size > MAX_HIDDEN_LINES) {
       this.#messages.clear();
       this.#notices.clear();
       this.#lines = undefined;

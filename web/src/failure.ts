@@ -1,5 +1,5 @@
-// What a failed call means: whether another try can help, and how to say it to a person. Decided by code and reason,
-// never by the message.
+// Interprets failed calls: whether a retry can help, and the text for the user. Decides by code and reason, never by the
+// message.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
@@ -11,15 +11,15 @@ type Reason = keyof typeof ErrorReason;
 
 export interface Failure {
   code: Code;
-  /** Empty when the error was not made by the services: a connection that broke, a deadline of our own. */
+  /** Empty if the error does not come from the services: a broken connection, or the client's own deadline. */
   reason: Reason | "";
-  /** For people. */
+  /** The text for the user. */
   words: string;
-  /** How long the service asks to wait, in milliseconds. */
+  /** The retry delay that the service requests, in milliseconds. */
   retryDelayMs: number;
-  /** The same call may be made again. Of a send: with the same `request_id`. */
+  /** True if the same call may be retried; a send with the same `request_id`. */
   mayRetry: boolean;
-  /** The user cannot have a session: another try would come to the same. */
+  /** True if the user cannot have a session, so that a retry would fail in the same way. */
   endsSession: boolean;
 }
 
@@ -38,7 +38,7 @@ export function failureOf(error: unknown): Failure {
   };
 }
 
-/** A status that was told within a stream, as the error that a call would have given. */
+/** Converts a status received within a stream to the error that a call would have thrown. */
 export function errorOf(status: Status | undefined): ConnectError {
   const error = new ConnectError(status?.message ?? "", status?.code ?? Code.Unknown);
   const details = status?.details ?? [];
@@ -56,7 +56,7 @@ function mayRetry(code: Code, reason: Reason | ""): boolean {
     case Code.ResourceExhausted:
       return reason === "OVERLOADED";
     default:
-      // Made by a browser that could not reach the service.
+      // From a browser that could not reach the service.
       return reason === "";
   }
 }
@@ -79,36 +79,36 @@ function wordsOf(status: ConnectError, reason: Reason | "", metadata: Record<str
   }
   if (reason === "INVALID_ARGUMENT") {
     const violations = status.findDetails(BadRequestSchema).flatMap((found) => found.fieldViolations);
-    const told = violations.map(({ field, description }) => `${plain(field)}: ${description}`);
-    return told.length > 0 ? `${told.join("; ")}.` : sentence(status.rawMessage);
+    const texts = violations.map(({ field, description }) => `${plain(field)}: ${description}`);
+    return texts.length > 0 ? `${texts.join("; ")}.` : sentence(status.rawMessage);
   }
   return WORDS[reason]?.(metadata) ?? sentence(status.rawMessage);
 }
 
-/** What people are told. A reason that is not here is told in the service's own words. */
+/** The texts for the user by reason. For any other reason, the service's own message is shown. */
 const WORDS: Partial<Record<Reason, (metadata: Record<string, string>) => string>> = {
   USER_NOT_FOUND: ({ user_ids, username }) => `There is no user ${user_ids ?? username ?? "of that name"}.`,
   USER_DEACTIVATED: ({ user_ids }) => `The account ${user_ids ?? ""} is deactivated.`,
   USER_DELETED: ({ user_ids }) => `The account ${user_ids ?? ""} was deleted.`,
   USERNAME_TAKEN: ({ username }) => `The name ${username ?? ""} is taken.`,
-  USER_ID_TAKEN: () => "That name once belonged to somebody else. Choose another.",
+  USER_ID_TAKEN: () => "That name belonged to another user before. Choose another one.",
   CONVERSATION_NOT_FOUND: () => "There is no such conversation, or you are not a member of it.",
   CONVERSATION_ID_TAKEN: () => "That name belongs to a conversation that you are not a member of.",
   NOT_A_MEMBER: () => "You are not a member of this conversation.",
   ROLE_INSUFFICIENT: () => "Only an owner or an admin may do that.",
-  LAST_OWNER: () => "You are the last owner: make somebody else an owner first.",
-  MESSAGE_NOT_FOUND: () => "That message is not there.",
+  LAST_OWNER: () => "You are the last owner: make another member an owner first.",
+  MESSAGE_NOT_FOUND: () => "There is no such message.",
   MESSAGE_DELETED: () => "That message was deleted meanwhile.",
   NOT_THE_SENDER: () => "Only its sender may change a message.",
   DATABASE_UNAVAILABLE: () => "The service cannot reach its database just now.",
   USER_SERVICE_UNAVAILABLE: () => "The service cannot look up users just now.",
   DRAINING: () => "The service is restarting.",
   CONVERSATION_BUSY: () => "This conversation is busy just now.",
-  OVERLOADED: () => "The service has too much to do just now.",
+  OVERLOADED: () => "The service is overloaded just now.",
   REQUEST_TOO_LARGE: () => "That is too large.",
   DEADLINE_EXCEEDED: () => "There was no answer in time.",
-  INTERNAL: () => "Something is wrong with the service. Its log says more.",
-  HOST_NOT_ALLOWED: () => "The services answer pages opened as localhost or 127.0.0.1 only.",
+  INTERNAL: () => "The service had an internal error. Its log has the details.",
+  HOST_NOT_ALLOWED: () => "Open this page as localhost or 127.0.0.1: the services accept no other host name.",
 };
 
 function plain(field: string): string {

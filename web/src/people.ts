@@ -1,4 +1,4 @@
-// Who is behind an id. Names are asked for in one call for all that were wanted at the same time, and kept.
+// The users by id. Names needed at the same time are fetched in one call, and cached.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 
@@ -6,13 +6,13 @@ import type { User } from "../gen/parlance/user/v1/user_pb";
 import { UserState } from "../gen/parlance/user/v1/user_pb";
 import { requestId, type Services } from "./services";
 
-/** The most ids of one call. */
-const MOST_IDS = 1_000;
+/** The most ids in one call. */
+const MAX_IDS = 1_000;
 
 export class People {
   readonly #known = new Map<string, User>();
-  /** Asked for, whether answered or not. */
-  readonly #asked = new Set<string>();
+  /** The ids requested so far, answered or not. */
+  readonly #requested = new Set<string>();
   #wanted: string[] = [];
 
   constructor(
@@ -20,7 +20,7 @@ export class People {
     private readonly changed: () => void,
   ) {}
 
-  /** The name to show; until it is known, the id. */
+  /** Returns the name to show; the id until the name is known. */
   name(userId: string): string {
     const user = this.#known.get(userId);
     if (user === undefined) this.#want(userId);
@@ -28,14 +28,14 @@ export class People {
     return nameOf(user) || userId;
   }
 
-  /** Those whose names begin so, who can be written to. */
+  /** Returns the active users whose names have this prefix. */
   async search(prefix: string, signal: AbortSignal): Promise<User[]> {
     const { users } = await this.users.listUsers({ usernamePrefix: prefix, pageSize: 50 }, { signal });
     for (const user of users) this.#learn(user);
     return users.filter((user) => user.state === UserState.ACTIVE);
   }
 
-  /** The user of this name, made if there is none. */
+  /** Returns the user of this name, which is created if missing. */
   async enter(username: string): Promise<User> {
     const found = await this.#find(username);
     if (found !== undefined) return found;
@@ -44,7 +44,7 @@ export class People {
       this.#learn(created);
       return created;
     } catch (error) {
-      // Somebody else made it just now; or another user has that id.
+      // Another client has created it concurrently, or another user has that id.
       const found = ConnectError.from(error).code === Code.AlreadyExists ? await this.#find(username) : undefined;
       if (found === undefined) throw error;
       return found;
@@ -63,28 +63,28 @@ export class People {
   }
 
   #want(userId: string): void {
-    if (this.#asked.has(userId)) return;
-    this.#asked.add(userId);
-    if (this.#wanted.push(userId) === 1) queueMicrotask(() => void this.#ask());
+    if (this.#requested.has(userId)) return;
+    this.#requested.add(userId);
+    if (this.#wanted.push(userId) === 1) queueMicrotask(() => void this.#fetch());
   }
 
-  async #ask(): Promise<void> {
-    const userIds = this.#wanted.slice(0, MOST_IDS);
-    this.#wanted = this.#wanted.slice(MOST_IDS);
+  async #fetch(): Promise<void> {
+    const userIds = this.#wanted.slice(0, MAX_IDS);
+    this.#wanted = this.#wanted.slice(MAX_IDS);
     try {
       const { users } = await this.users.batchGetUsers({ userIds });
       for (const user of users) this.#learn(user);
       this.changed();
     } catch {
-      // Asked for again when they are shown again.
-      for (const userId of userIds) this.#asked.delete(userId);
+      // Fetched again when they are shown again.
+      for (const userId of userIds) this.#requested.delete(userId);
     }
-    if (this.#wanted.length > 0) void this.#ask();
+    if (this.#wanted.length > 0) void this.#fetch();
   }
 
   #learn(user: User): void {
     this.#known.set(user.userId, user);
-    this.#asked.add(user.userId);
+    this.#requested.add(user.userId);
   }
 }
 

@@ -1,4 +1,4 @@
-// The clients of both services, over gRPC-Web: what a browser can speak.
+// The clients of both services, over gRPC-Web.
 
 import { createClient, type Client } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -7,10 +7,10 @@ import { ConversationService } from "../gen/parlance/message/v1/conversation_ser
 import { MessageService } from "../gen/parlance/message/v1/message_service_pb";
 import { UserService } from "../gen/parlance/user/v1/user_service_pb";
 
-/** For each call that is no stream. */
-const CALL_LIMIT_MS = 15_000;
+/** The time limit of a unary call. */
+const CALL_TIMEOUT_MS = 15_000;
 
-/** Where the services are, such as `http://127.0.0.1:50051`; what `/config.json` says. */
+/** The addresses of the services, such as `http://127.0.0.1:50051`, from `/config.json`. */
 export interface Addresses {
   userService: string;
   messageService: string;
@@ -23,7 +23,7 @@ export interface Services {
 }
 
 export function connect(addresses: Addresses): Services {
-  const transport = (baseUrl: string) => createGrpcWebTransport({ baseUrl, defaultTimeoutMs: CALL_LIMIT_MS });
+  const transport = (baseUrl: string) => createGrpcWebTransport({ baseUrl, defaultTimeoutMs: CALL_TIMEOUT_MS });
   const messages = transport(addresses.messageService);
   return {
     users: createClient(UserService, transport(addresses.userService)),
@@ -32,7 +32,7 @@ export function connect(addresses: Addresses): Services {
   };
 }
 
-/** A new `request_id`. `randomUUID` would do, but is missing on a page that came over plain HTTP from another machine. */
+/** Generates a `request_id`. `randomUUID` is not available on a page loaded over plain HTTP from another machine. */
 export function requestId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,9 +1,9 @@
-// A session of one user: the protocol, without a page. What browsers have is `Subscribe`, one stream from the service for
-// all conversations, and a call for each thing to do.
+// A session of one user: the protocol, without the view. Uses `Subscribe`, one stream from the service for all
+// conversations, and unary calls for everything else.
 //
-// - Each conversation is told in order, without a gap and without a double, proved by its sequences. A stream that leaves
-//   out something, or says nothing for too long, is given up, and the next begins at the cursors.
-// - A message keeps its `request_id` over all tries, so it is stored once; those of one conversation keep their order.
+// - Each conversation is received in order, without gaps and duplicates, proved by its sequences. A stream that skips an
+//   entry or is silent for too long is abandoned, and the next one starts at the cursors.
+// - A message keeps its `request_id` over all attempts, so it is stored once; messages to one conversation keep their order.
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { durationMs } from "@bufbuild/protobuf/wkt";
@@ -17,40 +17,44 @@ import { Conversation, TYPING_MS, type Draft } from "./conversation";
 import { errorOf, failureOf, type Failure } from "./failure";
 import { requestId, type Services } from "./services";
 
-/** The service is never silent for so long. */
+/** The silence after which a stream is considered lost; the service sends a heartbeat every 30 s at the latest. */
 const SILENCE_MS = 45_000;
-/** Typing is told at most so often: what comes within two seconds the service passes on once. */
-const TELL_TYPING_MS = 2_200;
+/** The interval of typing notifications: the service merges those within two seconds. */
+const TYPING_INTERVAL_MS = 2_200;
 const PAGE = 50;
-const MOST_BETWEEN = 1_000;
-const MOST_MEMBERS = 1_000;
+const MAX_BETWEEN = 1_000;
+const MAX_MEMBERS = 1_000;
 
-/** How the session stands with the service. */
-export type Link = { is: "connecting" } | { is: "live" } | { is: "reconnecting" } | { is: "ended"; words: string };
+/** The state of the connection to the service. */
+export type ConnectionState =
+  | { state: "connecting" }
+  | { state: "live" }
+  | { state: "reconnecting" }
+  | { state: "ended"; words: string };
 
 export interface Options {
-  /** Something that is shown may look different now. */
+  /** Called when the view may have changed. */
   changed: () => void;
-  /** A conversation is no more, for this user. */
+  /** Called when the user is no longer in a conversation. */
   left?: (conversation: Conversation, failure: Failure) => void;
   silenceMs?: number;
   random?: () => number;
 }
 
 export class Session {
-  link: Link = { is: "connecting" };
+  connection: ConnectionState = { state: "connecting" };
   readonly #conversations = new Map<string, Conversation>();
   readonly #backoff: Backoff;
   readonly #closing = new AbortController();
   readonly #sleepers = new Set<() => void>();
-  /** When typing was told last. */
-  readonly #toldTyping = new Map<string, number>();
-  /** Conversations with sends, or a read mark, on their way. */
+  /** The time of the last typing notification by conversation. */
+  readonly #typingSentAt = new Map<string, number>();
+  /** The conversations with sends, or a read mark, in progress. */
   readonly #sending = new Set<string>();
   readonly #marking = new Set<string>();
   #refreshing: Promise<void> | undefined;
-  /** How long a draining service asks to wait. */
-  #comeBackMs = 0;
+  /** The retry delay that a draining service requests. */
+  #retryDelayMs = 0;
 
   constructor(
     private readonly services: Services,
@@ -60,7 +64,7 @@ export class Session {
     this.#backoff = new Backoff(options.random);
   }
 
-  /** Newest activity first. */
+  /** The conversations, newest activity first. */
   get conversations(): Conversation[] {
     const described = [...this.#conversations.values()].filter(({ kind }) => kind !== ConversationKind.UNSPECIFIED);
     return described.sort((a, b) => b.activityMs - a.activityMs || (a.id < b.id ? -1 : 1));
@@ -70,17 +74,17 @@ export class Session {
     return this.#conversations.get(id);
   }
 
-  /** Connects, and goes on doing so until `close` or until the user may not. Resolves then. */
+  /** Connects and reconnects until `close`, or until the user may not have a session. Resolves then. */
   async run(): Promise<void> {
     while (!this.#isClosed) {
       const failure = failureOf(await this.#follow().catch((error: unknown) => error));
       if (this.#isClosed) return;
       if (failure.endsSession) {
-        this.#set({ is: "ended", words: failure.words });
+        this.#set({ state: "ended", words: failure.words });
         return;
       }
-      this.#set({ is: this.link.is === "connecting" ? "connecting" : "reconnecting" });
-      await this.#pause(this.#backoff.next(Math.max(failure.retryDelayMs, this.#comeBackMs)));
+      this.#set({ state: this.connection.state === "connecting" ? "connecting" : "reconnecting" });
+      await this.#pause(this.#backoff.next(Math.max(failure.retryDelayMs, this.#retryDelayMs)));
     }
   }
 
@@ -89,17 +93,17 @@ export class Session {
     this.wake();
   }
 
-  /** Whatever waits for its next try has it now: the network is back, somebody looks at the page again. */
+  /** Ends all pauses before retries: the network is back, or the page is visible again. */
   wake(): void {
     for (const sleeper of [...this.#sleepers]) sleeper();
   }
 
-  /** Somebody begins to look at a conversation. */
+  /** Loads what the view of a conversation needs when it is opened. */
   async open(conversation: Conversation): Promise<void> {
     await Promise.all([conversation.lines.length < PAGE ? this.older(conversation) : undefined, this.#members(conversation)]);
   }
 
-  /** Reads the page before what is there. */
+  /** Loads the page of older lines. */
   async older(conversation: Conversation): Promise<void> {
     if (conversation.isLoading || !conversation.hasOlder || conversation.position === undefined) return;
     conversation.isLoading = true;
@@ -114,13 +118,13 @@ export class Session {
       });
       const oldest = page.messages.at(-1);
       const start = page.nextPageToken !== "" && oldest ? Number(oldest.sequence) : Number(page.oldestSequence);
-      // Sequences are dense: where messages are fewer than sequences, there are other entries between them.
+      // Sequences are dense: fewer messages than sequences mean that there are other entries in between.
       const isMore = before - start > page.messages.length;
       const between = isMore
         ? await this.services.messages.listEvents({
             ...names,
             afterSequence: BigInt(start - 1),
-            pageSize: Math.min(before - start, MOST_BETWEEN),
+            pageSize: Math.min(before - start, MAX_BETWEEN),
           })
         : undefined;
       if (conversation.from === before) conversation.prepend(start, page.messages, between?.events ?? []);
@@ -131,15 +135,15 @@ export class Session {
     }
   }
 
-  /** Sends a message as soon as it can be. */
+  /** Sends a message as soon as possible. */
   send(conversation: Conversation, text: string): void {
     conversation.drafts = [...conversation.drafts, { requestId: requestId(), text, timeMs: Date.now() }];
     this.options.changed();
     void this.#sendAll(conversation);
   }
 
-  /** Tries a refused message once more, as it is. */
-  again(conversation: Conversation, draft: Draft): void {
+  /** Retries a refused message unchanged. */
+  retry(conversation: Conversation, draft: Draft): void {
     delete draft.refused;
     this.options.changed();
     void this.#sendAll(conversation);
@@ -150,19 +154,19 @@ export class Session {
     this.options.changed();
   }
 
-  /** Says that the user is typing. It may be lost. */
+  /** Notifies the other members that the user is typing. May be lost. */
   typing(conversation: Conversation): void {
     const now = Date.now();
-    if (now - (this.#toldTyping.get(conversation.id) ?? 0) < TELL_TYPING_MS || this.link.is !== "live") return;
-    this.#toldTyping.set(conversation.id, now);
+    if (now - (this.#typingSentAt.get(conversation.id) ?? 0) < TYPING_INTERVAL_MS || this.connection.state !== "live") return;
+    this.#typingSentAt.set(conversation.id, now);
     this.services.messages.sendTyping({ conversationId: conversation.id, actorId: this.me }).catch(() => undefined);
   }
 
-  /** The user has seen everything that was told of this conversation. */
+  /** Marks everything received of this conversation as read. */
   async seen(conversation: Conversation): Promise<void> {
     const { id, position } = conversation;
     const isRead = position === undefined || (conversation.lastRead >= position && conversation.unread === 0);
-    if (isRead || this.#marking.has(id) || this.link.is !== "live") return;
+    if (isRead || this.#marking.has(id) || this.connection.state !== "live") return;
     this.#marking.add(id);
     try {
       const mark = { conversationId: id, actorId: this.me, sequence: BigInt(position) };
@@ -170,7 +174,7 @@ export class Session {
       this.#read(conversation, Number(member.lastReadSequence));
       this.options.changed();
     } catch {
-      // It is said again with whatever comes next.
+      // Retried with the next entry.
     } finally {
       this.#marking.delete(id);
     }
@@ -186,7 +190,7 @@ export class Session {
     this.#put(await this.services.messages.deleteMessage({ conversationId, sequence, actorId: this.me }));
   }
 
-  /** The conversation with one other; the same whenever it is asked for. */
+  /** Returns the direct conversation with another user, always the same one. */
   async direct(userId: string): Promise<string> {
     return this.#create({ kind: ConversationKind.DIRECT, memberIds: [userId] });
   }
@@ -195,7 +199,7 @@ export class Session {
     return this.#create({ kind: ConversationKind.GROUP, title, memberIds });
   }
 
-  /** Comes into a channel, which is made if there is none. */
+  /** Joins a channel, which is created if missing. */
   async channel(conversationId: string, title: string): Promise<string> {
     if (this.#conversations.has(conversationId)) return conversationId;
     try {
@@ -220,14 +224,14 @@ export class Session {
     return this.#closing.signal.aborted;
   }
 
-  #set(link: Link): void {
-    this.link = link;
+  #set(connection: ConnectionState): void {
+    this.connection = connection;
     this.options.changed();
   }
 
-  /** One stream, from its beginning to its end, which is always an error. */
+  /** Follows one stream until its end, which is always an error. */
   async #follow(): Promise<never> {
-    this.#comeBackMs = 0;
+    this.#retryDelayMs = 0;
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
     this.#closing.signal.addEventListener("abort", giveUp);
@@ -238,12 +242,12 @@ export class Session {
     };
     try {
       await this.#refresh();
-      // The stream begins to be heard when it is asked for: a service that does not even answer is given up, too.
+      // The limit on silence applies from the request on, also to a service that does not answer at all.
       heard();
       const known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
       const cursors = known.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
       const request = { actorId: this.me, cursors, start: SubscribeStart.READ_MARK };
-      // A limit of zero is none.
+      // Zero means no timeout.
       const items = this.services.messages.subscribe(request, { signal: attempt.signal, timeoutMs: 0 });
       for await (const item of items) {
         heard();
@@ -257,7 +261,7 @@ export class Session {
     }
   }
 
-  /** Takes one item; an error is a stream that cannot be trusted. */
+  /** Handles one item. An error means that the stream cannot be trusted. */
   #take({ item }: SubscribeResponse): void {
     switch (item.case) {
       case "event":
@@ -267,7 +271,7 @@ export class Session {
         const { conversationId, sequence } = item.value;
         if (conversationId === "") {
           this.#backoff.reset();
-          this.#set({ is: "live" });
+          this.#set({ state: "live" });
           this.wake();
         } else if (!this.#known(conversationId).caughtUp(Number(sequence))) {
           throw gap(conversationId);
@@ -275,7 +279,7 @@ export class Session {
         break;
       }
       case "draining":
-        this.#comeBackMs = item.value.retryDelay === undefined ? 0 : durationMs(item.value.retryDelay);
+        this.#retryDelayMs = item.value.retryDelay === undefined ? 0 : durationMs(item.value.retryDelay);
         break;
       case "closed":
         this.#closed(item.value);
@@ -285,7 +289,7 @@ export class Session {
         this.options.changed();
         break;
       default:
-        // A sign of life, or a kind that was made after this page.
+        // A heartbeat, or a kind newer than this client.
         break;
     }
   }
@@ -297,12 +301,12 @@ export class Session {
     } else {
       const verdict = conversation.take(event);
       if (verdict === "gap") throw gap(conversation.id);
-      if (verdict === "repeat") return;
+      if (verdict === "duplicate") return;
     }
     this.options.changed();
   }
 
-  /** What is live only. */
+  /** Handles an ephemeral. */
   #live(conversation: Conversation, { kind }: Event): void {
     if (kind.case === "typing" && kind.value.userId !== this.me) {
       conversation.typing.set(kind.value.userId, Date.now() + TYPING_MS);
@@ -320,7 +324,7 @@ export class Session {
     if (conversation === undefined) return;
     const failure = failureOf(errorOf(status));
     if (failure.reason === "SEQUENCE_AHEAD") {
-      // The database was restored to an earlier state: what is here is not what is there.
+      // The database was restored to an earlier state, so the lines here are not those of the log.
       conversation.restart(undefined);
       throw errorOf(status);
     }
@@ -329,7 +333,7 @@ export class Session {
     this.options.changed();
   }
 
-  /** A conversation that was not heard of before was joined just now; what it is must be asked. */
+  /** Returns the conversation. An unknown one was joined just now, and its details must be fetched. */
   #known(id: string): Conversation {
     let conversation = this.#conversations.get(id);
     if (conversation === undefined) {
@@ -344,7 +348,7 @@ export class Session {
     if (!conversation.read(sequence)) this.#refresh().catch(() => undefined);
   }
 
-  /** Lists all conversations. Those who ask while an earlier question has not been answered are answered by the next. */
+  /** Lists all conversations. Calls during a listing share the next one. */
   #refresh(): Promise<void> {
     const before = this.#refreshing?.catch(() => undefined);
     const listing = (before ?? Promise.resolve()).then(() => this.#list());
@@ -377,7 +381,7 @@ export class Session {
 
   async #members(conversation: Conversation): Promise<void> {
     if (conversation.memberIds !== undefined) return;
-    const request = { conversationId: conversation.id, actorId: this.me, pageSize: MOST_MEMBERS };
+    const request = { conversationId: conversation.id, actorId: this.me, pageSize: MAX_MEMBERS };
     const page = await this.services.conversations.listMembers(request);
     const members: Member[] = page.members;
     conversation.listMembers(members, page.nextPageToken !== "");
@@ -396,7 +400,7 @@ export class Session {
     return made.conversationId;
   }
 
-  /** Sends what is waiting, one after the other, each until it is answered. */
+  /** Sends the waiting drafts one after the other, each until it is answered. */
   async #sendAll(conversation: Conversation): Promise<void> {
     if (this.#sending.has(conversation.id)) return;
     this.#sending.add(conversation.id);
@@ -428,7 +432,7 @@ export class Session {
     this.options.changed();
   }
 
-  /** Waits, or until woken. */
+  /** Pauses for this time, or until `wake`. */
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
       const done = () => {
@@ -443,5 +447,5 @@ export class Session {
 }
 
 function gap(conversationId: string): ConnectError {
-  return new ConnectError(`something is missing in ${conversationId}`, Code.DataLoss);
+  return new ConnectError(`an entry of ${conversationId} is missing`, Code.DataLoss);
 }

@@ -1,6 +1,6 @@
-// What the tests of the page stand on: the real `parlance serve`, a real browser, and a client of their own.
+// The harness of the web client's tests: the real `parlance serve`, a real browser, and a separate client.
 //
-// The environment says where they are: PARLANCE (the binary), CHROMIUM, TEST_DATABASE_URL.
+// Environment variables: PARLANCE (the binary), CHROMIUM, TEST_DATABASE_URL.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
@@ -63,7 +63,7 @@ export class Parlance {
     child.stdout.on("data", (text: Buffer) => (said += text.toString()));
     child.stderr.on("data", (text: Buffer) => (said += text.toString()));
     await eventually(() => {
-      if (!said.includes("Ctrl-C ends it.")) throw new Error(`parlance does not serve: ${said}`);
+      if (!said.includes("Press Ctrl-C to stop.")) throw new Error(`parlance does not serve: ${said}`);
     });
   }
 
@@ -83,7 +83,7 @@ export class Parlance {
   }
 }
 
-/** A browser with nothing in it, that talks to nobody by itself. */
+/** A fresh browser profile without background requests. */
 export async function openBrowser(): Promise<Browser> {
   return chromium.launch({
     executablePath: needed("CHROMIUM"),
@@ -94,7 +94,7 @@ export async function openBrowser(): Promise<Browser> {
       "--disable-quic",
       "--disable-sync",
       "--no-first-run",
-      // Chromium refuses its sandbox to root, which CI is; it is shown nothing but our own page.
+      // Chromium's sandbox does not work for root, as which CI runs; the browser opens only the web client.
       "--no-sandbox",
     ],
   });
@@ -102,7 +102,7 @@ export async function openBrowser(): Promise<Browser> {
 
 /** One person at one window. */
 export class Person {
-  /** What the browser complained about. */
+  /** The errors that the browser reported. */
   readonly complaints: string[] = [];
   readonly requested = new Set<string>();
 
@@ -200,7 +200,7 @@ function needed(name: string): string {
   return value;
 }
 
-/** Ports that nobody listens on; all are held until the last is found, so that they differ. */
+/** Finds free ports; all are held until the last is found, so that they differ. */
 async function freePorts(count: number): Promise<number[]> {
   const servers = await Promise.all(
     Array.from({ length: count }, async () => {

@@ -1,4 +1,4 @@
-// The page as people have it: the real services, a real browser, two windows and more.
+// Tests of the web client with the real services and a real browser, in two windows and more.
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, test } from "node:test";
@@ -82,7 +82,7 @@ test("two who never were there meet in a channel and talk", async () => {
   await ada.sees("hi");
   assert.deepEqual(await ada.texts(), ["hello", "hi\nwith a second line"]);
 
-  // Not sent yet: others hear of it, for a while.
+  // Not sent yet: others see that the user is typing, for a while.
   await eventually(async () => {
     await bob.box.pressSequentially("…");
     assert.equal(await ada.page.locator(".typing").innerText(), "BO\nbob is typing");
@@ -111,10 +111,10 @@ test("who is there already is chosen from the list, and is remembered by the win
 
 test("a name that cannot be is refused in plain words", async () => {
   const eve = await arrive("eve");
-  await services.users.createUser({ userId: "eve", username: "somebody" });
+  await services.users.createUser({ userId: "eve", username: "another" });
   await eve.page.getByLabel("Your name").fill("eve");
   await eve.page.getByRole("button", { name: "Create" }).click();
-  await eve.page.getByText("That name once belonged to somebody else. Choose another.").waitFor();
+  await eve.page.getByText("That name belonged to another user before. Choose another one.").waitFor();
 });
 
 test("a long history is read back to its beginning, without a hole, and stays in place", async () => {
@@ -136,7 +136,7 @@ test("a long history is read back to its beginning, without a hole, and stays in
   assert.deepEqual(await fay.texts(), texts);
   await fay.page.getByText("gil", { exact: false }).first().waitFor();
 
-  // What comes below does not move what is being read.
+  // New lines below do not move the lines being read.
   await box.evaluate((element) => (element.scrollTop = element.scrollHeight / 2));
   const before = await box.evaluate((element) => element.scrollTop);
   await send(services, "history", "gil", ["line 181"]);
@@ -168,7 +168,7 @@ test("unread counts go up, and are cleared by looking", async () => {
     const { items } = await services.conversations.listConversations({ actorId: "hal" });
     assert.deepEqual(items.map(({ membership }) => membership?.unreadCount), [0n, 0n]);
   });
-  // Read in another window of the same person: counted here, cleared from there.
+  // Read in another window of the same user: counted here, cleared from there.
   await hal.open("quiet");
   await send(services, "busy", "ivy", ["three"]);
   await hal.row("busy").getByText("1 unread").waitFor();
@@ -217,7 +217,7 @@ test("edits and deletions are seen as they happen", async () => {
   await ned.sees("first");
   assert.match(await ned.line("first").innerText(), /edited/);
 
-  // By the keyboard: the arrow up takes the last one.
+  // By keyboard: arrow up edits the last message.
   await mia.box.press("ArrowUp");
   await mia.page.getByLabel("Text of the message").fill("third");
   await mia.page.getByRole("button", { name: "Save" }).click();
@@ -245,7 +245,7 @@ test("text is text", async () => {
   assert.equal(await pia.page.title(), "Parlance");
 });
 
-test("who is removed is told so, and what was typed is refused in plain words", async () => {
+test("a removed member is notified, and a typed message is refused in plain words", async () => {
   await group("club", ["quin", "rob"]);
   const rob = await arriveAndSignIn("rob");
   await rob.open("club");
@@ -265,10 +265,10 @@ test("the services go away and come back: everything is there once, and in order
   await sue.sees("before");
 
   await parlance.stop();
-  await sue.page.locator(".sidebar .standing", { hasText: "Reconnecting…" }).waitFor();
+  await sue.page.locator(".sidebar .status", { hasText: "Reconnecting…" }).waitFor();
   await sue.says("typed meanwhile");
   await sue.page.locator(".is-draft", { hasText: "typed meanwhile" }).waitFor();
-  // While the window has no network, others go on.
+  // While the window has no network, others continue.
   await sue.page.context().setOffline(true);
   await parlance.again();
   await send(services, "restart", "tom", ["one", "two", "three"]);
@@ -286,7 +286,7 @@ test("the services go away and come back: everything is there once, and in order
   const stored = await services.messages.listMessages({ conversationId: "restart", actorId: "tom", order: 2 });
   assert.deepEqual(stored.messages.map(({ text }) => text), expected, "stored once each");
 
-  // A browser says of each try that it found nobody, and only of that.
+  // The browser reports each failed attempt to connect, and nothing else.
   sue.complaints.splice(0, sue.complaints.length, ...sue.complaints.filter((text) => !text.includes("net::ERR_")));
 });
 

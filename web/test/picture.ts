@@ -1,4 +1,4 @@
-// Draws the picture of the page that the documentation shows: `node build/picture.mjs FILE`.
+// Takes the screenshot of the web client for the documentation: `node build/picture.mjs FILE`.
 
 import { ConversationKind } from "../gen/parlance/message/v1/conversation_pb";
 import { openBrowser, Parlance, Person, send } from "./harness";

@@ -1,5 +1,5 @@
-// The protocol against services that do what the real ones do only when something is broken: leave out an entry, say
-// nothing, end in the middle, refuse. What the real ones do is tried in page.test.ts.
+// Tests of the protocol against fake services that misbehave: they skip an entry, stay silent, end in the middle, refuse.
+// The behaviour with the real services is tested in page.test.ts.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -20,14 +20,14 @@ import { eventually } from "./harness";
 
 type Item = MessageInitShape<typeof SubscribeResponseSchema>;
 
-/** Services that answer with one conversation, `c`, whose head is 10, and tell one script of items for each subscription. */
+/** Fake services with one conversation, `c`, whose head is 10, and one script of items for each subscription. */
 class Services {
   readonly subscriptions: SubscribeRequest[] = [];
   readonly sent: string[] = [];
   readonly marked: bigint[] = [];
-  /** What each subscription tells; `hang` keeps it open, else it ends. The last one counts for all that follow. */
+  /** The items of each subscription; `hang` keeps it open, else it ends. The last script is used for all that follow. */
   scripts: (Item | "hang" | ConnectError)[][] = [["hang"]];
-  /** What sends are answered with, before they are taken. */
+  /** The errors that sends are answered with before they succeed. */
   refusals: ConnectError[] = [];
   head = 10n;
   unread = 0n;
@@ -127,7 +127,7 @@ test("it begins where the listing is, and goes on after a break where it was, wi
   ];
   await session(services, async (session) => {
     await eventually(() => assert.deepEqual(shown(session), [11, 12, 13]));
-    await eventually(() => assert.equal(session.link.is, "live"));
+    await eventually(() => assert.equal(session.connection.state, "live"));
     assert.deepEqual(services.subscriptions.map(cursor), [[10n], [12n]]);
     assert.equal(session.get("c")?.unread, 3, "each counted once");
   });
@@ -147,13 +147,13 @@ test("a stream that leaves something out is given up", async () => {
 test("a stream that says nothing is given up", async () => {
   const services = new Services();
   services.scripts = [[allCaughtUp, "hang"], [message(11n), "hang"]];
-  const told: string[] = [];
+  const states: string[] = [];
   const options = { silenceMs: 50 };
   await session(services, async (session) => {
     await eventually(() => assert.deepEqual(shown(session), [11]));
-    told.push(session.link.is);
+    states.push(session.connection.state);
   }, options);
-  assert.deepEqual(told, ["reconnecting"], "live again when everything was told, not before");
+  assert.deepEqual(states, ["reconnecting"], "live again once everything was delivered, not before");
 });
 
 test("what is sent keeps its request id until it is answered, and its order", async () => {
@@ -161,7 +161,7 @@ test("what is sent keeps its request id until it is answered, and its order", as
   services.scripts = [[allCaughtUp, "hang"]];
   services.refusals = [refusal(Code.Unavailable, "DATABASE_UNAVAILABLE"), new ConnectError("fetch failed", Code.Unknown)];
   await session(services, async (session) => {
-    await eventually(() => assert.equal(session.link.is, "live"));
+    await eventually(() => assert.equal(session.connection.state, "live"));
     const conversation = session.get("c");
     assert(conversation);
     session.send(conversation, "one");
@@ -178,14 +178,14 @@ test("what is refused says why, and is tried again only when asked to", async ()
   services.scripts = [[allCaughtUp, "hang"]];
   services.refusals = [refusal(Code.PermissionDenied, "NOT_A_MEMBER")];
   await session(services, async (session) => {
-    await eventually(() => assert.equal(session.link.is, "live"));
+    await eventually(() => assert.equal(session.connection.state, "live"));
     const conversation = session.get("c");
     assert(conversation);
     session.send(conversation, "one");
     await eventually(() => assert.equal(conversation.drafts[0]?.refused, "You are not a member of this conversation."));
     assert.equal(services.sent.length, 1);
     assert(conversation.drafts[0]);
-    session.again(conversation, conversation.drafts[0]);
+    session.retry(conversation, conversation.drafts[0]);
     await eventually(() => assert.deepEqual(conversation.drafts, []));
     assert.equal(services.sent[0], services.sent[1], "with the same request id");
   });
@@ -197,7 +197,7 @@ test("one's own message that comes by the stream is no longer a draft", async ()
   // The answer is lost, the message is not.
   services.refusals = Array.from({ length: 1_000 }, () => refusal(Code.Unavailable, "DATABASE_UNAVAILABLE"));
   await session(services, async (session) => {
-    await eventually(() => assert.equal(session.link.is, "live"));
+    await eventually(() => assert.equal(session.connection.state, "live"));
     const conversation = session.get("c");
     assert(conversation);
     session.send(conversation, "11");
@@ -220,7 +220,7 @@ test("a conversation that closes is gone, unless its cursor was of another past"
   services.scripts = [[closed("NOT_A_MEMBER"), allCaughtUp, "hang"]];
   const left: string[] = [];
   await session(services, async (session) => {
-    await eventually(() => assert.equal(session.link.is, "live"));
+    await eventually(() => assert.equal(session.connection.state, "live"));
     assert.equal(session.get("c"), undefined);
   }, { left: (conversation, failure) => left.push(`${conversation.id} ${failure.reason}`) });
   assert.deepEqual(left, ["c NOT_A_MEMBER"]);
@@ -234,11 +234,11 @@ test("a conversation that closes is gone, unless its cursor was of another past"
   }, options);
 });
 
-test("who may not have a session is told so, and it is not tried again", async () => {
+test("a user who may not have a session sees the reason, and there is no retry", async () => {
   const services = new Services();
   services.scripts = [[refusal(Code.FailedPrecondition, "USER_DEACTIVATED")]];
   await session(services, async (session) => {
-    await eventually(() => assert.equal(session.link.is, "ended"));
+    await eventually(() => assert.equal(session.connection.state, "ended"));
     assert.equal(services.subscriptions.length, 1);
   });
 });

@@ -1,9 +1,8 @@
-//! From times to the figures of a table.
+//! Computes the figures of a table from times.
 
 use std::time::Duration;
 
-/// What is said of many times, in milliseconds. A time may be below zero: it is between two events that do not wait for each
-/// other.
+/// Percentiles of times in milliseconds. A time may be negative: it is between two events that do not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Figures {
     pub(crate) p50: f64,
@@ -13,16 +12,16 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Of the times of one round, in milliseconds; `None` of none.
+    /// Computes the figures of one round from times in milliseconds; `None` if there are none.
     pub(crate) fn of(mut times: Vec<f64>) -> Option<Self> {
         times.sort_by(f64::total_cmp);
         let max = *times.last()?;
-        // The least time that so many are not above.
+        // The smallest time that is not below this part of the times.
         let percentile = |part: f64| times[((times.len() as f64 * part).ceil() as usize).max(1) - 1];
         Some(Self { p50: percentile(0.5), p90: percentile(0.9), p99: percentile(0.99), max })
     }
 
-    /// Of several rounds: the median of each figure, so that a round that was disturbed does not count, but the largest of all
+    /// Combines several rounds: the median of each figure, so that a disturbed round does not count, but the largest of all
     /// maxima.
     pub(crate) fn over(rounds: &[Self]) -> Option<Self> {
         let median_of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
@@ -35,7 +34,7 @@ impl Figures {
     }
 }
 
-/// The one in the middle, or what lies between the two.
+/// Returns the median.
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
@@ -46,7 +45,7 @@ pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-/// Milliseconds.
+/// Converts to milliseconds.
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }

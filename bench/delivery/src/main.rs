@@ -1,4 +1,4 @@
-//! The `parlance-bench` command: measures the running services from outside, as their release binaries.
+//! The `parlance-bench` command: measures the release binaries of the services from the outside.
 
 mod database;
 mod delivery;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures Parlance. Figures are ratios within one run on one machine.
+/// Measure Parlance. Compare figures only as ratios within one run on one machine.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits for SIGINT or SIGTERM. From the call on they end the work, and not its clearing up.
+/// Waits for SIGINT or SIGTERM, which from this call on interrupt the measurement but not the cleanup.
 fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     Ok(async move {

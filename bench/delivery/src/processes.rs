@@ -1,4 +1,4 @@
-//! What is measured, as child processes: the services' binaries and a server of NATS. Always gone with their value.
+//! The measured programs as child processes: the services' binaries and a NATS server. Killed on drop.
 
 use std::{
     collections::VecDeque,
@@ -15,26 +15,26 @@ use tokio::sync::oneshot;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-/// Longer than a start takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time limit of a start, generous for a busy machine.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How often health is asked about while a service starts.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+/// The interval between health checks while a service starts.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How much of what a process said last is told when it does not start.
+/// The number of log lines that are shown when a process does not start.
 const LAST_LINES: usize = 10;
 
-/// A running child.
+/// A running child process.
 pub(crate) struct Process {
     child: Child,
     /// Host and port.
     address: String,
-    said: Said,
+    log: LogTail,
 }
 
-/// What a process said last.
+/// The last lines of a process's log.
 #[derive(Clone, Default)]
-struct Said(Arc<Mutex<VecDeque<String>>>);
+struct LogTail(Arc<Mutex<VecDeque<String>>>);
 
 impl Process {
     /// Starts `user-service` and waits until it serves.
@@ -53,45 +53,45 @@ impl Process {
         Self::service("message-service", &flags).await
     }
 
-    /// Starts a server of NATS on a free port.
+    /// Starts a NATS server on a free port.
     pub(crate) async fn nats() -> anyhow::Result<Self> {
         let mut command = Command::new("nats-server");
         command.args(["--addr", "127.0.0.1", "--port", "-1"]);
         let port = |line: &str| {
-            let (_, told) = line.split_once("Listening for client connections on ")?;
-            Some(format!("127.0.0.1:{}", told.rsplit(':').next()?.trim()))
+            let (_, address) = line.split_once("Listening for client connections on ")?;
+            Some(format!("127.0.0.1:{}", address.rsplit(':').next()?.trim()))
         };
         Self::launch(command, port).await.context("nats-server (scripts/install-nats installs it)")
     }
 
-    /// Where it is, as services are called.
+    /// Returns its URL.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Host and port.
+    /// Returns its host and port.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// A connection to it.
+    /// Returns a lazy connection to it.
     pub(crate) fn channel(&self) -> anyhow::Result<Channel> {
         Ok(Endpoint::from_shared(self.url())?.connect_lazy())
     }
 
     async fn service(name: &str, flags: &[&str]) -> anyhow::Result<Self> {
-        let mut command = Command::new(beside_this_one(name)?);
+        let mut command = Command::new(sibling_binary(name)?);
         command.args(["--listen", "127.0.0.1:0", "--log-format", "json", "--log-level", "info"]).args(flags);
         let address = |line: &str| {
-            let said: serde_json::Value = serde_json::from_str(line).ok()?;
-            (said["message"] == "listening").then(|| said["local"].as_str().map(str::to_owned))?
+            let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+            (entry["message"] == "listening").then(|| entry["local"].as_str().map(str::to_owned))?
         };
         let process = Self::launch(command, address).await.with_context(|| name.to_owned())?;
-        process.serving().await.with_context(|| format!("{name} does not serve; it said: {}", process.said.text()))?;
+        process.serving().await.with_context(|| format!("{name} does not serve; its log: {}", process.log.text()))?;
         Ok(process)
     }
 
-    /// Starts a program and waits until a line of its log says where it listens.
+    /// Starts a program and waits until its log contains its address.
     async fn launch(
         mut command: Command,
         address_in: impl Fn(&str) -> Option<String> + Send + 'static,
@@ -99,10 +99,10 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot be started")?;
         let lines = child.stderr.take().map(|pipe| BufReader::new(pipe).lines());
-        let mut process = Self { child, address: String::new(), said: Said::default() };
-        let said = process.said.clone();
+        let mut process = Self { child, address: String::new(), log: LogTail::default() };
+        let log = process.log.clone();
         let (found, address) = oneshot::channel();
-        // A thread that ends with the process: a pipe that nobody reads would stop it.
+        // A thread that ends with the process, which would block on a full pipe.
         thread::spawn(move || {
             let mut found = Some(found);
             for line in lines.into_iter().flatten().map_while(Result::ok) {
@@ -111,12 +111,12 @@ impl Process {
                 {
                     let _ = found.send(address);
                 }
-                said.keep(line);
+                log.push(line);
             }
         });
-        match tokio::time::timeout(PATIENCE, address).await {
+        match tokio::time::timeout(START_TIMEOUT, address).await {
             Ok(Ok(address)) => process.address = address,
-            _ => bail!("does not listen; it said: {}", process.said.text()),
+            _ => bail!("does not listen; its log: {}", process.log.text()),
         }
         Ok(process)
     }
@@ -130,10 +130,10 @@ impl Process {
                 Ok(answer) => answer.get_ref().status().as_str_name().to_owned(),
                 Err(status) => status.to_string(),
             };
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > START_TIMEOUT {
                 bail!("{seen}");
             }
-            tokio::time::sleep(ASK_EVERY).await;
+            tokio::time::sleep(CHECK_INTERVAL).await;
         }
     }
 }
@@ -145,8 +145,8 @@ impl Drop for Process {
     }
 }
 
-impl Said {
-    fn keep(&self, line: String) {
+impl LogTail {
+    fn push(&self, line: String) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push_back(line);
         if lines.len() > LAST_LINES {
@@ -160,11 +160,11 @@ impl Said {
     }
 }
 
-/// Built together: what is measured is never older than who measures.
-fn beside_this_one(name: &str) -> anyhow::Result<PathBuf> {
+/// Returns the path of a binary in the same folder, which is built together with the benchmark.
+fn sibling_binary(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     if !path.exists() {
-        bail!("there is no {}; make bench-delivery builds it", path.display());
+        bail!("{} does not exist; make bench-delivery builds it", path.display());
     }
     Ok(path)
 }

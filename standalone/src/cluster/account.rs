@@ -1,5 +1,5 @@
-//! As whom the server runs: as ourselves, unless we are root. PostgreSQL refuses root, so then it is the owner of the
-//! data that is already there, else `postgres`, else `nobody`.
+//! The system user that runs the server: the current user, unless that is root. PostgreSQL refuses to run as root, so then
+//! it is the owner of existing data, else `postgres`, else `nobody`.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -15,15 +15,15 @@ use super::error::Error;
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     name: String,
-    /// User and group to change to; `None`: we are that user.
+    /// User and group to switch to; `None` if it is the current user.
     switch: Option<(u32, u32)>,
 }
 
 impl Account {
-    /// The account for a cluster that does not exist yet. Errors: [`Error::NoAccount`].
+    /// Returns the account for a new cluster. Errors: [`Error::NoAccount`].
     pub(super) fn for_new_cluster() -> Result<Account, Error> {
         if !geteuid().is_root() {
-            return Ok(Account::ourselves());
+            return Ok(Account::current());
         }
         let mut problems = Vec::new();
         for name in ["postgres", "nobody"] {
@@ -40,16 +40,16 @@ impl Account {
         Err(Error::NoAccount { problem: problems.join(", ") })
     }
 
-    /// The account for the data in `data`, whose owner decides. Errors: [`Error::OtherOwner`], [`Error::OwnedByRoot`].
+    /// Returns the owner of `data` as the account. Errors: [`Error::OtherOwner`], [`Error::OwnedByRoot`].
     pub(super) fn for_data(folder: &Path, data: &Path) -> Result<Account, Error> {
-        let metadata = std::fs::metadata(data).map_err(Error::file("look at", data))?;
+        let metadata = std::fs::metadata(data).map_err(Error::file("read the owner of", data))?;
         let (uid, gid) = (metadata.uid(), metadata.gid());
         if uid == 0 {
             let account = Account::for_new_cluster()?.name;
             return Err(Error::OwnedByRoot { folder: folder.display().to_string(), account });
         }
         if geteuid().as_raw() == uid {
-            return Ok(Account::ourselves());
+            return Ok(Account::current());
         }
         let name = user_name(uid);
         if !geteuid().is_root() {
@@ -58,22 +58,22 @@ impl Account {
         Ok(Account { name, switch: Some((uid, gid)) })
     }
 
-    fn ourselves() -> Account {
+    fn current() -> Account {
         Account { name: user_name(geteuid().as_raw()), switch: None }
     }
 
-    /// For messages.
+    /// The name, for messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the account is another one than ours.
-    pub(super) fn is_other(&self) -> bool {
+    /// Returns true if the account is not the current user.
+    pub(super) fn is_switched(&self) -> bool {
         self.switch.is_some()
     }
 
-    /// A command that will run as this account, deaf to the caller's `PG…` variables and locale, in a process group of
-    /// its own so that a Ctrl-C at the terminal does not reach it.
+    /// Returns a command that runs as this account, without the caller's `PG…` variables and locale, in a process group of
+    /// its own so that Ctrl-C at the terminal does not reach it.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
@@ -95,7 +95,7 @@ impl Account {
         std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))
     }
 
-    /// Whether the account can work in `folder`. Tried rather than computed: modes, access lists and mounts all count.
+    /// Checks that the account can enter `folder`. Tried rather than computed: modes, access lists and mounts all count.
     pub(super) fn enter(&self, folder: &Path) -> io::Result<()> {
         let mut command = self.command(Path::new("/bin/sh"));
         command.args(["-c", ":"]).current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null());
@@ -104,7 +104,7 @@ impl Account {
     }
 }
 
-/// The user's name, or its number when it has none.
+/// Returns the user's name, or its number if it has none.
 fn user_name(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name)
 }

@@ -1,5 +1,5 @@
-//! Which PostgreSQL programs to run: those of `PG_BIN_DIR`, of the `PATH`, of `pg_config`, of the folders where
-//! distributions keep them. `initdb` and `postgres` must lie side by side, since each looks for the other there.
+//! Finds PostgreSQL's programs: in `PG_BIN_DIR`, on the `PATH`, by `pg_config`, or where distributions install them.
+//! `initdb` and `postgres` must be in the same folder, since each expects the other there.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use super::account::Account;
 use super::error::Error;
 
-/// Oldest major version that the services' statements run on.
+/// The oldest supported major version.
 const MINIMUM: u32 = 14;
 
-/// Folders of distributions; `*` stands for one path component, and its newest match is tried first.
+/// Folders of distributions; `*` matches within one path component, and the newest match is tried first.
 const PLACES: [&str; 8] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -23,7 +23,7 @@ const PLACES: [&str; 8] = [
     "/usr/local/pgsql/bin",
 ];
 
-/// A folder of PostgreSQL programs that was tried and runs.
+/// A folder of PostgreSQL programs that were run to check their version.
 #[derive(Clone, Debug)]
 pub(super) struct Binaries {
     dir: PathBuf,
@@ -32,7 +32,7 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// Finds programs that `account` can run; for existing data those of its major version.
+    /// Finds programs that `account` can run, of the major version of `data` if there is any.
     ///
     /// Errors: [`Error::NoPrograms`], [`Error::BinDir`] for a folder that was named, [`Error::OtherVersion`].
     pub(super) fn find(named: Option<&Path>, account: &Account, data: Option<DataVersion>) -> Result<Binaries, Error> {
@@ -63,7 +63,7 @@ impl Binaries {
         &self.dir
     }
 
-    /// What `postgres --version` says, less the names in front.
+    /// The version that `postgres --version` prints, without the program's name.
     pub(super) fn version(&self) -> &str {
         &self.version
     }
@@ -93,7 +93,7 @@ impl Binaries {
             .output()
             .map_err(|error| format!("user {} cannot run its postgres: {error}", account.name()))?;
         let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let version = version_of(&text).ok_or_else(|| format!("its postgres says {text:?} instead of a version"))?;
+        let version = version_of(&text).ok_or_else(|| format!("its postgres printed {text:?} instead of a version"))?;
         let major = major_of(version).ok_or_else(|| format!("cannot read its version {version:?}"))?;
         if major < MINIMUM {
             return Err(format!("{version} is older than {MINIMUM}"));
@@ -102,7 +102,7 @@ impl Binaries {
     }
 }
 
-/// The major version that existing data was written by.
+/// The major version of existing data.
 #[derive(Clone, Debug)]
 pub(super) struct DataVersion {
     /// The cluster's folder.
@@ -122,7 +122,7 @@ fn major_of(version: &str) -> Option<u32> {
     version[..digits].parse().ok()
 }
 
-/// Folders that hold a `postgres`, best first, each once.
+/// Returns the folders that contain a `postgres`, best first, each once.
 fn candidates() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<PathBuf> = Vec::new();
@@ -135,15 +135,15 @@ fn candidates() -> Vec<PathBuf> {
     folders
 }
 
-/// What `pg_config` names, when there is one. It comes with the development files, so it may name a folder that holds
-/// only client programs.
+/// Returns the folder that `pg_config` reports. `pg_config` belongs to the development files, so the folder may contain
+/// client programs only.
 fn pg_config() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
     let folder = String::from_utf8(output.stdout).ok()?;
     Some(PathBuf::from(folder.trim())).filter(|folder| folder.is_absolute())
 }
 
-/// Replaces the component with the `*` by what is there, highest number first.
+/// Expands the component with the `*` to the existing folders, highest number first.
 fn expand(place: &str) -> Vec<PathBuf> {
     let Some((before, after)) = place.split_once('*') else { return vec![PathBuf::from(place)] };
     let (parent, prefix) = before.rsplit_once('/').unwrap_or(("", before));

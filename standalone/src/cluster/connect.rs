@@ -1,4 +1,4 @@
-//! Talking to the server: its address, and the two statements this module needs.
+//! The server's address, and the statements that this module runs on it.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use super::error::Error;
 
-/// How long one attempt to connect may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit of one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the server is, and the key to it.
+/// The server's port and password.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) port: u16,
@@ -19,7 +19,8 @@ pub(super) struct Address {
 }
 
 impl Address {
-    /// A connection string. The server speaks no TLS on loopback, and saying so spares each connection the question.
+    /// Returns a connection string. The server does not use TLS on loopback; `sslmode=disable` saves each connection the
+    /// negotiation.
     pub(super) fn url(&self, database: &str) -> String {
         let (password, port, database) = (&self.password, self.port, percent_encoded(database));
         format!("postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
@@ -33,7 +34,7 @@ impl Address {
             .password(&self.password)
             .database("postgres")
             .ssl_mode(PgSslMode::Disable);
-        let connecting = tokio::time::timeout(PATIENCE, options.connect()).await;
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
         connecting.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
     }
 }
@@ -44,26 +45,26 @@ impl fmt::Debug for Address {
     }
 }
 
-/// Connects and asks something. That the password is accepted proves that the server is ours.
+/// Connects and runs a query. An accepted password proves that this is the server that was started.
 pub(super) async fn ping(address: &Address) -> Result<(), sqlx::Error> {
     let mut connection = address.connect().await?;
     sqlx::query("SELECT 1").execute(&mut connection).await?;
     connection.close().await
 }
 
-/// Makes a database unless it exists.
+/// Creates a database unless it exists.
 pub(super) async fn create_database(address: &Address, name: &str) -> Result<(), Error> {
     let mut connection = address.connect().await?;
     let known = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1").bind(name);
     if known.fetch_optional(&mut connection).await?.is_some() {
         return Ok(connection.close().await?);
     }
-    // An identifier cannot be a parameter. In double quotes only the double quote means anything, and it is doubled.
+    // An identifier cannot be a parameter. Inside double quotes only the double quote is special, and it is doubled.
     let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
     let created = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut connection).await;
     connection.close().await?;
     match created {
-        // Another caller was faster.
+        // Another caller has created it concurrently.
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P04") => Ok(()),
         created => created.map(drop).map_err(Error::from),
     }

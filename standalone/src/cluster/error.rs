@@ -1,33 +1,33 @@
-//! Why a cluster could not be started or used. Each message is for the person at the terminal: what is wrong, and what
-//! to do about it.
+//! The reasons why a cluster could not be started or used. Each message is for the user at the terminal: it names the
+//! problem and the remedy.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Anything that keeps a cluster from running.
+/// An error that keeps a cluster from running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No folder with `initdb` and `postgres` was found anywhere.
+    /// No folder with `initdb` and `postgres` was found.
     #[error(
         "PostgreSQL's server programs (initdb and postgres, version {minimum} or newer) were not found: install them with \
          scripts/install-postgres or your package manager (Debian, Ubuntu: postgresql; Fedora: postgresql-server; \
          Alpine, Arch, Homebrew: postgresql), or set PG_BIN_DIR to the folder that holds them{}",
-        looked_at(.considered)
+        searched(.considered)
     )]
     NoPrograms {
-        /// Oldest major version that will do.
+        /// The oldest supported major version.
         minimum: u32,
-        /// Folders that looked promising, with the reason why each was not taken.
+        /// The folders found, with the reason why each was rejected.
         considered: Vec<String>,
     },
 
-    /// The folder named by `PG_BIN_DIR` or by the options does not serve.
+    /// The folder set by `PG_BIN_DIR` or by the options is not usable.
     #[error("{} does not hold usable PostgreSQL programs: {problem}; correct PG_BIN_DIR or unset it", .folder.display())]
     BinDir {
-        /// The folder as named.
+        /// The folder as it was set.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 
@@ -41,23 +41,23 @@ pub enum Error {
         folder: PathBuf,
         /// Major version of the data.
         data: u32,
-        /// Version of the programs, as they call themselves.
+        /// Version of the programs, as they print it.
         found: String,
     },
 
-    /// We are root, and there is nobody else to run the server as.
+    /// The current user is root, and no other user can run the server.
     #[error(
         "PostgreSQL refuses to run as root, and neither the user postgres nor nobody can be used instead ({problem}): \
          run this as an ordinary user, or add one with: useradd --system postgres"
     )]
     NoAccount {
-        /// What happened when it was tried.
+        /// The results of the attempts.
         problem: String,
     },
 
-    /// The files belong to a user that we cannot act for.
+    /// The files belong to a user that the current user cannot switch to.
     #[error(
-        "the PostgreSQL data in {} belongs to user {owner}: run this as that user or as root, or give another data folder",
+        "the PostgreSQL data in {} belongs to user {owner}: run this as that user or as root, or choose another data folder",
         .folder.display()
     )]
     OtherOwner {
@@ -67,7 +67,7 @@ pub enum Error {
         owner: String,
     },
 
-    /// Root's own data, which no server may run on.
+    /// The data belongs to root, as whom PostgreSQL refuses to run.
     #[error(
         "the PostgreSQL data in {folder} belongs to root, and PostgreSQL refuses to run as root: chown -R {account} {folder}/cluster"
     )]
@@ -78,7 +78,7 @@ pub enum Error {
         account: String,
     },
 
-    /// Data is there, but its user may not pass one of the folders above it.
+    /// The server's user cannot enter one of the parent folders of the data.
     #[error(
         "PostgreSQL runs as user {account}, who may not enter {}: open the folders above it (chmod o+x), or move the data \
          to a place that user can reach", .folder.display()
@@ -90,81 +90,81 @@ pub enum Error {
         account: String,
     },
 
-    /// The data was put elsewhere by an earlier start, and is gone from there.
+    /// An earlier start put the data elsewhere, and it no longer exists there.
     #[error(
-        "the data of {} was kept in {}, which is gone: bring it back, or remove {}/elsewhere to begin with an empty database",
+        "the data of {} was kept in {}, which is gone: restore it, or remove {}/elsewhere to begin with an empty database",
         .folder.display(), .elsewhere.display(), .folder.display()
     )]
     ElsewhereGone {
-        /// The data folder asked for.
+        /// The requested data folder.
         folder: PathBuf,
-        /// Where it points to.
+        /// The folder that it points to.
         elsewhere: PathBuf,
     },
 
-    /// There is none, where one was to be found and not made.
-    #[error("there is no PostgreSQL cluster of ours in {}", .folder.display())]
+    /// The data folder contains no cluster, and the command does not create one.
+    #[error("{} contains no PostgreSQL cluster of Parlance", .folder.display())]
     NoCluster {
         /// The data folder.
         folder: PathBuf,
     },
 
-    /// Another run has the data folder.
-    #[error("the data folder {} is in use by {}: stop that first, or give another data folder", .folder.display(), holder(*.pid))]
+    /// Another process uses the data folder.
+    #[error("the data folder {} is in use by {}: stop that first, or choose another data folder", .folder.display(), holder(*.pid))]
     InUse {
         /// The data folder.
         folder: PathBuf,
-        /// The other run's process id, when it could be read.
+        /// The other process's id, if it could be read.
         pid: Option<u32>,
     },
 
-    /// A leftover server runs under a user that we may not signal, or does not die.
+    /// A leftover server runs as a user that the current user may not signal, or survives all signals.
     #[error("a PostgreSQL server that an earlier run left behind (pid {pid}) cannot be stopped: {problem}")]
     Leftover {
         /// The postmaster's process id.
         pid: u32,
-        /// What happened.
+        /// The problem.
         problem: String,
     },
 
-    /// `initdb` failed. Nothing is left of the attempt.
-    #[error("initdb could not make a PostgreSQL cluster in {}: {output}", .folder.display())]
+    /// `initdb` failed. The attempt leaves no files.
+    #[error("initdb could not create a PostgreSQL cluster in {}: {output}", .folder.display())]
     Init {
-        /// Where it was to be.
+        /// The folder of the new cluster.
         folder: PathBuf,
-        /// What `initdb` said.
+        /// The last lines of `initdb`'s output.
         output: String,
     },
 
-    /// The server ended while starting.
-    #[error("PostgreSQL did not start: {tail} (all of it: {})", .log.display())]
+    /// The server exited while starting.
+    #[error("PostgreSQL did not start: {tail} (full log: {})", .log.display())]
     Start {
         /// The server's log.
         log: PathBuf,
-        /// The last lines of it.
+        /// The last lines of the log.
         tail: String,
     },
 
-    /// The server runs but takes no queries yet.
+    /// The server runs but does not accept queries in time.
     #[error("PostgreSQL did not become ready within {seconds} s ({last}); its log is {}", .log.display())]
     StartTimeout {
-        /// How long it had.
+        /// The time limit.
         seconds: u64,
-        /// Result of the last attempt.
+        /// The result of the last attempt to connect.
         last: String,
         /// The server's log.
         log: PathBuf,
     },
 
-    /// The port that the server had is taken by something else.
-    #[error("port {port} on 127.0.0.1, which PostgreSQL had, is now taken by something else")]
+    /// Another process listens on the port that the server had.
+    #[error("port {port} on 127.0.0.1, which PostgreSQL had, is now used by another process")]
     PortTaken {
         /// The port.
         port: u16,
     },
 
-    /// The server ended by itself.
-    #[error("PostgreSQL ended unexpectedly; its log is {}", .log.display())]
+    /// The server exited unexpectedly.
+    #[error("PostgreSQL exited unexpectedly; its log is {}", .log.display())]
     Ended {
         /// The server's log.
         log: PathBuf,
@@ -181,25 +181,25 @@ pub enum Error {
     /// The file system refused.
     #[error("cannot {action} {}: {source}", .path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The action, as a verb.
         action: &'static str,
-        /// On what.
+        /// The path.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// For `map_err`: `.map_err(Error::file("create", &path))`.
+    /// Returns a function for `map_err`: `.map_err(Error::file("create", &path))`.
     pub(super) fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
         let path = path.to_path_buf();
         move |source| Error::File { action, path, source }
     }
 }
 
-fn looked_at(considered: &[String]) -> String {
-    if considered.is_empty() { String::new() } else { format!(" (looked at {})", considered.join("; ")) }
+fn searched(considered: &[String]) -> String {
+    if considered.is_empty() { String::new() } else { format!(" (searched: {})", considered.join("; ")) }
 }
 
 fn holder(pid: Option<u32>) -> String {

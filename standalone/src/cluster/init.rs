@@ -1,5 +1,5 @@
-//! How a cluster comes into being: `initdb` works under a passing name, and one rename makes the result appear. Whatever
-//! a killed attempt left is removed by the next one.
+//! Creates a cluster: `initdb` works in a folder with a temporary name, and one rename publishes the result. The next
+//! attempt removes what a killed one left behind.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -11,35 +11,41 @@ use std::time::Duration;
 use super::account::Account;
 use super::binaries::Binaries;
 use super::error::Error;
-use super::room::{Room, random_name};
+use super::layout::{Layout, random_name};
 
-/// What unfinished clusters' names begin with.
+/// The prefix of the names of unfinished clusters.
 const UNFINISHED: &str = "cluster.new-";
 
-/// Makes the cluster unless it exists, and returns its superuser's password. `passing`: the files need not survive a
-/// power cut, so `initdb` does not wait for the disk.
+/// Creates the cluster unless it exists, and returns its superuser's password. If `temporary`, the files need not survive
+/// a power failure, so `initdb` does not sync them. Calls `on_create` before `initdb`, which takes seconds.
 ///
 /// Errors: [`Error::Init`], [`Error::File`].
-pub(super) async fn ensure(room: &Room, binaries: &Binaries, passing: bool) -> Result<String, Error> {
-    remove_unfinished(room.folder()).await?;
-    let password_file = room.cluster().join("password");
-    if room.cluster().is_dir() {
+pub(super) async fn ensure(
+    layout: &Layout,
+    binaries: &Binaries,
+    temporary: bool,
+    on_create: impl FnOnce(),
+) -> Result<String, Error> {
+    remove_unfinished(layout.folder()).await?;
+    let password_file = layout.cluster().join("password");
+    if layout.cluster().is_dir() {
         let password = std::fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
         return Ok(password.trim().to_owned());
     }
-    let unfinished = Unfinished(room.folder().join(format!("{UNFINISHED}{}", random_name())));
-    let password = make(&unfinished.0, &room.account, binaries, passing).await?;
-    let cluster = room.cluster();
+    let unfinished = Unfinished(layout.folder().join(format!("{UNFINISHED}{}", random_name())));
+    on_create();
+    let password = create(&unfinished.0, &layout.account, binaries, temporary).await?;
+    let cluster = layout.cluster();
     std::fs::rename(&unfinished.0, &cluster).map_err(Error::file("create", &cluster))?;
-    if !passing {
-        let folder = File::open(room.folder()).and_then(|folder| folder.sync_all());
-        folder.map_err(Error::file("write", room.folder()))?;
+    if !temporary {
+        let folder = File::open(layout.folder()).and_then(|folder| folder.sync_all());
+        folder.map_err(Error::file("write", layout.folder()))?;
     }
     Ok(password)
 }
 
-/// A cluster under its passing name, removed when it is given up. (The next attempt would do it, too; a full disk should
-/// not have to wait for that.) Once it is renamed there is nothing to remove.
+/// A cluster under its temporary name, removed on drop. (The next attempt would remove it, too, but a full disk should not
+/// have to wait for that.) Once it is renamed there is nothing to remove.
 struct Unfinished(PathBuf);
 
 impl Drop for Unfinished {
@@ -48,7 +54,7 @@ impl Drop for Unfinished {
     }
 }
 
-async fn make(folder: &Path, account: &Account, binaries: &Binaries, passing: bool) -> Result<String, Error> {
+async fn create(folder: &Path, account: &Account, binaries: &Binaries, temporary: bool) -> Result<String, Error> {
     let failed = Error::file("create the folder", folder);
     std::fs::DirBuilder::new().create(folder).map_err(failed)?;
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
@@ -63,26 +69,26 @@ async fn make(folder: &Path, account: &Account, binaries: &Binaries, passing: bo
     let mut command = account.command(&binaries.dir().join("initdb"));
     command.current_dir(folder).arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(&password_file);
     command.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
-    if passing {
+    if temporary {
         command.arg("--no-sync");
     }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    // Dropped half-way (Ctrl-C during the very first start) it is killed; its own child then reads the end of its input.
+    // Dropping the future (Ctrl-C during the first start) kills it; its child process then ends at the end of its input.
     let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
     let failed = |output: String| Error::Init { folder: folder.to_path_buf(), output };
     let output = output.map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
         return Ok(password);
     }
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    // The report of its progress comes first, what went wrong last.
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let printed = [output.stdout, output.stderr].concat();
+    let printed = String::from_utf8_lossy(&printed);
+    // Progress comes first, the error last.
+    let lines: Vec<&str> = printed.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     Err(failed(lines[lines.len().saturating_sub(5)..].join("; ")))
 }
 
-/// Removes the remains of killed attempts. An orphaned `initdb` may still be writing into one: its folder is removed
-/// under its feet, which ends it, and the removal is tried again.
+/// Removes the remains of killed attempts. An orphaned `initdb` may still be writing: removing its folder makes it fail,
+/// and the removal is retried.
 async fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     let entries = std::fs::read_dir(folder).map_err(Error::file("read the folder", folder))?;
     for entry in entries.flatten() {
@@ -103,7 +109,7 @@ async fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// 32 characters with 128 bits of the system's randomness; hexadecimal, so it needs no quoting anywhere.
+/// Returns 128 random bits from the system as 32 hexadecimal characters, which need no quoting anywhere.
 fn random_password() -> Result<String, Error> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 16];

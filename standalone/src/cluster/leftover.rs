@@ -1,8 +1,8 @@
-//! What a killed run left behind: a server without an owner, or only its pid file. We hold the folder's lock, so no
-//! living owner can be meant.
+//! Cleans up after a killed process: a server without an owner, or only its pid file. The folder's lock is held, so no
+//! living owner exists.
 //!
-//! A server that still runs is stopped, not taken over: it was started with the settings, the programs and the log of
-//! another run, and a clean stop takes a second.
+//! A server that still runs is stopped, not taken over: it was started with the settings, programs and log of another
+//! process, and a clean stop takes a second.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
 use super::error::Error;
+use super::layout::Layout;
 use super::process;
-use super::room::Room;
 
-/// Makes sure that no server runs on the room's data, and that no pid file says so.
+/// Stops any server that runs on the data, and removes its pid file.
 ///
 /// Errors: [`Error::Leftover`]; [`Error::File`].
-pub(super) async fn clear(room: &Room) -> Result<(), Error> {
-    let data = room.data();
+pub(super) async fn clear(layout: &Layout) -> Result<(), Error> {
+    let data = layout.data();
     let pid_file = data.join("postmaster.pid");
     let Some(pid) = read_pid(&pid_file) else {
         return remove(&pid_file);
@@ -26,7 +26,7 @@ pub(super) async fn clear(room: &Room) -> Result<(), Error> {
     if process::is_postmaster_of(pid, &data) {
         stop(pid).await?;
     }
-    // PostgreSQL would believe a file whose number some other process of its user has by now, and refuse to start.
+    // PostgreSQL would refuse to start if another process of its user has the pid in the file by now.
     remove(&pid_file)
 }
 
@@ -34,14 +34,14 @@ pub(super) async fn clear(room: &Room) -> Result<(), Error> {
 pub(super) async fn kill(data: &Path) {
     let Some(pid) = read_pid(&data.join("postmaster.pid")) else { return };
     if process::is_postmaster_of(pid, data) {
-        let family = process::kill_family(pid);
-        gone(&family, Duration::from_secs(10)).await;
+        let pids = process::kill_tree(pid);
+        wait_until_gone(&pids, Duration::from_secs(10)).await;
     }
 }
 
-/// Waits until none of the processes lives. `false`: one still does.
-pub(super) async fn gone(pids: &[u32], patience: Duration) -> bool {
-    let deadline = Instant::now() + patience;
+/// Waits until all processes have ended. Returns false if one is still alive after `timeout`.
+pub(super) async fn wait_until_gone(pids: &[u32], timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
     while pids.iter().any(|pid| process::is_alive(*pid)) {
         if Instant::now() > deadline {
             return false;
@@ -52,24 +52,24 @@ pub(super) async fn gone(pids: &[u32], patience: Duration) -> bool {
 }
 
 async fn stop(pid: u32) -> Result<(), Error> {
-    for (signal, patience) in [(Signal::SIGINT, 60), (Signal::SIGQUIT, 10)] {
+    for (signal, timeout) in [(Signal::SIGINT, 60), (Signal::SIGQUIT, 10)] {
         match process::signal(pid, signal) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Ok(()),
             Err(errno) => return Err(Error::Leftover { pid, problem: errno.desc().to_owned() }),
         }
-        if gone(&[pid], Duration::from_secs(patience)).await {
+        if wait_until_gone(&[pid], Duration::from_secs(timeout)).await {
             return Ok(());
         }
     }
-    let family = process::kill_family(pid);
-    if gone(&family, Duration::from_secs(10)).await {
+    let pids = process::kill_tree(pid);
+    if wait_until_gone(&pids, Duration::from_secs(10)).await {
         return Ok(());
     }
-    Err(Error::Leftover { pid, problem: "it outlives SIGKILL".to_owned() })
+    Err(Error::Leftover { pid, problem: "it survived SIGKILL".to_owned() })
 }
 
-/// The first line of the pid file; `None` without a file, or with one that was cut short.
+/// Returns the pid in the first line of the pid file; `None` if the file is missing or incomplete.
 pub(super) fn read_pid(pid_file: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(pid_file).ok()?;
     text.lines().next()?.trim().parse().ok().filter(|pid| *pid > 1)

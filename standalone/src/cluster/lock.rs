@@ -1,5 +1,5 @@
-//! Our own lock on a data folder. PostgreSQL's pid file is no such thing: it cannot tell its own server from another
-//! process that happens to have the same number today. An flock ends with its process, however that dies.
+//! The lock on a data folder. PostgreSQL's pid file cannot serve as one: it does not distinguish its own server from
+//! another process that has the same pid by now. An flock ends with its process, however that dies.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -12,11 +12,11 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::error::Error;
 
-/// Name of the lock file. It holds the owner's process id, and stays when the owner is gone: removing it would let two
-/// runs hold two files of the same name.
+/// The name of the lock file. It contains the owner's process id and remains when the owner has ended: removing it would
+/// let two processes lock two files of the same name.
 const FILE: &str = "lock";
 
-/// The right to run a cluster in a folder; given back on drop.
+/// The exclusive right to run a cluster in a folder; released on drop.
 #[derive(Debug)]
 pub(super) struct Lock {
     folder: PathBuf,
@@ -24,9 +24,9 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Like [`Lock::take`], with a moment's patience: a killed owner, and whatever it was starting just then, may need
-    /// a few milliseconds to be gone.
-    pub(super) async fn take_patiently(folder: &Path) -> Result<Lock, Error> {
+    /// Like [`Lock::take`], but retries for half a second: a killed owner, and a process that it was just starting, may
+    /// need a few milliseconds to end.
+    pub(super) async fn take_with_retry(folder: &Path) -> Result<Lock, Error> {
         let started = Instant::now();
         loop {
             match Lock::take(folder) {
@@ -38,11 +38,11 @@ impl Lock {
         }
     }
 
-    /// Takes the lock of `folder`, or says who has it: [`Error::InUse`].
+    /// Takes the lock of `folder`, or fails with [`Error::InUse`], which names the owner.
     pub(super) fn take(folder: &Path) -> Result<Lock, Error> {
         let path = folder.join(FILE);
-        // Readable for everyone so that anyone may be told who the owner is. Not inherited by child processes: the
-        // standard library opens files close-on-exec, else a leftover server would hold our lock.
+        // Readable for everyone, so that the error can name the owner. Not inherited by child processes: the standard
+        // library opens files close-on-exec, else a leftover server would hold the lock.
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -52,7 +52,7 @@ impl Lock {
             .open(&path)
             .map_err(Error::file("open", &path))?;
         let mut text = String::new();
-        // Who holds it is for the message only; half a number is no number.
+        // The holder is for the message only; an incomplete number is ignored.
         let holder = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(mut file) => {
@@ -64,7 +64,7 @@ impl Lock {
         }
     }
 
-    /// Renames the locked folder; the lock stays ours throughout.
+    /// Renames the locked folder without releasing the lock.
     pub(super) fn rename_folder(&mut self, to: &Path) -> Result<(), Error> {
         std::fs::rename(&self.folder, to).map_err(Error::file("rename", &self.folder))?;
         self.folder = to.to_path_buf();

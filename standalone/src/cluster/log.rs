@@ -1,5 +1,5 @@
-//! PostgreSQL's log file, kept within bounds from outside: the server only appends, and its own rotation knows days but
-//! no total. Two files of at most [`LIMIT`] bytes (and what comes in between two looks).
+//! Bounds PostgreSQL's log file from outside: the server only appends, and its own rotation has no limit on the total
+//! size. Keeps two files of at most [`LIMIT`] bytes (plus what is written between two checks).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 
 use super::error::Error;
 
-/// Bytes after which a log becomes the previous log.
+/// The size in bytes beyond which the log is rotated.
 const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Opens the log for a server to append to.
@@ -21,9 +21,9 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
     options.open(path).map_err(Error::file("open", path))
 }
 
-/// Moves the text of a log that has grown too large into the previous one. The file itself stays, since the server
-/// holds it open; it appends, so it continues at the new end. Lines written between copy and cut are lost. Trouble is
-/// passed over: a log must not stop what it reports on.
+/// Moves the content of a log that has grown too large to the previous log. The file itself stays, since the server has
+/// it open for appending and continues at the new end. Lines written between the copy and the truncation are lost. Errors
+/// are ignored: a log must not stop the program that it reports on.
 pub(super) fn bound(path: &Path) {
     let is_large = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LIMIT);
     if is_large && std::fs::copy(path, previous(path)).is_ok() {
@@ -31,12 +31,12 @@ pub(super) fn bound(path: &Path) {
     }
 }
 
-/// Length in bytes; 0 for a file that is not there.
+/// Returns the length in bytes; 0 if the file does not exist.
 pub(super) fn len(path: &Path) -> u64 {
     std::fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// What was written since the log was `start` bytes long; its end when that is more than 2 KiB.
+/// Returns the text written since the log was `start` bytes long, at most the last 2 KiB of it.
 pub(super) fn since(path: &Path, start: u64) -> String {
     let read = || -> io::Result<String> {
         let mut file = File::open(path)?;

@@ -1,5 +1,4 @@
-//! Questions about processes that are not our children: does it live, what is it, who are its children. `/proc` answers
-//! on Linux, `ps` elsewhere.
+//! Inspects and signals processes that are not child processes, by `/proc` on Linux and `ps` elsewhere.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,15 +7,15 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// What is known about one process.
+/// A process.
 struct Process {
     pid: u32,
     parent: u32,
-    /// Dead, but its parent has not asked for the result. In a container nobody may ever do.
+    /// Dead, but not yet reaped by its parent. In a container it may never be.
     is_zombie: bool,
 }
 
-/// Whether the process exists and is no zombie.
+/// Returns true if the process exists and is not a zombie.
 pub(super) fn is_alive(pid: u32) -> bool {
     match kill(as_pid(pid), None) {
         Err(Errno::ESRCH) => false,
@@ -24,8 +23,8 @@ pub(super) fn is_alive(pid: u32) -> bool {
     }
 }
 
-/// Whether the process is a postmaster on this data directory. A number read from a pid file proves nothing: it may
-/// have been given to any other process since.
+/// Returns true if the process is a postmaster on this data directory. A pid read from a pid file proves nothing: it may
+/// have been reused by any other process since.
 pub(super) fn is_postmaster_of(pid: u32, data: &Path) -> bool {
     if !is_alive(pid) {
         return false;
@@ -42,20 +41,20 @@ pub(super) fn is_postmaster_of(pid: u32, data: &Path) -> bool {
     line.contains("postgres") && line.contains(&format!("-D {data}"))
 }
 
-/// The process's children.
+/// Returns the process's children.
 pub(super) fn children(pid: u32) -> Vec<u32> {
     list(None).into_iter().filter(|process| process.parent == pid).map(|process| process.pid).collect()
 }
 
-/// Kills a postmaster and its children, none of whom gets to do anything about it.
-pub(super) fn kill_family(postmaster: u32) -> Vec<u32> {
-    // Stopped first, so that it starts no new children while they are counted.
+/// Kills a postmaster and its children, and returns their pids.
+pub(super) fn kill_tree(postmaster: u32) -> Vec<u32> {
+    // Stopped first, so that it starts no new children while they are listed.
     let _ = signal(postmaster, Signal::SIGSTOP);
-    let family: Vec<u32> = children(postmaster).into_iter().chain([postmaster]).collect();
-    for pid in &family {
+    let pids: Vec<u32> = children(postmaster).into_iter().chain([postmaster]).collect();
+    for pid in &pids {
         let _ = signal(*pid, Signal::SIGKILL);
     }
-    family
+    pids
 }
 
 /// Sends a signal.
@@ -67,7 +66,7 @@ fn as_pid(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
-/// One process, or all of them.
+/// Lists one process, or all of them.
 fn list(only: Option<u32>) -> Vec<Process> {
     if Path::new("/proc/self/stat").exists() {
         if let Some(pid) = only {
@@ -81,7 +80,7 @@ fn list(only: Option<u32>) -> Vec<Process> {
 
 fn from_proc(pid: u32) -> Option<Process> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in brackets, and may hold anything, brackets included.
+    // The second field is the program's name in brackets, which may itself contain brackets.
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let state = fields.next()?;

@@ -1,5 +1,4 @@
-//! Where the server of a data folder is to be found while another process runs it: for commands that look inside and
-//! leave everything as it is.
+//! Finds the server of a data folder while another process runs it, for commands that only read.
 
 use std::path::Path;
 
@@ -7,8 +6,8 @@ use super::connect::Address;
 use super::error::Error;
 use super::{leftover, process};
 
-/// The connection string for `database` of the server that runs on `data_dir`, password included; `None` when none runs.
-/// Makes nothing and changes nothing.
+/// Returns the connection string for `database` of the server that runs on `data_dir`, password included; `None` if none
+/// runs. Changes nothing.
 ///
 /// Errors: [`Error::NoCluster`]; [`Error::File`] when the password may not be read.
 pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>, Error> {
@@ -23,7 +22,7 @@ pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>,
     if !leftover::read_pid(&pid_file).is_some_and(|pid| process::is_postmaster_of(pid, &data)) {
         return Ok(None);
     }
-    // The fourth line, which a server that is just starting may not have written yet.
+    // The fourth line is the port, which a starting server may not have written yet.
     let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
     let Some(port) = text.lines().nth(3).and_then(|line| line.trim().parse().ok()) else {
         return Ok(None);

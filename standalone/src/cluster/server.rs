@@ -1,4 +1,4 @@
-//! One running server process: started with settings on its command line, watched until it takes queries, stopped by
+//! A running server process: started with settings on its command line, polled until it accepts queries, stopped by
 //! signals.
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,39 +11,50 @@ use nix::sys::signal::Signal;
 use super::binaries::Binaries;
 use super::connect::{self, Address};
 use super::error::Error;
+use super::layout::Layout;
 use super::leftover;
 use super::log;
 use super::options::Options;
 use super::process;
-use super::room::Room;
-use super::{FAST_STOP, StopMode};
 
-/// Ports to choose from. Below every system's range for outgoing connections: a client that keeps calling a stopped
+/// The range of ports. Below every system's range for outgoing connections: a client that keeps calling a stopped
 /// server's port from within that range can end up connected to itself, and hold the port.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
-/// How long a server in immediate mode may take to be gone.
+/// The time limit of a fast stop, which writes a checkpoint, after which the server is killed.
+const FAST_STOP: Duration = Duration::from_mins(1);
+
+/// The time limit of an immediate stop, after which the server is killed.
 const IMMEDIATE_STOP: Duration = Duration::from_secs(10);
 
-/// How long what a dead server left in the kernel (its port, its shared memory) may take to go away.
+/// The time that the kernel may take to release a dead server's port and shared memory.
 const LINGERING: Duration = Duration::from_secs(10);
 
-/// Pause between two looks at something that changes soon.
+/// The interval between polls.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Everything a start needs.
+/// The way to stop a server. Neither loses committed data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Ends all sessions, writes a checkpoint, exits. Takes as long as the checkpoint does, at most a minute.
+    Fast,
+    /// Exits at once; the next start replays the write-ahead log.
+    Immediate,
+}
+
+/// The inputs of a start.
 pub(super) struct Launch<'a> {
     pub(super) binaries: &'a Binaries,
-    pub(super) room: &'a Room,
+    pub(super) layout: &'a Layout,
     pub(super) options: &'a Options,
     pub(super) password: &'a str,
 }
 
 impl Launch<'_> {
-    /// Starts a server on `port`, or on a free one, and waits until it takes queries. A free port may be taken between
-    /// our look and PostgreSQL's: then another one is tried.
+    /// Starts a server on `port`, or on a free one, and waits until it accepts queries. If a free port is taken by another
+    /// process in the meantime, another one is tried.
     pub(super) async fn start(&self, port: Option<u16>) -> Result<Server, Error> {
-        let log_file = self.room.log_file();
+        let log_file = self.layout.log_file();
         let started = Instant::now();
         loop {
             let attempt = port.map_or_else(free_port, Ok)?;
@@ -52,15 +63,15 @@ impl Launch<'_> {
             if self.ready(&mut server).await? {
                 return Ok(server);
             }
-            let said = log::since(&log_file, log_start);
-            let port_taken = said.contains("could not create any TCP/IP sockets");
-            let memory_in_use = said.contains("is still in use");
+            let output = log::since(&log_file, log_start);
+            let port_taken = output.contains("could not create any TCP/IP sockets");
+            let memory_in_use = output.contains("is still in use");
             if (port_taken || memory_in_use) && started.elapsed() < LINGERING {
                 tokio::time::sleep(POLL * 5).await;
             } else if let (true, Some(port)) = (port_taken, port) {
                 return Err(Error::PortTaken { port });
             } else {
-                let tail = said.lines().rev().take(5).collect::<Vec<_>>();
+                let tail = output.lines().rev().take(5).collect::<Vec<_>>();
                 let tail = tail.into_iter().rev().collect::<Vec<_>>().join("; ");
                 return Err(Error::Start { log: log_file, tail });
             }
@@ -68,12 +79,12 @@ impl Launch<'_> {
     }
 
     fn spawn(&self, port: u16) -> Result<Server, Error> {
-        let data = self.room.data();
+        let data = self.layout.data();
         let program = self.binaries.dir().join("postgres");
-        let log = log::open(&self.room.log_file())?;
-        let failed = Error::file("write", &self.room.log_file());
+        let log = log::open(&self.layout.log_file())?;
+        let failed = Error::file("write", &self.layout.log_file());
         let stdout = log.try_clone().map_err(failed)?;
-        let mut command = self.room.account.command(&program);
+        let mut command = self.layout.account.command(&program);
         command.current_dir(&data).arg("-D").arg(&data).stdout(stdout).stderr(Stdio::from(log));
         for (name, value) in self.settings(port) {
             command.arg("-c").arg(format!("{name}={value}"));
@@ -88,12 +99,12 @@ impl Launch<'_> {
             ("port", port.to_string()),
             ("unix_socket_directories", String::new()),
             ("max_connections", self.options.max_connections.to_string()),
-            // What acknowledged messages rest on, whatever the cluster's own files say.
+            // Acknowledged messages depend on these, whatever the cluster's own files contain.
             ("fsync", "on".to_owned()),
             ("full_page_writes", "on".to_owned()),
             ("timezone", "UTC".to_owned()),
             ("log_timezone", "UTC".to_owned()),
-            // To the file we bound, without what statements and rows contain: those are people's messages.
+            // To the file that `log` bounds, and without the content of statements and rows, which are users' messages.
             ("logging_collector", "off".to_owned()),
             ("log_destination", "stderr".to_owned()),
             ("log_line_prefix", "%m [%p] ".to_owned()),
@@ -104,15 +115,15 @@ impl Launch<'_> {
         own.chain(self.options.settings.iter().cloned()).collect()
     }
 
-    /// Waits until the server takes queries; `false`: it ended.
+    /// Waits until the server accepts queries. Returns false if it exited.
     async fn ready(&self, server: &mut Server) -> Result<bool, Error> {
         let address = Address { port: server.port, password: self.password.to_owned() };
-        let pid_file = self.room.data().join("postmaster.pid");
+        let pid_file = self.layout.data().join("postmaster.pid");
         let started = Instant::now();
         let mut last = "it is starting".to_owned();
         while server.is_running() {
-            // Asked before it is ready, it would complain in its log about each question.
-            if says_ready(&pid_file, server.pid()) {
+            // Before it is ready, it would log an error for each connection.
+            if reports_ready(&pid_file, server.pid()) {
                 match connect::ping(&address).await {
                     Ok(()) => return Ok(true),
                     Err(error) => last = error.to_string(),
@@ -120,7 +131,7 @@ impl Launch<'_> {
             }
             if started.elapsed() > self.options.start_timeout {
                 let seconds = self.options.start_timeout.as_secs();
-                return Err(Error::StartTimeout { seconds, last, log: self.room.log_file() });
+                return Err(Error::StartTimeout { seconds, last, log: self.layout.log_file() });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -128,8 +139,8 @@ impl Launch<'_> {
     }
 }
 
-/// The pid file's first line is the postmaster, its eighth the postmaster's state.
-fn says_ready(pid_file: &PathBuf, pid: u32) -> bool {
+/// Returns true if the pid file reports that this postmaster is ready: its first line is the pid, its eighth the state.
+fn reports_ready(pid_file: &PathBuf, pid: u32) -> bool {
     let text = std::fs::read_to_string(pid_file).unwrap_or_default();
     let line = |number: usize| text.lines().nth(number).map(str::trim);
     line(0) == Some(pid.to_string().as_str()) && line(7) == Some("ready")
@@ -148,11 +159,11 @@ fn free_port() -> Result<u16, Error> {
     Err(failed(last.unwrap_or_else(|| std::io::Error::other("no port is free"))))
 }
 
-/// A server that was started by us. Dropping it stops it in immediate mode.
+/// A server that this process has started. Dropping it stops it in immediate mode.
 pub(super) struct Server {
     child: Child,
     port: u16,
-    /// Its end was seen and its process reaped: the number may be another process's by now.
+    /// The process has ended and was reaped: its pid may belong to another process by now.
     is_gone: bool,
 }
 
@@ -167,7 +178,7 @@ impl Server {
         self.port
     }
 
-    /// Whether the postmaster lives.
+    /// Returns true if the postmaster is alive.
     pub(super) fn is_running(&mut self) -> bool {
         if !self.is_gone {
             self.is_gone = !matches!(self.child.try_wait(), Ok(None));
@@ -175,34 +186,34 @@ impl Server {
         !self.is_gone
     }
 
-    /// Stops the server, by force when it does not obey in time.
+    /// Stops the server, and kills it if it does not stop in time.
     pub(super) async fn stop(&mut self, mode: StopMode) {
-        let (signal, patience) = match mode {
+        let (signal, timeout) = match mode {
             StopMode::Fast => (Signal::SIGINT, FAST_STOP),
             StopMode::Immediate => (Signal::SIGQUIT, IMMEDIATE_STOP),
         };
         self.send(signal);
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         while self.is_running() && Instant::now() < deadline {
             tokio::time::sleep(POLL / 4).await;
         }
         self.kill().await;
     }
 
-    /// Kills the server and all its processes, and waits until they are gone.
+    /// Kills the server and all its processes, and waits until they have ended.
     pub(super) async fn kill(&mut self) {
         if self.is_running() {
-            let family = process::kill_family(self.pid());
+            let pids = process::kill_tree(self.pid());
             while self.is_running() {
                 tokio::time::sleep(POLL / 4).await;
             }
-            leftover::gone(&family, IMMEDIATE_STOP).await;
+            leftover::wait_until_gone(&pids, IMMEDIATE_STOP).await;
         }
     }
 
     fn send(&mut self, signal: Signal) {
         if self.is_running() {
-            // It can only fail when the process is gone, which the caller looks at next.
+            // It can only fail when the process has ended, which the caller checks next.
             let _ = process::signal(self.pid(), signal);
         }
     }
@@ -214,7 +225,7 @@ impl Drop for Server {
         let deadline = Instant::now() + IMMEDIATE_STOP / 2;
         while self.is_running() {
             if Instant::now() > deadline {
-                process::kill_family(self.pid());
+                process::kill_tree(self.pid());
                 let _ = self.child.wait();
                 self.is_gone = true;
             }

@@ -1,11 +1,11 @@
-//! Clusters that go away with their owner, and the removal of those whose owner was killed.
+//! Temporary clusters, removed with their owner, and the removal of those whose owner was killed.
 //!
-//! All temporary clusters of a user lie in one folder, `parlance-UID` under the system's folder for temporary files:
+//! All temporary clusters of a user are in one folder, `parlance-UID` under the system's folder for temporary files:
 //!
 //! ```text
-//! new-NAME     being set up; becomes run-NAME once it is locked
-//! run-NAME     in use while its lock is held, else left by a dead run: removed by whoever comes next
-//! kept-NAME    kept on request; never removed by us
+//! new-NAME     being set up; renamed to run-NAME once it is locked
+//! run-NAME     in use while its lock is held, else left by a dead process and removed by the next one
+//! kept-NAME    kept on request; never removed automatically
 //! ```
 
 use std::io;
@@ -17,11 +17,11 @@ use nix::unistd::geteuid;
 
 use super::account::Account;
 use super::error::Error;
+use super::layout::{create_folder, folder_mode, random_name};
 use super::leftover;
 use super::lock::Lock;
-use super::room::{folder_mode, make_folder, random_name};
 
-/// After this long a folder still called `new-…` was left by a run killed in the few milliseconds that it has the name.
+/// The age beyond which a folder named `new-…` is abandoned: it has this name for a few milliseconds only.
 const SETTING_UP: Duration = Duration::from_mins(1);
 
 /// The folder of a temporary cluster; removed on drop.
@@ -32,26 +32,26 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Removes the folders of dead runs, then makes and locks a new one.
-    pub(super) async fn make() -> Result<(Temporary, Lock), Error> {
+    /// Removes the folders of dead processes, then creates and locks a new one.
+    pub(super) async fn create() -> Result<(Temporary, Lock), Error> {
         let base = base()?;
         sweep(&base).await;
         let name = random_name();
         let new = base.join(format!("new-{name}"));
-        make_folder(&new, folder_mode()).map_err(Error::file("create the folder", &new))?;
-        // Locked before it gets the name that sweepers look for: none of them can take it for a dead run's.
+        create_folder(&new, folder_mode()).map_err(Error::file("create the folder", &new))?;
+        // Locked before it gets the name that `sweep` looks for, so that it is never mistaken for an abandoned one.
         let mut lock = Lock::take(&new)?;
         let folder = base.join(format!("run-{name}"));
         lock.rename_folder(&folder)?;
         Ok((Temporary { folder, is_kept: false }, lock))
     }
 
-    /// Where it is.
+    /// The path.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Lets the folder stay, under a name that no later run removes.
+    /// Keeps the folder, under a name that is never removed automatically.
     pub(super) fn keep(mut self) -> Result<PathBuf, Error> {
         let name = self.folder.file_name().unwrap_or_default().to_string_lossy().replacen("run-", "kept-", 1);
         let kept = self.folder.with_file_name(name);
@@ -64,14 +64,14 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.is_kept {
-            // What cannot be removed now is removed by the next run.
+            // If this fails, the next process removes the folder.
             let _ = std::fs::remove_dir_all(&self.folder);
         }
     }
 }
 
-/// The folder of all temporary clusters of this user: in the system's folder for temporary files, unless the server's
-/// user cannot enter that.
+/// Returns the folder of all temporary clusters of this user: in the system's folder for temporary files, unless the
+/// server's user cannot enter that.
 fn base() -> Result<PathBuf, Error> {
     let account = Account::for_new_cluster()?;
     let attempt = |parent: &Path| base_under(parent).and_then(|base| account.enter(&base).map(|()| base));
@@ -84,16 +84,16 @@ fn base() -> Result<PathBuf, Error> {
 }
 
 fn base_under(parent: &Path) -> io::Result<PathBuf> {
-    // The true path, as a running server's command line will show it.
+    // The canonical path, as a running server's command line will show it.
     let base = parent.canonicalize()?.join(format!("parlance-{}", geteuid()));
-    make_folder(&base, folder_mode())?;
-    // Anyone may have made a folder of that name in a place open to all.
+    create_folder(&base, folder_mode())?;
+    // Another user may have created a folder of that name in a folder open to all.
     let metadata = base.symlink_metadata()?;
     let is_ours = metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-    if is_ours { Ok(base) } else { Err(io::Error::other(format!("{} is not only ours", base.display()))) }
+    if is_ours { Ok(base) } else { Err(io::Error::other(format!("{} is writable by other users", base.display()))) }
 }
 
-/// Removes what dead runs left. Trouble with one of them does not keep a new run from starting.
+/// Removes abandoned folders. A failure to remove one does not keep a new cluster from starting.
 async fn sweep(base: &Path) {
     for entry in std::fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name();

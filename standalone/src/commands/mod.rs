@@ -1,6 +1,7 @@
-//! One file per subcommand, and the signals they all obey.
+//! One file per subcommand, and the signal handling that they share.
 
 pub(crate) mod chat;
+mod database;
 pub(crate) mod postgres;
 pub(crate) mod serve;
 mod signals;

@@ -1,4 +1,4 @@
-//! `parlance postgres`: the private PostgreSQL alone, for whoever runs the services separately or wants to look inside.
+//! `parlance postgres`: the private PostgreSQL alone, for running the services separately or inspecting the database.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,25 +11,25 @@ use crate::say;
 
 /// Run only the private PostgreSQL of a data folder, until Ctrl-C
 ///
-/// Prints the connection string of the database (the password is in it) on standard output once queries are taken.
+/// Prints the connection string of the database, password included, on standard output once it accepts queries.
 #[derive(clap::Args)]
 #[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
 pub(crate) struct Arguments {
-    /// The folder that keeps the database; made when it is missing
+    /// The folder of the database; created if missing
     #[arg(long, env = "DATA_DIR", default_value = "data")]
     data_dir: PathBuf,
-    /// The database to make and to name in the connection string
+    /// The database to create and to name in the connection string
     #[arg(long, env = "DATABASE", default_value = "parlance")]
     database: String,
-    /// The folder of PostgreSQL's programs (initdb, postgres); searched for when not given [env: PG_BIN_DIR]
+    /// The folder of PostgreSQL's programs (initdb, postgres); searched for by default [env: PG_BIN_DIR]
     #[arg(long)]
     pg_bin_dir: Option<PathBuf>,
-    /// Start nothing: print the connection string of the one that runs on the data folder already (under `parlance serve`)
+    /// Start nothing: print the connection string of the server that runs on the data folder already (under `parlance serve`)
     #[arg(long)]
     running: bool,
 }
 
-/// Runs until a signal, or until PostgreSQL ends by itself, which is an error.
+/// Runs until a signal, or until PostgreSQL exits unexpectedly, which is an error.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.running {
         let url = url_of_running(&arguments.data_dir, &arguments.database)?;
@@ -48,7 +48,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     };
     let mut cluster = tokio::select! {
         cluster = started => cluster?,
-        // Dropping the start takes back what it had begun.
+        // Dropping the start stops everything that it has started.
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     for remark in cluster.remarks() {
@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     tokio::select! {
         () = cluster.stop(StopMode::Fast) => {}
-        // Impatient: dropping the cluster stops it the hard way, which loses nothing either.
+        // A second signal: dropping the cluster stops it immediately, which loses nothing either.
         _ = signals.next() => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -1,16 +1,16 @@
-//! SIGINT and SIGTERM, as a queue: the first asks for an orderly end, a second one is impatient.
+//! SIGINT and SIGTERM as a queue: the first requests an orderly end, a second one an immediate end.
 
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-/// Signals that arrived since this was made. While it exists neither of them ends the process.
+/// The signals received since its creation. While it exists, neither signal ends the process.
 pub(super) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
 }
 
 impl Signals {
-    /// Begins to listen. Errors: the system refused to install a handler.
+    /// Installs the handlers. Errors: the system refused to install one.
     pub(super) fn listen() -> std::io::Result<Signals> {
         Ok(Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,

@@ -1,5 +1,5 @@
-//! `parlance with-postgres -- COMMAND`: a command with a PostgreSQL of its own, gone when the command is. Tests run
-//! under it.
+//! `parlance with-postgres -- COMMAND`: runs a command with a temporary PostgreSQL, which is removed when the command ends.
+//! Tests run under it.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -17,21 +17,21 @@ use tokio::process::{Child, Command};
 use super::signals::Signals;
 use crate::say;
 
-/// How long a command may take to end after it was told to.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for the command to end after a signal.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Run a command with a temporary PostgreSQL
 ///
 /// The command finds TEST_DATABASE_URL (a superuser's connection string to the database `postgres`) and PG_BIN_DIR in
-/// its environment. Its exit code is ours. The cluster is removed when the command ends, and clusters of runs that were
-/// killed are removed at the start of the next.
+/// its environment. The exit code is the command's. The cluster is removed when the command ends; clusters of killed runs
+/// are removed by the next run.
 #[derive(clap::Args)]
 #[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
 pub(crate) struct Arguments {
-    /// Stop the cluster but keep its files, and say where they are
+    /// Stop the cluster but keep its files, and print their folder
     #[arg(long)]
     keep: bool,
-    /// The folder of PostgreSQL's programs (initdb, postgres); searched for when not given [env: PG_BIN_DIR]
+    /// The folder of PostgreSQL's programs (initdb, postgres); searched for by default [env: PG_BIN_DIR]
     #[arg(long)]
     pg_bin_dir: Option<PathBuf>,
     /// The command and its arguments
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     command: Vec<OsString>,
 }
 
-/// Runs the command; its exit code, or 128 + the signal that ended it.
+/// Runs the command and returns its exit code, or 128 + the signal that ended it.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let mut options = Options::temporary();
@@ -48,7 +48,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     }
     let cluster = tokio::select! {
         cluster = Cluster::start(options) => cluster?,
-        // Dropping the start takes back what it had begun.
+        // Dropping the start stops everything that it has started.
         signal = signals.next() => return Ok(code_of_signal(signal as i32)),
     };
     let status = run_command(&arguments.command, &cluster, &mut signals).await;
@@ -68,8 +68,8 @@ async fn run_command(words: &[OsString], cluster: &Cluster, signals: &mut Signal
     let (program, arguments) = words.split_first().context("no command was given")?;
     let mut command = Command::new(program);
     command.args(arguments).env("TEST_DATABASE_URL", cluster.url("postgres")).env("PG_BIN_DIR", cluster.bin_dir());
-    // At a terminal the command stays in the foreground, so it can be typed at, and the terminal itself sends Ctrl-C to
-    // all of it. Elsewhere it gets a process group, so that a signal to us reaches what it has started, too.
+    // At a terminal the command stays in the foreground, so that it can read input and the terminal sends Ctrl-C to all of
+    // it. Elsewhere it gets its own process group, so that a signal reaches the processes that it has started, too.
     let is_group = !std::io::stdin().is_terminal();
     if is_group {
         command.process_group(0);
@@ -82,7 +82,7 @@ async fn run_command(words: &[OsString], cluster: &Cluster, signals: &mut Signal
                 if is_group || signal == Signal::SIGTERM {
                     send(&child, is_group, signal);
                 }
-                if let Ok(status) = tokio::time::timeout(PATIENCE, child.wait()).await {
+                if let Ok(status) = tokio::time::timeout(END_TIMEOUT, child.wait()).await {
                     return Ok(status?);
                 }
                 send(&child, is_group, Signal::SIGKILL);
@@ -91,7 +91,7 @@ async fn run_command(words: &[OsString], cluster: &Cluster, signals: &mut Signal
     }
 }
 
-/// Signals the command, with everything it has started when it has a group of its own. One that has ended is past it.
+/// Signals the command, and all processes that it has started if it has its own group. Does nothing if it has ended.
 fn send(child: &Child, is_group: bool, signal: Signal) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
         let _ = kill(Pid::from_raw(if is_group { -pid } else { pid }), signal);

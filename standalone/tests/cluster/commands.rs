@@ -71,7 +71,7 @@ fn a_signal_during_the_first_start_takes_everything_back() {
 }
 
 #[test]
-fn a_second_run_is_told_who_has_the_folder() {
+fn the_error_of_a_second_run_names_the_owner_of_the_folder() {
     let folder = data_dir();
     let arguments = ["postgres", "--data-dir", folder.path().to_str().unwrap()];
     let mut first = Parlance::start(&arguments);
@@ -97,8 +97,8 @@ async fn what_is_stored_is_checked_whether_the_services_run_or_not() {
     };
     let (code, out, err) = run(&["verify"]);
     assert_eq!((code, &*out), (Some(2), ""), "{err}");
-    assert!(err.contains("there is no PostgreSQL cluster of ours in"), "{err}");
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "looking makes nothing");
+    assert!(err.contains("contains no PostgreSQL cluster of Parlance"), "{err}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the check creates nothing");
 
     let any_port = ["--user-listen", "127.0.0.1:0", "--message-listen", "127.0.0.1:0"];
     let mut serve = Parlance::start(&[&["serve", "--data-dir", path, "--log-level", "error"], &any_port[..]].concat());

@@ -1,4 +1,4 @@
-//! What happens after the owner was killed with SIGKILL and had no chance to stop anything.
+//! Recovery after the owner was killed with SIGKILL and could not stop anything.
 
 use nix::sys::signal::Signal;
 use parlance_standalone::cluster::{Cluster, Options};

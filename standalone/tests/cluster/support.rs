@@ -1,4 +1,4 @@
-//! What the cluster's tests share: SQL by connection string, the `parlance` binary as a child, waiting with a deadline.
+//! Helpers of the cluster's tests: SQL by connection string, the `parlance` binary as a child, waiting with a deadline.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -19,7 +19,7 @@ pub(crate) async fn execute(url: &str, statement: &str) {
     connection.close().await.expect("close");
 }
 
-/// The one text that a query returns.
+/// Returns the single text that a query selects.
 pub(crate) async fn text(url: &str, query: &str) -> String {
     let mut connection = PgConnection::connect(url).await.expect("connect");
     let row = sqlx::query(AssertSqlSafe(query.to_owned())).fetch_one(&mut connection).await.expect(query);
@@ -27,7 +27,7 @@ pub(crate) async fn text(url: &str, query: &str) -> String {
     row.get(0)
 }
 
-/// Waits until `done` says so.
+/// Waits until `done` returns true.
 pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
     while !done() {
@@ -36,7 +36,7 @@ pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Whether a process runs (a zombie does not).
+/// Returns true if the process runs (a zombie does not).
 pub(crate) fn is_alive(pid: u32) -> bool {
     if std::path::Path::new("/proc/self/stat").exists() {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Parlance {
         Parlance::spawn(command)
     }
 
-    /// The same with a command of the test's own making.
+    /// Like [`Parlance::start`], with a custom command.
     pub(crate) fn spawn(mut command: Command) -> Parlance {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("parlance starts");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));

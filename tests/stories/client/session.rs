@@ -73,7 +73,7 @@ async fn a_session_resumes_after_broken_connections_and_keeps_the_order() {
                     && event.sequence > 0
                 {
                     for (_, reading) in readings.iter().filter(|(id, _)| *id == event.conversation_id) {
-                        reading.told(&event);
+                        reading.received(&event);
                     }
                 }
             }

@@ -181,7 +181,7 @@ impl Subscriber {
                         while let Ok(Some(received)) = stream.message().await {
                             if let Some(Item::Event(event)) = received.item {
                                 position.fetch_max(event.sequence, Ordering::Relaxed);
-                                reading.told(&event);
+                                reading.received(&event);
                             }
                         }
                     }

@@ -102,7 +102,7 @@ async fn subscriber(client: Client, recorder: Recorder, n: usize, heads: Arc<Onc
         match tokio::time::timeout(Duration::from_millis(100), updates.next()).await {
             Ok(Some(Update::Event(event))) if event.sequence > 0 => {
                 let (reading, position) = readings.get_mut(&event.conversation_id).unwrap();
-                reading.told(&event);
+                reading.received(&event);
                 *position = event.sequence;
             }
             Ok(Some(update @ (Update::Closed { .. } | Update::Ended(_)))) => panic!("{update:?}"),

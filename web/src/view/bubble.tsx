@@ -1,22 +1,22 @@
-// One message, as it is stored or as it is still on its way. Its text is text: nothing of it is ever taken for markup.
+// A message, stored or still being sent. Its text is always rendered as text, never as markup.
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { Message } from "../../gen/parlance/message/v1/message_pb";
 import type { Conversation, Draft } from "../conversation";
 import { use } from "./context";
-import { Avatar, Icon, Twice } from "./parts";
+import { Avatar, Icon, ConfirmButton } from "./parts";
 import { timeOfDay } from "./wording";
 
 interface Props {
   message: Message;
   timeMs: number;
-  /** Of those that belong together. */
+  /** First or last in a group of messages. */
   isFirst: boolean;
   isLast: boolean;
   showsSender: boolean;
   isEditing: boolean;
-  /** Begins to edit a message, or ends it. */
+  /** Starts or stops editing a message. */
   onEdit: (sequence: Message["sequence"] | undefined) => void;
 }
 
@@ -48,17 +48,17 @@ export function Bubble({ message, timeMs, isFirst, isLast, showsSender, isEditin
           <button class="plain" aria-label="Edit message" title="Edit" onClick={() => onEdit(message.sequence)}>
             <Icon name="edit" />
           </button>
-          <Twice words="Delete" label="Delete message" icon="delete" onSure={() => attempt(session.delete(message))} />
+          <ConfirmButton words="Delete" label="Delete message" icon="delete" onSure={() => attempt(session.delete(message))} />
         </div>
       )}
     </li>
   );
 }
 
-/** What is not stored yet looks as if it were, but fainter. */
+/** A message that is not stored yet; looks like a stored one, but fainter. */
 export function DraftBubble({ conversation, draft }: { conversation: Conversation; draft: Draft }) {
   const { session } = use();
-  const state = session.link.is === "live" ? "sending…" : "waiting…";
+  const state = session.connection.state === "live" ? "sending…" : "waiting…";
   return (
     <li class={draft.refused === undefined ? "line is-own is-draft is-first" : "line is-own is-refused is-first"}>
       <div class="bubble">
@@ -70,7 +70,7 @@ export function DraftBubble({ conversation, draft }: { conversation: Conversatio
       {draft.refused !== undefined && (
         <p class="refusal" role="alert">
           {draft.refused}{" "}
-          <button class="link" onClick={() => session.again(conversation, draft)}>
+          <button class="link" onClick={() => session.retry(conversation, draft)}>
             Try again
           </button>{" "}
           <button class="link" onClick={() => session.discard(conversation, draft)}>

@@ -1,4 +1,4 @@
-// Where a message is written.
+// The field for writing a message.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
@@ -7,38 +7,38 @@ import { use } from "./context";
 import { Icon } from "./parts";
 import { titleOf } from "./wording";
 
-/** What the service takes, in bytes of UTF-8. */
-const MOST_BYTES = 16_384;
-const HIGHEST_PX = 200;
+/** The service's size limit, in bytes of UTF-8. */
+const MAX_BYTES = 16_384;
+const MAX_HEIGHT_PX = 200;
 
-/** What was written and not sent, by conversation: it is there again when one comes back. */
-const written = new Map<string, string>();
+/** Unsent text by conversation, restored when the conversation is opened again. */
+const unsent = new Map<string, string>();
 
 interface Props {
   conversation: Conversation;
   onSent: () => void;
-  /** The arrow up in an empty box. */
+  /** Called on arrow up in an empty field. */
   onEditLast: () => void;
 }
 
 export function Composer({ conversation, onSent, onEditLast }: Props) {
   const { session, people } = use();
   const key = `${session.me} ${conversation.id}`;
-  const [text, setText] = useState(written.get(key) ?? "");
+  const [text, setText] = useState(unsent.get(key) ?? "");
   const box = useRef<HTMLTextAreaElement>(null);
-  const excess = new TextEncoder().encode(text).length - MOST_BYTES;
+  const excess = new TextEncoder().encode(text).length - MAX_BYTES;
   const isSendable = text.trim() !== "" && excess <= 0;
 
   useEffect(() => {
-    // On a phone this would bring up the keyboard.
+    // On a phone this would open the keyboard.
     if (matchMedia("(pointer: fine)").matches) box.current?.focus();
   }, []);
   useLayoutEffect(() => {
-    written.set(key, text);
+    unsent.set(key, text);
     const element = box.current;
     if (element === null) return;
     element.style.height = "auto";
-    element.style.height = `${Math.min(element.scrollHeight, HIGHEST_PX)}px`;
+    element.style.height = `${Math.min(element.scrollHeight, MAX_HEIGHT_PX)}px`;
   }, [text]);
 
   const send = () => {

@@ -1,4 +1,4 @@
-// What every part of the page has at hand.
+// The context that all components share.
 
 import { createContext } from "preact";
 import { useContext } from "preact/hooks";
@@ -10,8 +10,8 @@ import type { Session } from "../session";
 export interface Context {
   session: Session;
   people: People;
-  /** Tells the person something, for a while. */
-  tell: (words: string) => void;
+  /** Shows a text for a few seconds. */
+  notify: (words: string) => void;
 }
 
 export const ContextProvider = createContext<Context | undefined>(undefined);
@@ -20,12 +20,12 @@ export function use(): Context & { attempt: (doing: Promise<unknown>) => void } 
   const context = useContext(ContextProvider);
   if (context === undefined) throw new Error("no session here");
   const attempt = (doing: Promise<unknown>) => {
-    doing.catch((error: unknown) => context.tell(failureOf(error).words));
+    doing.catch((error: unknown) => context.notify(failureOf(error).words));
   };
   return { ...context, attempt };
 }
 
-/** Where a conversation is in the page. */
+/** Returns the link to a conversation. */
 export function hrefOf(conversationId: string): string {
   return `#/${encodeURIComponent(conversationId)}`;
 }

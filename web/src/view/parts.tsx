@@ -1,4 +1,4 @@
-// Small things that several parts of the page show.
+// Small components that several others use.
 
 import { useState } from "preact/hooks";
 
@@ -9,7 +9,7 @@ import { titleOf } from "./wording";
 
 const HUES = 8;
 
-/** A round picture of a name: its initials, on a colour that is always the same for it. */
+/** A round avatar: the initials of a name, on a colour derived from `seed`. */
 export function Avatar({ name, seed, sign }: { name: string; seed: string; sign?: string | undefined }) {
   return (
     <span class={`avatar hue-${hash(seed) % HUES}`} aria-hidden="true">
@@ -60,8 +60,8 @@ export function Logo() {
   return <img class="logo" src="/icon.svg" alt="" width="32" height="32" />;
 }
 
-/** A button that asks once more before it does something that cannot be undone. */
-export function Twice({ words, label, icon, onSure }: {
+/** A button that asks for confirmation before an action that cannot be undone. */
+export function ConfirmButton({ words, label, icon, onSure }: {
   words: string;
   label?: string;
   icon?: keyof typeof PATHS;

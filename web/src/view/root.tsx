@@ -1,4 +1,4 @@
-// The whole page: the way in, then the list of conversations beside the one that is open.
+// The root component: the sign-in form, then the list of conversations beside the open one.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 
@@ -13,21 +13,21 @@ import { Start } from "./start";
 import { Thread } from "./thread";
 import { titleOf } from "./wording";
 
-/** Each tab has its own: several people can be tried in one browser. */
-const REMEMBERED = "parlance.user";
-const TOLD_MS = 8_000;
+/** Each tab has its own user, so that several users can be tried in one browser. */
+const USER_KEY = "parlance.user";
+const TOAST_MS = 8_000;
 
 export function Root({ services }: { services: Services }) {
   const changed = useChanges();
   const people = useMemo(() => new People(services.users, changed), [services]);
-  const [me, setMe] = useState(() => sessionStorage.getItem(REMEMBERED) ?? undefined);
+  const [me, setMe] = useState(() => sessionStorage.getItem(USER_KEY) ?? undefined);
 
   const signIn = (userId: string | undefined) => {
     if (userId === undefined) {
-      sessionStorage.removeItem(REMEMBERED);
+      sessionStorage.removeItem(USER_KEY);
       location.hash = "";
     } else {
-      sessionStorage.setItem(REMEMBERED, userId);
+      sessionStorage.setItem(USER_KEY, userId);
     }
     setMe(userId);
   };
@@ -44,20 +44,20 @@ interface ChatProps {
 }
 
 function Chat({ me, services, people, changed, onLeave }: ChatProps) {
-  const [told, setTold] = useState("");
+  const [toast, setToast] = useState("");
   const [isStarting, setIsStarting] = useState(false);
   const openId = useOpenConversation();
-  const telling = useRef<ReturnType<typeof setTimeout>>(undefined);
+  const timer = useRef<ReturnType<typeof setTimeout>>(undefined);
 
-  const tell = (words: string) => {
-    clearTimeout(telling.current);
-    setTold(words);
-    telling.current = setTimeout(() => setTold(""), TOLD_MS);
+  const notify = (words: string) => {
+    clearTimeout(timer.current);
+    setToast(words);
+    timer.current = setTimeout(() => setToast(""), TOAST_MS);
   };
   const session = useMemo(() => {
     return new Session(services, me, {
       changed,
-      left: (conversation) => tell(`You are no longer in ${titleOf(conversation, people)}.`),
+      left: (conversation) => notify(`You are no longer in ${titleOf(conversation, people)}.`),
     });
   }, []);
   useEffect(() => {
@@ -68,20 +68,20 @@ function Chat({ me, services, people, changed, onLeave }: ChatProps) {
     return () => {
       removeEventListener("online", wake);
       document.removeEventListener("visibilitychange", wake);
-      clearTimeout(telling.current);
+      clearTimeout(timer.current);
       session.close();
     };
   }, []);
 
-  const { conversations, link } = session;
+  const { conversations, connection } = session;
   const unread = conversations.reduce((sum, conversation) => sum + conversation.unread, 0);
   useEffect(() => {
     document.title = unread > 0 ? `(${unread}) Parlance` : "Parlance";
   }, [unread]);
 
-  if (link.is === "ended") return <Ended words={link.words} onLeave={onLeave} />;
+  if (connection.state === "ended") return <Ended words={connection.words} onLeave={onLeave} />;
   const open = openId === undefined ? undefined : session.get(openId);
-  const context = { session, people, tell };
+  const context = { session, people, notify };
   return (
     <ContextProvider.Provider value={context}>
       <div class={openId === undefined ? "chat" : "chat is-open"}>
@@ -90,7 +90,7 @@ function Chat({ me, services, people, changed, onLeave }: ChatProps) {
           <Thread key={open.id} conversation={open} />
         ) : (
           <main class="nothing">
-            {openId !== undefined && link.is === "live" ? (
+            {openId !== undefined && connection.state === "live" ? (
               <>
                 <p>There is no such conversation, or you are not a member of it.</p>
                 <a class="button" href="#">
@@ -116,11 +116,11 @@ function Chat({ me, services, people, changed, onLeave }: ChatProps) {
           }}
         />
       )}
-      <div class="told" role="alert">
-        {told !== "" && (
+      <div class="toast" role="alert">
+        {toast !== "" && (
           <p>
-            {told}
-            <button class="plain" aria-label="Dismiss" onClick={() => setTold("")}>
+            {toast}
+            <button class="plain" aria-label="Dismiss" onClick={() => setToast("")}>
               <Icon name="close" />
             </button>
           </p>
@@ -135,13 +135,13 @@ function Ended({ words, onLeave }: { words: string; onLeave: () => void }) {
     <main class="nothing">
       <p role="alert">{words}</p>
       <button class="primary" onClick={onLeave}>
-        Sign in as somebody else
+        Sign in as another user
       </button>
     </main>
   );
 }
 
-/** Draws the page anew, once for all that changed at the same time. */
+/** Returns a function that re-renders the page, once for all changes at the same time. */
 function useChanges(): () => void {
   const [, draw] = useState(0);
   const isDue = useRef(false);

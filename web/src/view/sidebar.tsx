@@ -1,4 +1,4 @@
-// The list of conversations, and how the session stands.
+// The list of conversations, and the status of the connection.
 
 import type { Conversation } from "../conversation";
 import { hrefOf, use } from "./context";
@@ -26,12 +26,12 @@ export function Sidebar({ openId, onStart, onLeave }: Props) {
           <Icon name="leave" />
         </button>
       </header>
-      <Standing />
+      <ConnectionStatus />
       <ul>
         {session.conversations.map((conversation) => (
           <Row key={conversation.id} conversation={conversation} isOpen={conversation.id === openId} />
         ))}
-        {session.link.is === "live" && session.conversations.length === 0 && (
+        {session.connection.state === "live" && session.conversations.length === 0 && (
           <li class="empty fine">
             Nothing here yet.{" "}
             <button class="link" onClick={onStart}>
@@ -44,12 +44,12 @@ export function Sidebar({ openId, onStart, onLeave }: Props) {
   );
 }
 
-/** How the session stands: quiet, and nothing at all while everything is well. */
-export function Standing() {
-  const { link } = use().session;
+/** The status of the connection; empty while it is live. */
+export function ConnectionStatus() {
+  const { connection } = use().session;
   return (
-    <p class="standing" role="status">
-      {link.is === "live" ? "" : link.is === "connecting" ? "Connecting…" : "Reconnecting…"}
+    <p class="status" role="status">
+      {connection.state === "live" ? "" : connection.state === "connecting" ? "Connecting…" : "Reconnecting…"}
     </p>
   );
 }

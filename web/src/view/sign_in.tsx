@@ -1,4 +1,4 @@
-// Who is it? One of those who are there already, or somebody new.
+// The sign-in form: for an existing user, or a new one.
 
 import { useEffect, useState } from "preact/hooks";
 
@@ -12,31 +12,31 @@ const NAME = "[A-Za-z0-9._\\-]{1,64}";
 export function SignIn({ people, onDone }: { people: People; onDone: (userId: string) => void }) {
   const [name, setName] = useState("");
   const [users, setUsers] = useState<User[]>();
-  // Why the list cannot be read, and why the name cannot be had: what happens to the one says nothing of the other.
+  // The problem with the list and the problem with the name are independent.
   const [outage, setOutage] = useState("");
   const [problem, setProblem] = useState("");
   const [isBusy, setIsBusy] = useState(false);
 
   useEffect(() => {
-    const asking = new AbortController();
-    const look = () => {
+    const abort = new AbortController();
+    const search = () => {
       const prefix = new RegExp(`^${NAME}$`).test(name) ? name : "";
-      people.search(prefix, asking.signal).then(
+      people.search(prefix, abort.signal).then(
         (found) => {
           setUsers(found);
           setOutage("");
         },
         (error: unknown) => {
-          if (asking.signal.aborted) return;
+          if (abort.signal.aborted) return;
           setOutage(failureOf(error).words);
-          timer = setTimeout(look, 2_000);
+          timer = setTimeout(search, 2_000);
         },
       );
     };
-    let timer = setTimeout(look, users === undefined ? 0 : 150);
+    let timer = setTimeout(search, users === undefined ? 0 : 150);
     return () => {
       clearTimeout(timer);
-      asking.abort();
+      abort.abort();
     };
   }, [name]);
 
@@ -60,7 +60,7 @@ export function SignIn({ people, onDone }: { people: People; onDone: (userId: st
           <Logo />
           <h1>Parlance</h1>
         </header>
-        <p class="muted">Choose a name to talk under. Open this page in a second window to be somebody else there.</p>
+        <p class="muted">Choose a name to chat with. Open this page in a second window to sign in as another user there.</p>
         <form onSubmit={enter}>
           <label for="name">Your name</label>
           <div class="row">
@@ -91,7 +91,7 @@ export function SignIn({ people, onDone }: { people: People; onDone: (userId: st
         </p>
         {users !== undefined && users.length > 0 && (
           <>
-            <h2>{name === "" ? "Who is here already" : "Who is here and begins so"}</h2>
+            <h2>{name === "" ? "Existing users" : "Existing users with this prefix"}</h2>
             <ul class="people">
               {users.map((user) => (
                 <li key={user.userId}>
@@ -104,7 +104,7 @@ export function SignIn({ people, onDone }: { people: People; onDone: (userId: st
             </ul>
           </>
         )}
-        <p class="fine">No password: on this machine the services trust whoever reaches them.</p>
+        <p class="fine">No password: the services on this machine trust every client that can reach them.</p>
       </section>
     </main>
   );

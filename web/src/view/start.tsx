@@ -1,4 +1,4 @@
-// Begins a conversation: with one other, with several, or a channel that anybody can come into.
+// The dialog that starts a conversation: a direct one, a group, or a channel that any user can join.
 
 import type { ComponentChild } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
@@ -12,7 +12,7 @@ import { Avatar, Icon } from "./parts";
 const KINDS = { direct: "Direct", group: "Group", channel: "Channel" } as const;
 type Kind = keyof typeof KINDS;
 
-/** `onDone` is told the conversation, or nothing. */
+/** Calls `onDone` with the conversation, or with nothing if it was closed. */
 export function Start({ onDone }: { onDone: (conversationId: string | undefined) => void }) {
   const { session } = use();
   const dialog = useRef<HTMLDialogElement>(null);
@@ -103,7 +103,7 @@ function Group({ onMake }: { onMake: (title: string, userIds: string[]) => void 
 
 function Channel({ onMake }: { onMake: (id: string, title: string) => void }) {
   const [title, setTitle] = useState("");
-  // Others come into the channel by the same name, so its id is made of it.
+  // Others join the channel by its name, so the id is derived from it.
   const id = title.trim().toLowerCase().replace(/[^a-z0-9._-]+/g, "-").replace(/^-+|-+$/g, "").slice(0, 64);
   const make = (event: SubmitEvent) => {
     event.preventDefault();
@@ -121,7 +121,7 @@ function Channel({ onMake }: { onMake: (id: string, title: string) => void }) {
         required
       />
       <p class="fine">
-        {id === "" ? "Anybody can come in by its name. You join it if it is there, else it is made." : `You join #${id}, or make it.`}
+        {id === "" ? "Any user can join a channel by its name. It is created if it does not exist." : `Joins #${id}, or creates it.`}
       </p>
       <button class="primary" disabled={id === ""}>
         Open channel
@@ -130,20 +130,20 @@ function Channel({ onMake }: { onMake: (id: string, title: string) => void }) {
   );
 }
 
-/** The others, found by the beginning of their names. */
+/** A picker of other users, searched by prefix. */
 function Picker({ each }: { each: (user: User) => ComponentChild }) {
-  const { session, people, tell } = use();
+  const { session, people, notify } = use();
   const [prefix, setPrefix] = useState("");
   const [users, setUsers] = useState<User[]>();
   useEffect(() => {
-    const asking = new AbortController();
-    people.search(prefix, asking.signal).then(
+    const abort = new AbortController();
+    people.search(prefix, abort.signal).then(
       (found) => setUsers(found.filter((user) => user.userId !== session.me)),
       (error: unknown) => {
-        if (!asking.signal.aborted) tell(failureOf(error).words);
+        if (!abort.signal.aborted) notify(failureOf(error).words);
       },
     );
-    return () => asking.abort();
+    return () => abort.abort();
   }, [prefix]);
   return (
     <>
@@ -159,7 +159,7 @@ function Picker({ each }: { each: (user: User) => ComponentChild }) {
       <ul class="people">
         {users?.map((user) => <li key={user.userId}>{each(user)}</li>)}
         {users?.length === 0 && (
-          <li class="fine">{prefix === "" ? "Nobody else is here yet." : "Nobody's name begins so."}</li>
+          <li class="fine">{prefix === "" ? "No other users yet." : "No name has this prefix."}</li>
         )}
       </ul>
     </>

@@ -1,4 +1,4 @@
-// One conversation: what was said, oldest at the top, and where to write.
+// A conversation: its lines, oldest at the top, and the composer.
 
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 
@@ -7,39 +7,39 @@ import type { Conversation, Line } from "../conversation";
 import { Bubble, DraftBubble } from "./bubble";
 import { Composer } from "./composer";
 import { use } from "./context";
-import { Avatar, ConversationAvatar, Icon, Twice } from "./parts";
-import { Standing } from "./sidebar";
+import { Avatar, ConversationAvatar, Icon, ConfirmButton } from "./parts";
+import { ConnectionStatus } from "./sidebar";
 import { day, isOneAdding, isSameDay, list, notice, subtitleOf, titleOf } from "./wording";
 
-/** Messages of one sender belong together when they are no further apart than this. */
+/** Messages of one sender within this time are grouped. */
 const TOGETHER_MS = 5 * 60_000;
-/** This near to an end of the scroll is at it. */
+/** The distance to an end of the scroll area that counts as being there. */
 const NEAR_PX = 80;
 const OLDER_PX = 300;
 
 export function Thread({ conversation }: { conversation: Conversation }) {
   const { session, people, attempt } = use();
   const [editing, setEditing] = useState<bigint>();
-  // Where the user had read to when the conversation was opened: what came after is marked as new.
+  // The read mark when the conversation was opened: later lines are marked as new.
   const [readBefore] = useState(() => (conversation.unread > 0 ? conversation.lastRead : Number.MAX_SAFE_INTEGER));
   const scroll = useScroll(conversation);
 
-  const isLive = session.link.is === "live";
+  const isLive = session.connection.state === "live";
   useEffect(() => {
     if (isLive) attempt(session.open(conversation));
   }, [isLive]);
   useEffect(() => {
-    // Not with every drawing: what fails is not to be tried again because it has failed.
+    // Not on every render: a failure would otherwise trigger its own retry.
     if (isLive && scroll.isNearTop()) attempt(session.older(conversation));
   }, [isLive, conversation.from]);
   useEffect(() => () => conversation.trim(), []);
   useEffect(() => {
-    const look = () => {
+    const markSeen = () => {
       if (document.visibilityState === "visible" && scroll.isAtBottom.current) void session.seen(conversation);
     };
-    look();
-    document.addEventListener("visibilitychange", look);
-    return () => document.removeEventListener("visibilitychange", look);
+    markSeen();
+    document.addEventListener("visibilitychange", markSeen);
+    return () => document.removeEventListener("visibilitychange", markSeen);
   });
 
   const { lines, drafts } = conversation;
@@ -59,10 +59,10 @@ export function Thread({ conversation }: { conversation: Conversation }) {
         <div class="titles">
           <h1>{titleOf(conversation, people)}</h1>
           <p>{subtitleOf(conversation)}</p>
-          <Standing />
+          <ConnectionStatus />
         </div>
         {conversation.kind !== ConversationKind.DIRECT && (
-          <Twice words="Leave" onSure={() => attempt(session.leave(conversation))} />
+          <ConfirmButton words="Leave" onSure={() => attempt(session.leave(conversation))} />
         )}
       </header>
       <div class="scroll" ref={scroll.box} onScroll={scroll.onScroll} tabIndex={0} role="log" aria-label="Messages">
@@ -118,7 +118,7 @@ function areTogether(a: Line | undefined, b: Line | undefined): boolean {
     && b.timeMs - a.timeMs < TOGETHER_MS && isSameDay(a.timeMs, b.timeMs);
 }
 
-/** What happened to the conversation itself. Several who were added at once are one line, where the first of them is. */
+/** A change of the conversation itself. Members added by one user in a row share one line, at the first of them. */
 function Notice({ lines, at }: { lines: readonly Line[]; at: number }) {
   const { session, people } = use();
   const eventAt = (index: number) => {
@@ -145,7 +145,7 @@ function Beginning({ conversation }: { conversation: Conversation }) {
   );
 }
 
-/** Who has read the last message, if it is one's own. */
+/** The users who have read the last message, if it is the user's own. */
 function Seen({ conversation }: { conversation: Conversation }) {
   const { session, people } = use();
   const { last } = conversation;
@@ -174,11 +174,11 @@ function Typing({ conversation }: { conversation: Conversation }) {
   );
 }
 
-/** Stays at the bottom while that is where the user is, and in place when older lines come above. */
+/** Keeps the scroll position at the bottom while the user is there, and in place when older lines are added above. */
 function useScroll(conversation: Conversation) {
   const box = useRef<HTMLDivElement>(null);
   const isAtBottom = useRef(true);
-  /** The last line that was there when the user was at the bottom. */
+  /** The last line when the user was at the bottom. */
   const seen = useRef(0);
   const before = useRef({ height: 0, from: 0 });
 
@@ -203,7 +203,7 @@ function useScroll(conversation: Conversation) {
     before.current = { height: element.scrollHeight, from: conversation.from };
   });
   useEffect(() => {
-    // What is shown becomes narrower or lower, such as by a keyboard on the screen.
+    // The area becomes smaller, for example when the on-screen keyboard opens.
     const observer = new ResizeObserver(() => {
       if (isAtBottom.current) toBottom();
     });

@@ -1,4 +1,4 @@
-// How times, names and entries of the log are put into words.
+// Puts times, names and entries of the log into words.
 
 import { ConversationKind } from "../../gen/parlance/message/v1/conversation_pb";
 import type { Event } from "../../gen/parlance/message/v1/event_pb";
@@ -16,7 +16,7 @@ export function timeOfDay(ms: number): string {
   return clock.format(ms);
 }
 
-/** The day, as a divider has it. */
+/** Formats the day for a divider. */
 export function day(ms: number): string {
   const days = daysAgo(ms);
   if (days === 0) return "Today";
@@ -24,7 +24,7 @@ export function day(ms: number): string {
   return days < 7 ? weekday.format(ms) : date.format(ms);
 }
 
-/** When, as briefly as a list has room for. */
+/** Formats a time briefly for a list. */
 export function when(ms: number): string {
   if (ms === 0) return "";
   const days = daysAgo(ms);
@@ -63,7 +63,7 @@ export function subtitleOf(conversation: Conversation): string {
   return `${kind} · ${count}`;
 }
 
-/** The last message, as a list has room for. */
+/** Formats the last message for a list. */
 export function previewOf(conversation: Conversation, people: People, me: string): string {
   const { last } = conversation;
   if (last === undefined) return "No messages yet";
@@ -72,7 +72,7 @@ export function previewOf(conversation: Conversation, people: People, me: string
   return conversation.kind === ConversationKind.DIRECT ? text : `${people.name(last.senderId)}: ${text}`;
 }
 
-/** Whether one person added both: that makes one line. */
+/** Returns true if one user added both members, which share one line. */
 export function isOneAdding(a: Event, b: Event): boolean {
   return isAdding(a) && isAdding(b) && a.actorId === b.actorId;
 }
@@ -81,7 +81,7 @@ function isAdding({ kind, actorId }: Event): boolean {
   return kind.case === "memberJoined" && kind.value.userId !== actorId;
 }
 
-/** In words; several only if they are one adding. */
+/** Puts events into words; several only if one user added all of them. */
 export function notice([event, ...more]: readonly Event[], people: People, me: string): string {
   if (event === undefined) return "";
   const name = (userId: string) => (userId === me ? "You" : people.name(userId));

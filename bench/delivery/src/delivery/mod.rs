@@ -19,37 +19,38 @@ use crate::{database::Database, processes::Process, say};
 const SENDER: &str = "ann";
 const SUBSCRIBER: &str = "ben";
 
-/// From the commit of a message to its delivery at another replica
+/// Measure the time from the commit of a message to its delivery at another replica
 ///
-/// Starts user-service and two of message-service, the binaries beside this one. One message at a time is sent at the first
-/// replica; a session of the reference client waits for it at the first or the second. Prints a Markdown table.
+/// Starts user-service and two replicas of message-service from the binaries in the same folder. Sends one message at a time
+/// to the first replica, and waits for it with a session of the reference client at the first or the second replica. Prints a
+/// Markdown table.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The PostgreSQL to measure on; a database of its own is made there and dropped at the end
+    /// The PostgreSQL to measure on; a temporary database is created there and dropped at the end
     #[arg(long, env = "TEST_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     server: String,
-    /// Messages of each round and row with hints
+    /// Messages per round and row with hints
     #[arg(long, default_value_t = 500, value_name = "COUNT")]
     messages: usize,
-    /// Messages of each round and row without hints, which take a hundred times as long
+    /// Messages per round and row without hints, which take a hundred times as long
     #[arg(long, default_value_t = 150, value_name = "COUNT")]
     messages_without_hints: usize,
-    /// How often everything is measured; what is told is the median over the rounds
+    /// Number of rounds; the figures are medians over the rounds
     #[arg(long, default_value_t = 3, value_name = "COUNT")]
     rounds: usize,
-    /// What replicas tell each other through: one or more, separated by commas
+    /// Transports of hints between replicas: one or more, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["postgres", "nats", "none"])]
     bus: Vec<Bus>,
 }
 
-/// What replicas tell each other through.
+/// The transport of hints between replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Bus {
-    /// The doorbell in PostgreSQL, the default
+    /// PostgreSQL (LISTEN/NOTIFY), the default
     Postgres,
-    /// A server of NATS
+    /// A NATS server
     Nats,
-    /// Nothing: the doorbell in PostgreSQL, each of whose sessions is ended as soon as it is there
+    /// None: PostgreSQL, with each of its sessions ended as soon as it exists
     None,
 }
 
@@ -63,16 +64,16 @@ impl fmt::Display for Bus {
     }
 }
 
-/// Where the subscriber is.
+/// The replica of the subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Where the sender is: the limit to compare with.
+enum Replica {
+    /// The sender's replica: the baseline.
     Same,
-    /// At the other replica.
+    /// The other replica.
     Other,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Replica {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Same => "same replica",
@@ -81,12 +82,12 @@ impl fmt::Display for Place {
     }
 }
 
-/// Measures and prints, unless interrupted before; either way nothing is left behind.
+/// Measures and prints the table, unless interrupted before; cleans up in any case.
 pub(crate) async fn run(arguments: Arguments, interrupted: impl Future<Output = ()>) -> anyhow::Result<()> {
     let counts = [arguments.messages, arguments.messages_without_hints, arguments.rounds];
     ensure!(counts.iter().all(|count| *count > 0), "there must be at least one message and one round");
     if cfg!(debug_assertions) {
-        say::aside("this is a debug build: its figures mean nothing");
+        say::aside("this is a debug build: its figures are meaningless");
     }
     let database = Database::create(&arguments.server).await?;
     let done = tokio::select! {
@@ -106,17 +107,17 @@ async fn measure(arguments: &Arguments, database: &Database) -> anyhow::Result<T
     for round in 1..=arguments.rounds {
         for bus in &arguments.bus {
             let stage = Stage::set(database, &user_service, *bus).await?;
-            for place in [Place::Same, Place::Other] {
-                say::aside(format_args!("round {round} of {}: {bus}, {place}", arguments.rounds));
-                let times = stage.pass(arguments, place).await.with_context(|| format!("{bus}, {place}"))?;
-                table.add(*bus, place, &times);
+            for replica in [Replica::Same, Replica::Other] {
+                say::aside(format_args!("round {round} of {}: {bus}, {replica}", arguments.rounds));
+                let times = stage.pass(arguments, replica).await.with_context(|| format!("{bus}, {replica}"))?;
+                table.add(*bus, replica, &times);
             }
         }
     }
     Ok(table)
 }
 
-/// Two replicas, and what they tell each other through. Fresh for each bus and round, so that none runs beside another.
+/// Two replicas and their bus. Created for each bus and round, so that no two run at the same time.
 struct Stage<'a> {
     database: &'a Database,
     bus: Bus,
@@ -140,15 +141,15 @@ impl<'a> Stage<'a> {
             ..CreateConversationRequest::default()
         };
         let made = ConversationServiceClient::new(first.channel()?).create_conversation(request).await;
-        let conversation_id = made.context("making the conversation")?.into_inner().conversation_id;
+        let conversation_id = made.context("creating the conversation")?.into_inner().conversation_id;
         Ok(Self { database, bus, first, second, conversation_id, _nats: nats })
     }
 
-    async fn pass(&self, arguments: &Arguments, place: Place) -> anyhow::Result<Vec<pass::Times>> {
+    async fn pass(&self, arguments: &Arguments, replica: Replica) -> anyhow::Result<Vec<pass::Times>> {
         let messages = if self.bus == Bus::None { arguments.messages_without_hints } else { arguments.messages };
         let pass = Pass {
             sender: (SENDER, &self.first.url()),
-            subscriber: (SUBSCRIBER, &if place == Place::Same { &self.first } else { &self.second }.url()),
+            subscriber: (SUBSCRIBER, &if replica == Replica::Same { &self.first } else { &self.second }.url()),
             conversation_id: &self.conversation_id,
             messages,
             most_pause: if self.bus == Bus::None { pass::PAUSE_WITHOUT_HINTS } else { pass::PAUSE },
@@ -160,9 +161,9 @@ impl<'a> Stage<'a> {
         let ended = AtomicU64::new(0);
         let times = tokio::select! {
             times = measuring => times?,
-            error = self.database.silence(&ended) => return Err(error),
+            error = self.database.suppress_hints(&ended) => return Err(error),
         };
-        ensure!(ended.into_inner() > 0, "there was no doorbell to silence");
+        ensure!(ended.into_inner() > 0, "the bus had no session to end");
         Ok(times)
     }
 }
@@ -172,7 +173,7 @@ async fn create_users(user_service: &Process) -> anyhow::Result<()> {
     for name in [SENDER, SUBSCRIBER] {
         let request =
             CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..CreateUserRequest::default() };
-        users.create_user(request).await.with_context(|| format!("making the user {name}"))?;
+        users.create_user(request).await.with_context(|| format!("creating the user {name}"))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! One row of one round: one message after another, each timed from its sending to its delivery.
+//! A row of a round: one message after another, each timed from sending to delivery.
 
 use std::time::{Duration, Instant};
 
@@ -6,23 +6,22 @@ use anyhow::{Context, bail};
 use parlance::message::v1::{Event, event::Kind};
 use parlance_client::{Client, Draft, Start, Update, Updates};
 
-/// The longest pause between a delivery and the next message: several times what hints are gathered for, so that some messages
-/// meet that and most do not.
+/// The longest pause between a delivery and the next message: several times the interval at which hints are batched, so that
+/// some messages hit a batch and most do not.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
-/// The same without hints: more than the time between two looks at the outbox, so that a message may come anywhere between
-/// them.
+/// The same without hints: longer than the poll interval of the outbox, so that messages fall anywhere within it.
 pub(super) const PAUSE_WITHOUT_HINTS: Duration = Duration::from_millis(300);
 
-/// Messages before those that count: connections, caches and plans are made with them.
+/// Messages before the measurement, which fill connections, caches and plans.
 const WARM_UP: usize = 30;
 
-/// When a message that has not come by then is given up, and the benchmark with it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit of a delivery, after which the benchmark fails.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const TEXT_BYTES: usize = 100;
 
-/// Who sends what, and who waits for it where.
+/// The parameters of a row.
 pub(super) struct Pass<'a> {
     /// The user and the address of the replica.
     pub(super) sender: (&'a str, &'a str),
@@ -32,7 +31,7 @@ pub(super) struct Pass<'a> {
     pub(super) most_pause: Duration,
 }
 
-/// Of one message, by one clock.
+/// The times of a message, by one clock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     sent: Instant,
@@ -49,7 +48,7 @@ impl Times {
         self.after_sending(self.delivered)
     }
 
-    /// Below zero if the delivery was faster than the answer.
+    /// Negative if the delivery was faster than the answer.
     pub(super) fn acknowledged_to_delivered(&self) -> f64 {
         self.after_sending(self.delivered) - self.after_sending(self.acknowledged)
     }
@@ -62,8 +61,8 @@ impl Times {
 impl Pass<'_> {
     pub(super) async fn run(&self) -> anyhow::Result<Vec<Times>> {
         let (sender, subscriber) = (Client::new([self.sender.1])?, Client::new([self.subscriber.1])?);
-        let (session, _told) = sender.session(self.sender.0).send_only().open();
-        let (_listening, mut updates) = subscriber.session(self.subscriber.0).start(Start::Now).open();
+        let (session, _updates) = sender.session(self.sender.0).send_only().open();
+        let (_subscription, mut updates) = subscriber.session(self.subscriber.0).start(Start::Now).open();
         until(&mut updates, |update| matches!(update, Update::AllCaughtUp))
             .await
             .context("opening the subscription")?;
@@ -72,7 +71,7 @@ impl Pass<'_> {
         for n in 0..WARM_UP + self.messages {
             let request_id = format!("{}-{n}", fastrand::u64(..));
             let draft = Draft { request_id: Some(request_id.clone()), ..Draft::text(self.conversation_id, &text) };
-            let is_it = |update: &Update| match update {
+            let matches = |update: &Update| match update {
                 Update::Event(Event { kind: Some(Kind::MessageSent(message)), .. }) => message.request_id == request_id,
                 _ => false,
             };
@@ -81,7 +80,7 @@ impl Pass<'_> {
                 session.send(draft).await?;
                 Ok::<_, anyhow::Error>(Instant::now())
             };
-            let (acknowledged, delivered) = tokio::try_join!(answer, until(&mut updates, is_it))?;
+            let (acknowledged, delivered) = tokio::try_join!(answer, until(&mut updates, matches))?;
             if n >= WARM_UP {
                 times.push(Times { sent, acknowledged, delivered });
             }
@@ -91,18 +90,20 @@ impl Pass<'_> {
     }
 }
 
-/// Waits for an update, past what is not it, and gives the moment in which it came. A session that broke has nothing to say
-/// about times.
-async fn until(updates: &mut Updates, is_it: impl Fn(&Update) -> bool) -> anyhow::Result<Instant> {
+/// Waits for an update, skips others, and returns the time of its arrival. A lost connection is an error, since it distorts
+/// the times.
+async fn until(updates: &mut Updates, matches: impl Fn(&Update) -> bool) -> anyhow::Result<Instant> {
     let waiting = async {
         loop {
             match updates.next().await {
-                Some(update) if is_it(&update) => return Ok(Instant::now()),
-                Some(Update::Disconnected { cause, .. } | Update::Ended(cause)) => bail!("the session broke: {cause}"),
+                Some(update) if matches(&update) => return Ok(Instant::now()),
+                Some(Update::Disconnected { cause, .. } | Update::Ended(cause)) => {
+                    bail!("the session lost its connection: {cause}")
+                }
                 Some(_) => {}
                 None => bail!("the session has ended"),
             }
         }
     };
-    tokio::time::timeout(PATIENCE, waiting).await.context("a message was not delivered")?
+    tokio::time::timeout(DELIVERY_TIMEOUT, waiting).await.context("a message was not delivered")?
 }

@@ -1,8 +1,8 @@
-//! What was measured, as a Markdown table.
+//! The results as a Markdown table.
 
 use std::fmt;
 
-use super::{Bus, Place, pass::Times};
+use super::{Bus, Replica, pass::Times};
 use crate::figures::{Figures, median};
 
 type Interval = (&'static str, fn(&Times) -> f64);
@@ -21,7 +21,7 @@ pub(super) struct Table {
 
 struct Row {
     bus: Bus,
-    place: Place,
+    replica: Replica,
     interval: &'static str,
     rounds: Vec<Figures>,
 }
@@ -31,27 +31,27 @@ impl Table {
         Self { facts, rows: Vec::new() }
     }
 
-    /// Adds what one round has measured.
-    pub(super) fn add(&mut self, bus: Bus, place: Place, times: &[Times]) {
+    /// Adds the results of one round.
+    pub(super) fn add(&mut self, bus: Bus, replica: Replica, times: &[Times]) {
         for (interval, time) in INTERVALS {
             let Some(figures) = Figures::of(times.iter().map(time).collect()) else { continue };
-            match self.rows.iter_mut().find(|row| row.is(bus, place, interval)) {
+            match self.rows.iter_mut().find(|row| row.is(bus, replica, interval)) {
                 Some(row) => row.rounds.push(figures),
-                None => self.rows.push(Row { bus, place, interval, rounds: vec![figures] }),
+                None => self.rows.push(Row { bus, replica, interval, rounds: vec![figures] }),
             }
         }
     }
 
-    /// How many times as long as at the same replica: the median of what it was in each round.
+    /// The ratio to the same replica: the median over the rounds.
     fn ratio(&self, row: &Row) -> Option<f64> {
-        let same = self.rows.iter().find(|other| other.is(row.bus, Place::Same, row.interval))?;
+        let same = self.rows.iter().find(|other| other.is(row.bus, Replica::Same, row.interval))?;
         median(row.rounds.iter().zip(&same.rounds).map(|(here, there)| here.p50 / there.p50).collect())
     }
 }
 
 impl Row {
-    fn is(&self, bus: Bus, place: Place, interval: &str) -> bool {
-        self.bus == bus && self.place == place && self.interval == interval
+    fn is(&self, bus: Bus, replica: Replica, interval: &str) -> bool {
+        self.bus == bus && self.replica == replica && self.interval == interval
     }
 }
 
@@ -62,15 +62,15 @@ impl fmt::Display for Table {
         write!(formatter, "|---|---|---|---|---|---|---|---|")?;
         for row in &self.rows {
             let Some(Figures { p50, p90, p99, max }) = Figures::over(&row.rounds) else { continue };
-            // A ratio of what may be zero or less says nothing.
+            // The ratio of values that may be zero or negative is meaningless.
             let ratio = self.ratio(row).filter(|_| row.interval.starts_with("sent"));
             let ratio = ratio.map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}"));
-            // Without the sign of what is rounded to zero.
+            // Adding 0.0 turns a rounded -0.0 into 0.0.
             let [p50, p90, p99, max] = [p50, p90, p99, max].map(|time| (time * 100.0).round() / 100.0 + 0.0);
-            let (bus, place, interval) = (row.bus, row.place, row.interval);
+            let (bus, replica, interval) = (row.bus, row.replica, row.interval);
             write!(
                 formatter,
-                "\n| {bus} | {place} | {interval} | {p50:.2} | {p90:.2} | {p99:.2} | {max:.2} | {ratio} |"
+                "\n| {bus} | {replica} | {interval} | {p50:.2} | {p90:.2} | {p99:.2} | {max:.2} | {ratio} |"
             )?;
         }
         Ok(())

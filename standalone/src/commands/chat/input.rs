@@ -1,27 +1,27 @@
-//! What the person does.
+//! Reads the user's input.
 
 use std::io::{self, BufRead, Read};
 
 use tokio::sync::mpsc;
 
-/// The longest line that is read; nothing longer can be sent.
-const LONGEST: u64 = 16 * 1_024;
+/// The longest line in bytes, which is the size limit of a message.
+const MAX_LINE_BYTES: u64 = 16 * 1_024;
 
-/// The most that waits to be looked at.
-pub(super) const MOST_WAITING: usize = 64;
+/// The most inputs that wait to be handled.
+pub(super) const MAX_INPUTS: usize = 64;
 
-/// One thing that the person does.
+/// An input of the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
-    /// A line, without its end.
+    /// A line, without its line break.
     Line(String),
-    /// A line that cannot be sent, and why.
+    /// A line that cannot be sent, and the reason.
     Unusable(&'static str),
-    /// Types, and is not done.
+    /// The user is typing.
     Typing,
 }
 
-/// Reads lines until the end, or until nobody wants them. Blocks.
+/// Reads lines until the end of the input, or until the receiver is dropped. Blocks.
 pub(super) fn read_lines(mut reader: impl BufRead, inputs: &mpsc::Sender<Input>) {
     while let Ok(Some(input)) = read_line(&mut reader) {
         if inputs.blocking_send(input).is_err() {
@@ -32,8 +32,8 @@ pub(super) fn read_lines(mut reader: impl BufRead, inputs: &mpsc::Sender<Input>)
 
 fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Input>> {
     let mut line = Vec::new();
-    // One byte more than a line and its end may have.
-    let count = reader.by_ref().take(LONGEST + 3).read_until(b'\n', &mut line)?;
+    // One byte more than the longest line with its line break.
+    let count = reader.by_ref().take(MAX_LINE_BYTES + 3).read_until(b'\n', &mut line)?;
     if count == 0 {
         return Ok(None);
     }
@@ -43,10 +43,10 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Input>> {
         if line.ends_with(b"\r") {
             line.pop();
         }
-    } else if count as u64 > LONGEST {
+    } else if count as u64 > MAX_LINE_BYTES {
         skip_line(reader)?;
     }
-    if line.len() as u64 > LONGEST {
+    if line.len() as u64 > MAX_LINE_BYTES {
         return Ok(Some(Input::Unusable("it is longer than 16,384 bytes")));
     }
     Ok(Some(String::from_utf8(line).map_or(Input::Unusable("it is not UTF-8"), Input::Line)))
@@ -84,12 +84,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_costs_neither_memory_nor_the_next_line() {
-        let [fits, next] = ["x".repeat(LONGEST as usize), "next".to_owned()].map(Input::Line);
+        let [fits, next] = ["x".repeat(MAX_LINE_BYTES as usize), "next".to_owned()].map(Input::Line);
         let text = |length: u64, end: &str| format!("{}{end}next\n", "x".repeat(length as usize));
         let too_long = Input::Unusable("it is longer than 16,384 bytes");
         for end in ["\n", "\r\n"] {
-            assert_eq!(read_all(text(LONGEST, end).as_bytes()), [fits.clone(), next.clone()]);
-            for length in [LONGEST + 1, LONGEST + 2, LONGEST + 3, LONGEST + 4, 100_000] {
+            assert_eq!(read_all(text(MAX_LINE_BYTES, end).as_bytes()), [fits.clone(), next.clone()]);
+            for length in [MAX_LINE_BYTES + 1, MAX_LINE_BYTES + 2, MAX_LINE_BYTES + 3, MAX_LINE_BYTES + 4, 100_000] {
                 assert_eq!(read_all(text(length, end).as_bytes()), [too_long.clone(), next.clone()], "{length}");
             }
         }

@@ -1,50 +1,50 @@
-//! One thing that is shown, and how it looks.
+//! A line of output, and its rendering.
 
-use super::clean::{clean, clean_line};
+use super::sanitize::{sanitize, sanitize_line};
 
-/// What the second and further lines of a text begin with, so that nobody can write a line that looks like another's.
+/// The indentation of further lines of a message, so that no message can imitate another user's line.
 const INDENT: &str = "        ";
 
-/// What kind of thing it is.
+/// The style of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tone {
+pub(super) enum Style {
     /// A message.
     Message,
-    /// What else happened in the conversation, and answers to commands.
+    /// Another event of the conversation, or the output of a command.
     Notice,
-    /// What goes on between us and the services.
+    /// A note about the client itself, such as its connection.
     Aside,
 }
 
-/// Something to be shown. It may hold anything: [`render`](Line::render) makes it harmless.
+/// A line of output. It may contain any text: [`render`](Line::render) sanitizes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Line {
-    pub(super) tone: Tone,
-    /// Before the text: the time, and the sender.
+    pub(super) style: Style,
+    /// The text in front: the time, and the sender.
     pub(super) head: String,
     pub(super) text: String,
 }
 
 impl Line {
     pub(super) fn notice(text: impl Into<String>) -> Self {
-        Self { tone: Tone::Notice, head: String::new(), text: text.into() }
+        Self { style: Style::Notice, head: String::new(), text: text.into() }
     }
 
     pub(super) fn aside(text: impl Into<String>) -> Self {
-        Self { tone: Tone::Aside, ..Self::notice(text) }
+        Self { style: Style::Aside, ..Self::notice(text) }
     }
 
-    /// As it is written, without a line break at the end. With `is_styled` the head of a message stands out and what is no
-    /// message steps back.
-    pub(super) fn render(&self, is_styled: bool) -> String {
-        let indent = if self.tone == Tone::Message { INDENT } else { "" };
-        let head = clean_line(&self.head);
-        let text = clean(self.text.trim_end()).replace('\n', &format!("\n{indent}"));
+    /// Renders the line without a line break at the end. With `has_styles`, the head of a message is bold and other lines
+    /// are dim.
+    pub(super) fn render(&self, has_styles: bool) -> String {
+        let indent = if self.style == Style::Message { INDENT } else { "" };
+        let head = sanitize_line(&self.head);
+        let text = sanitize(self.text.trim_end()).replace('\n', &format!("\n{indent}"));
         let gap = if head.is_empty() { "" } else { " " };
-        match (is_styled, self.tone) {
+        match (has_styles, self.style) {
             (false, _) => format!("{head}{gap}{text}"),
-            (true, Tone::Message) => format!("\x1b[1m{head}\x1b[0m{gap}{text}"),
-            (true, Tone::Notice | Tone::Aside) => format!("\x1b[2m{head}{gap}{text}\x1b[0m"),
+            (true, Style::Message) => format!("\x1b[1m{head}\x1b[0m{gap}{text}"),
+            (true, Style::Notice | Style::Aside) => format!("\x1b[2m{head}{gap}{text}\x1b[0m"),
         }
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     fn message(head: &str, text: &str) -> Line {
-        Line { tone: Tone::Message, head: head.to_owned(), text: text.to_owned() }
+        Line { style: Style::Message, head: head.to_owned(), text: text.to_owned() }
     }
 
     #[test]

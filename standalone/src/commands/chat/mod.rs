@@ -1,13 +1,13 @@
-//! `parlance chat`: talk in one conversation from a terminal, or from a script.
+//! `parlance chat`: chat in one conversation from a terminal, or from a script.
 
-mod clean;
+mod command;
 mod enter;
 mod input;
 mod line;
 mod prompt;
+mod sanitize;
 mod screen;
-mod talk;
-mod typed;
+mod session;
 mod typists;
 mod wording;
 
@@ -16,27 +16,27 @@ use std::process::ExitCode;
 use jiff::{Timestamp, tz::TimeZone};
 use parlance_client::{Client, Start};
 
-use self::{enter::Services, line::Line, screen::Screen, talk::Talk, wording::Wording};
+use self::{enter::Services, line::Line, screen::Screen, session::ChatSession, wording::Wording};
 use super::signals::Signals;
 
-/// Talk in a conversation: type, see what others say, and that they are typing
+/// Chat in a conversation from the terminal
 ///
-/// The user and the channel are made when they are missing, and the user joins the channel. A line is a message; /help says
-/// what else can be typed. Lost connections are made again, and what was typed meanwhile is sent then.
+/// Missing users and channels are created, and the user joins the channel. Each line is a message; /help lists the commands.
+/// After a lost connection the client reconnects and sends what was typed meanwhile.
 ///
-/// Without a terminal, each line of standard input is a message, standard output is what is said in the conversation, and the end
-/// of the input ends it once everything is stored: `echo 'build done' | parlance chat --as robot general`.
+/// Without a terminal, each line of standard input is sent as a message, events are printed on standard output, and the client
+/// exits at the end of the input, once everything is stored: `echo 'build done' | parlance chat --as robot general`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The conversation: a channel, or any that the user is a member of
     conversation_id: String,
-    /// The name of the user who talks
+    /// The name of the user
     #[arg(long = "as", value_name = "USERNAME")]
     username: String,
-    /// Where user-service is
+    /// The URL of user-service
     #[arg(long, env = "USER_SERVICE_URL", value_name = "URL", default_value = "http://127.0.0.1:50051")]
     user_service_url: String,
-    /// Where message-service is; several, with commas, are replicas, and the next one is used when one fails
+    /// The URL of message-service, or several of its replicas, separated by commas; when one fails, the next one is used
     #[arg(
         long,
         env = "MESSAGE_SERVICE_URL",
@@ -45,12 +45,13 @@ pub(crate) struct Arguments {
         value_delimiter = ','
     )]
     message_service_url: Vec<String>,
-    /// How many of the last messages to show at first
+    /// The number of past messages to show at first
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(..=1_000))]
     history: u16,
 }
 
-/// Talks until the person ends it. Errors: it could not begin, or the services ended it. Fails when something was not sent.
+/// Runs until the user ends it. Errors: the start failed, or the services ended the session. The exit code is a failure if a
+/// message was not sent.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { conversation_id, username, user_service_url, message_service_url, history } = arguments;
     let client = Client::new(&message_service_url)?;
@@ -71,11 +72,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         "" => conversation_id.clone(),
         title => format!("{conversation_id} ({title})"),
     };
-    screen.show(&Line::aside(format!("You are {username} in {title}. /help says what can be typed."))).await;
+    screen.show(&Line::aside(format!("You are {username} in {title}. Type /help for the commands."))).await;
     let cursors = [(conversation_id.clone(), entered.last_sequence)].into();
-    let (session, updates) = client.session(&entered.user_id).start(Start::Now).cursors(cursors).open();
-    let mut talk =
-        Talk::new(entered.user_id, conversation_id, services, session, wording, screen, entered.last_sequence);
-    let ended = talk.go_on(updates, inputs, &mut signals).await;
-    talk.end(ended).await
+    let session = client.session(&entered.participant.user_id).start(Start::Now).cursors(cursors);
+    let (session, updates) = session.open();
+    let mut chat = ChatSession::new(entered.participant, services, session, wording, screen, entered.last_sequence);
+    let result = chat.run(updates, inputs, &mut signals).await;
+    chat.end(result).await
 }

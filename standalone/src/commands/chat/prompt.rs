@@ -1,4 +1,4 @@
-//! The line that is being typed in a terminal, with what others say above it.
+//! The terminal's prompt, with the output above it.
 
 use std::{
     borrow::Cow,
@@ -27,22 +27,22 @@ use super::input::Input;
 
 const PROMPT: &str = "> ";
 
-/// The most lines that wait to be shown; the services wait while a terminal stands still.
-const MOST_LINES: usize = 64;
+/// The most lines that wait to be shown; beyond that, the session waits for the terminal.
+const MAX_LINES: usize = 64;
 
-/// The most of what was sent that the arrow keys bring back.
-const MOST_RECALLED: usize = 50;
+/// The most sent lines that the arrow keys recall.
+const MAX_RECALLED: usize = 50;
 
-/// How often it is worth saying that one is typing.
+/// The interval at which typing is reported.
 const TYPING_INTERVAL: Duration = Duration::from_secs(2);
 
-/// For the last lines to be shown.
-const END_LIMIT: Duration = Duration::from_millis(500);
+/// The time limit for showing the last lines.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Paints the row of the prompt anew: up one row and down again, so that it stays where it is.
+/// Repaints the row of the prompt in place: one row up and down again.
 const NUDGE: &str = "\x1b[A\n";
 
-/// A terminal while somebody types in it. It is put back into its former state when this is dropped.
+/// A terminal in the prompt's mode. [`Prompt::end`] restores its former state.
 pub(super) struct Prompt {
     lines: mpsc::Sender<String>,
     is_done: oneshot::Receiver<()>,
@@ -51,29 +51,29 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    /// Begins. What the person does comes as `inputs`, which ends with Ctrl-C and Ctrl-D.
+    /// Starts the prompt, which sends the user's input to `inputs` until Ctrl-C or Ctrl-D.
     pub(super) fn begin(inputs: mpsc::Sender<Input>) -> anyhow::Result<Self> {
         let before = tcgetattr(stdin())?;
         let typing = Arc::<Mutex<String>>::default();
         let config = Config::builder().behavior(Behavior::Stdio).build();
         let mut editor = Editor::<TypingHint, _>::with_history(config, MemHistory::new())?;
         let columns = editor.dimensions().map_or(80, |(columns, _)| usize::from(columns));
-        let last_told = Cell::new(None);
-        editor.set_helper(Some(TypingHint { inputs: inputs.clone(), last_told, typing: typing.clone(), columns }));
+        let last_reported = Cell::new(None);
+        editor.set_helper(Some(TypingHint { inputs: inputs.clone(), last_reported, typing: typing.clone(), columns }));
         let sent = Arc::<Mutex<Recall>>::default();
         let plain = |code| KeyEvent(code, Modifiers::NONE);
-        let recall = |step| EventHandler::Conditional(Box::new(Bring { step, sent: sent.clone() }));
+        let recall = |step| EventHandler::Conditional(Box::new(RecallKey { step, sent: sent.clone() }));
         editor.bind_sequence(plain(KeyCode::Up), recall(Step::Back));
         editor.bind_sequence(plain(KeyCode::Down), recall(Step::Forward));
         editor.bind_sequence(KeyEvent(KeyCode::Enter, Modifiers::ALT), Cmd::Newline);
-        let take = Take { inputs, sent: sent.clone() };
+        let take = Submit { inputs, sent: sent.clone() };
         editor.bind_sequence(plain(KeyCode::Enter), EventHandler::Conditional(Box::new(take)));
         let mut printer = editor.create_external_printer()?;
-        let (lines, mut shown) = mpsc::channel::<String>(MOST_LINES);
+        let (lines, mut shown) = mpsc::channel::<String>(MAX_LINES);
         let (done, is_done) = oneshot::channel();
-        // Threads and no tasks: the person's next key may never come, and nothing waits for these at the end.
+        // Threads instead of tasks: a read of the next key cannot be cancelled, and nothing waits for a thread at the end.
         thread::Builder::new().name("prompt".to_owned()).spawn(move || {
-            // Lines never end it (see `Take`), so that what is typed is shown once: when it is said.
+            // Enter does not end it (see `Submit`), so that a message is shown once: when it is delivered.
             let _ = editor.readline(PROMPT);
         })?;
         thread::Builder::new().name("lines".to_owned()).spawn(move || {
@@ -85,36 +85,36 @@ impl Prompt {
         Ok(Self { lines, is_done, typing, before })
     }
 
-    /// Shows lines above the one that is being typed.
+    /// Shows lines above the prompt.
     pub(super) async fn show(&self, text: String) {
         let _ = self.lines.send(text + "\n").await;
     }
 
-    /// Says beside the prompt who is typing, where there is room.
+    /// Shows the users who are typing beside the prompt, if there is room.
     pub(super) async fn show_typing(&self, text: &str) {
         text.clone_into(&mut self.typing.lock().unwrap_or_else(PoisonError::into_inner));
         let _ = self.lines.send(NUDGE.to_owned()).await;
     }
 
-    /// Ends, whatever the person is doing.
+    /// Ends the prompt and restores the terminal.
     pub(super) async fn end(self) {
         let Self { lines, is_done, before, .. } = self;
         drop(lines);
-        let _ = tokio::time::timeout(END_LIMIT, is_done).await;
+        let _ = tokio::time::timeout(END_TIMEOUT, is_done).await;
         let _ = tcsetattr(stdin(), SetArg::TCSADRAIN, &before);
-        // Away with the prompt, and with the mode in which a terminal marks what is pasted.
+        // Clear the prompt and leave bracketed paste mode.
         let mut stdout = stdout();
         let _ = write!(stdout, "\r\x1b[J\x1b[?2004l").and_then(|()| io::Write::flush(&mut stdout));
     }
 }
 
-/// Takes what was typed when Enter is pressed, unless there is no room for it.
-struct Take {
+/// Submits the line when Enter is pressed, unless the queue is full.
+struct Submit {
     inputs: mpsc::Sender<Input>,
     sent: Arc<Mutex<Recall>>,
 }
 
-impl ConditionalEventHandler for Take {
+impl ConditionalEventHandler for Submit {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
         let line = context.line().to_owned();
         if self.inputs.try_send(Input::Line(line.clone())).is_err() {
@@ -131,15 +131,15 @@ enum Step {
     Forward,
 }
 
-/// Brings back what was sent.
-struct Bring {
+/// Recalls sent lines.
+struct RecallKey {
     step: Step,
     sent: Arc<Mutex<Recall>>,
 }
 
-impl ConditionalEventHandler for Bring {
+impl ConditionalEventHandler for RecallKey {
     fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext<'_>) -> Option<Cmd> {
-        // Within a message of several lines the keys move.
+        // In a message of several lines the keys move the cursor.
         if context.line().contains('\n') {
             return None;
         }
@@ -148,7 +148,7 @@ impl ConditionalEventHandler for Bring {
     }
 }
 
-/// What was sent, newest first, and the one that is shown.
+/// The sent lines, newest first, and the index of the one shown.
 #[derive(Default)]
 struct Recall {
     lines: VecDeque<String>,
@@ -159,7 +159,7 @@ impl Recall {
     fn keep(&mut self, line: String) {
         self.shown = None;
         if !line.trim().is_empty() && self.lines.front() != Some(&line) {
-            self.lines.truncate(MOST_RECALLED - 1);
+            self.lines.truncate(MAX_RECALLED - 1);
             self.lines.push_front(line);
         }
     }
@@ -181,18 +181,18 @@ impl Recall {
     }
 }
 
-/// Tells that the person types, and shows who else does.
+/// Reports that the user is typing, and shows who else is.
 struct TypingHint {
     inputs: mpsc::Sender<Input>,
-    last_told: Cell<Option<Instant>>,
+    last_reported: Cell<Option<Instant>>,
     typing: Arc<Mutex<String>>,
     columns: usize,
 }
 
-/// Room for the text; the text itself is painted over it, as it may change while the line does not.
-struct Room;
+/// A placeholder of the hint. The highlighter paints the text over it, since the text may change while the line does not.
+struct Placeholder;
 
-impl Hint for Room {
+impl Hint for Placeholder {
     fn display(&self) -> &'static str {
         " "
     }
@@ -202,20 +202,20 @@ impl Hint for Room {
     }
 }
 
-/// As wide as what [`Typists`](super::typists::Typists) says at most.
+/// The most columns of [`Typists::text`](super::typists::Typists::text).
 const WIDEST_HINT: usize = 60;
 
 impl Hinter for TypingHint {
-    type Hint = Room;
+    type Hint = Placeholder;
 
-    fn hint(&self, line: &str, position: usize, _: &Context<'_>) -> Option<Room> {
+    fn hint(&self, line: &str, position: usize, _: &Context<'_>) -> Option<Placeholder> {
         let now = Instant::now();
-        let is_due = self.last_told.get().is_none_or(|told| now.duration_since(told) >= TYPING_INTERVAL);
+        let is_due = self.last_reported.get().is_none_or(|at| now.duration_since(at) >= TYPING_INTERVAL);
         if is_due && !line.trim().is_empty() && !line.starts_with('/') && self.inputs.try_send(Input::Typing).is_ok() {
-            self.last_told.set(Some(now));
+            self.last_reported.set(Some(now));
         }
         let has_room = PROMPT.len() + line.width() + WIDEST_HINT < self.columns;
-        (position == line.len() && has_room && !line.contains('\n')).then_some(Room)
+        (position == line.len() && has_room && !line.contains('\n')).then_some(Placeholder)
     }
 }
 
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_sent_comes_back_step_by_step() {
+    fn sent_lines_are_recalled_step_by_step() {
         let mut recall = Recall::default();
         assert_eq!(recall.step(Step::Back), None);
         for line in ["a", "b", "b", " "] {
@@ -252,6 +252,6 @@ mod tests {
         let [a, b, nothing] = ["a", "b", ""].map(|line| Some(line.to_owned()));
         assert_eq!(lines, [None, b.clone(), a, None, b, nothing, None]);
         (0..1_000).for_each(|n| recall.keep(n.to_string()));
-        assert_eq!(recall.lines.len(), MOST_RECALLED);
+        assert_eq!(recall.lines.len(), MAX_RECALLED);
     }
 }

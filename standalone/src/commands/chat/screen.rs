@@ -1,4 +1,4 @@
-//! Where lines are shown: a terminal that is typed in, or whatever the output is.
+//! The output of lines: to a terminal with a prompt, or plain.
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::thread;
@@ -6,43 +6,43 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use super::{
-    input::{self, Input, MOST_WAITING},
-    line::{Line, Tone},
+    input::{self, Input, MAX_INPUTS},
+    line::{Line, Style},
     prompt::Prompt,
 };
 use crate::say;
 
-/// What the person sees.
+/// The destination of the output.
 pub(super) enum Screen {
-    /// Lines are typed below what is shown.
+    /// A terminal with a prompt below the output.
     Prompt(Prompt),
-    /// Input or output is no terminal: plain lines, with what is not said in the conversation on standard error.
+    /// Plain lines, when input or output is not a terminal; notes about the client go to standard error.
     Plain,
 }
 
 impl Screen {
-    /// Begins to read what the person does. The inputs end when there will be no more.
+    /// Starts reading the user's input. The channel closes at the end of the input.
     pub(super) fn begin() -> anyhow::Result<(Self, mpsc::Receiver<Input>)> {
-        let (inputs, done) = mpsc::channel(MOST_WAITING);
+        let (inputs, receiver) = mpsc::channel(MAX_INPUTS);
         let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
         if stdin().is_terminal() && stdout().is_terminal() && !is_dumb {
-            return Ok((Self::Prompt(Prompt::begin(inputs)?), done));
+            return Ok((Self::Prompt(Prompt::begin(inputs)?), receiver));
         }
-        // A thread and no task: nothing can end a read, and nothing waits for this one at the end.
+        // A thread instead of a task: a read cannot be cancelled, and nothing waits for a thread at the end.
         thread::Builder::new().name("input".to_owned()).spawn(move || input::read_lines(stdin().lock(), &inputs))?;
-        Ok((Self::Plain, done))
+        Ok((Self::Plain, receiver))
     }
 
-    /// Shows one thing.
+    /// Shows a line.
     pub(super) async fn show(&self, line: &Line) {
         match self {
             Self::Prompt(prompt) => prompt.show(line.render(true)).await,
-            Self::Plain if line.tone == Tone::Aside => say::aside(line.render(false)),
+            Self::Plain if line.style == Style::Aside => say::aside(line.render(false)),
             Self::Plain => say::out(line.render(false)),
         }
     }
 
-    /// Shows who is typing; nobody is when it is empty.
+    /// Shows the users who are typing; clears the note if `text` is empty.
     pub(super) async fn show_typing(&self, text: &str) {
         match self {
             Self::Prompt(prompt) => prompt.show_typing(text).await,
@@ -51,7 +51,7 @@ impl Screen {
         }
     }
 
-    /// Leaves a terminal as it was.
+    /// Restores the terminal.
     pub(super) async fn end(self) {
         if let Self::Prompt(prompt) = self {
             prompt.end().await;

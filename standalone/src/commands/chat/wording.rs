@@ -1,24 +1,24 @@
-//! What happens in a conversation, in plain words.
+//! Puts the events of a conversation into words.
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use parlance::message::v1::{Event, Member, MemberRole, Message, event::Kind};
 
-use super::line::{Line, Tone};
+use super::line::{Line, Style};
 
-/// Puts entries into words. Says the day whenever it is another one than before.
+/// Formats entries as lines, with a heading whenever the day changes.
 pub(super) struct Wording {
     time_zone: TimeZone,
     day: Date,
 }
 
 impl Wording {
-    /// Times are those of this zone; a day is said when it is not `today`.
+    /// Formats times in this zone. The first heading is omitted if the day is `today`.
     pub(super) fn new(time_zone: TimeZone, today: Timestamp) -> Self {
         let day = today.to_zoned_datetime(time_zone.clone()).date();
         Self { time_zone, day }
     }
 
-    /// A message as it is now.
+    /// Formats a message in its current state.
     pub(super) fn message(&mut self, message: &Message) -> Vec<Line> {
         let text = match (message.delete_time, message.edit_time) {
             (Some(_), _) => "(deleted)".to_owned(),
@@ -26,13 +26,13 @@ impl Wording {
             (None, None) => message.text.clone(),
         };
         self.at(message.create_time, |time| Line {
-            tone: Tone::Message,
+            style: Style::Message,
             head: format!("{time} {}:", message.sender_id),
             text,
         })
     }
 
-    /// An entry of the log; nothing for what is not worth a line or was made after this client.
+    /// Formats an event; empty for ephemerals and for kinds newer than this client.
     pub(super) fn event(&mut self, event: &Event) -> Vec<Line> {
         let actor = &event.actor_id;
         let text = match &event.kind {
@@ -59,7 +59,7 @@ impl Wording {
             }
             Some(Kind::ReadMarker(_) | Kind::Typing(_)) | None => return Vec::new(),
         };
-        self.at(event.event_time, |time| Line { tone: Tone::Notice, head: time, text })
+        self.at(event.event_time, |time| Line { style: Style::Notice, head: time, text })
     }
 
     fn at(&mut self, time: Option<prost_types::Timestamp>, line: impl FnOnce(String) -> Line) -> Vec<Line> {
@@ -88,7 +88,7 @@ fn role(role: MemberRole) -> &'static str {
     }
 }
 
-/// Members in one sentence. `is_all`: there are no more.
+/// Formats a list of members. `is_all`: there are no more.
 pub(super) fn members(members: &[Member], is_all: bool) -> Line {
     let name = |member: &Member| match member.role() {
         MemberRole::Owner => format!("{} (owner)", member.user_id),
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_day_is_said_when_it_is_another() {
+    fn a_heading_is_shown_when_the_day_changes() {
         let mut wording = wording();
         let next_day = prost_types::Timestamp { seconds: NOON.seconds + 86_400, nanos: 0 };
         let later = Message { create_time: Some(next_day), ..message() };
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_is_said_in_plain_words() {
+    fn events_are_put_into_plain_words() {
         let titled = Conversation { title: "News".to_owned(), ..Conversation::default() };
         let edited = Message { text: "hello!".to_owned(), edit_time: Some(NOON), ..message() };
         for (actor, kind, words) in [

@@ -1,70 +1,57 @@
 //! The settings of `parlance serve`: flags, or environment variables of the same names in capitals. They arrive as text;
-//! [`Arguments::resolve`] turns them into values and reports everything that is wrong with them at once.
+//! [`Arguments::resolve`] parses them and reports all problems at once.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use parlance_standalone::cluster::Options;
-use service_kit::config::{Problems, Secret, SharedArgs, SharedConfig};
+use service_kit::config::{Problems, SharedArgs, SharedConfig};
 use sqlx::postgres::PgConnectOptions;
 
-use super::page::Place;
+use super::web_client::Binding;
+use crate::commands::database::{DatabaseArgs, Existing};
 
-/// Connections beyond the services' pools and writers: migrations, the two of the bus, and an operator who wants to
-/// look inside.
+/// Connections beyond the services' pools and writers: migrations, two for the bus, and some for the operator.
 const SPARE_CONNECTIONS: u32 = 30;
 
-/// Where the page is served unless told otherwise.
-const USUAL_WEB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// The default address of the web client.
+const DEFAULT_WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Run everything: a private PostgreSQL, user-service and message-service
 ///
-/// One process for development and small installs. Ctrl-C or SIGTERM lets what is under way finish, then stops
-/// PostgreSQL; a second one does not wait. Nothing but the data folder is left.
+/// One process for development and small installations. Ctrl-C or SIGTERM drains the services, then stops PostgreSQL; a
+/// second one stops without draining. Only the data folder remains.
 #[derive(clap::Args, Debug)]
-// No load balancer has to hear that this process ends.
+// No load balancer needs time to notice that this process drains.
 #[command(mut_arg("drain_accept", |argument| argument.default_value("0s")))]
 #[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
 pub(crate) struct Arguments {
-    /// The folder that keeps the private PostgreSQL; made when it is missing. Not touched when a database is given
+    /// The folder of the private PostgreSQL; created if missing. Ignored when a database URL is set
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
 
-    /// Where user-service listens; port 0 takes a free one
+    /// Address that user-service listens on; port 0 picks a free port
     #[arg(long, env = "USER_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     user_listen: String,
 
-    /// Where message-service listens; port 0 takes a free one
+    /// Address that message-service listens on; port 0 picks a free port
     #[arg(long, env = "MESSAGE_LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     message_listen: String,
 
-    /// Where the page is served, for a browser; port 0 takes a free one, `off` or nothing serves none. Unless told otherwise
-    /// it is 127.0.0.1:8080, and none when that is taken. Beyond loopback the page's origin needs --cors-allow-origin, too
+    /// Address of the web client; port 0 picks a free port, `off` or an empty value disables it. Default: 127.0.0.1:8080, or
+    /// disabled if that is in use. Beyond loopback, the web client's origin needs --cors-allow-origin, too
     #[arg(long, env = "WEB_LISTEN", value_name = "ADDRESS")]
     web_listen: Option<String>,
 
-    /// Serve no page, whatever else is said
+    /// Disable the web client; overrides --web-listen
     #[arg(long)]
     no_web: bool,
 
-    /// A PostgreSQL to use instead of a private one, for both services: postgres://USER:PASSWORD@HOST:PORT/DATABASE
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: Option<Secret>,
+    #[command(flatten)]
+    database: DatabaseArgs,
 
-    /// The same for user-service alone; then message-service needs one, too
-    #[arg(long, env = "USER_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    user_database_url: Option<Secret>,
-
-    /// The same for message-service alone; then user-service needs one, too
-    #[arg(long, env = "MESSAGE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    message_database_url: Option<Secret>,
-
-    /// The folder of PostgreSQL's programs (initdb, postgres); searched for when not given [env: PG_BIN_DIR]
-    #[arg(long, value_name = "DIR")]
-    pg_bin_dir: Option<PathBuf>,
-
-    /// A setting of the private PostgreSQL, such as shared_buffers=512MB; repeat it for more
+    /// A setting of the private PostgreSQL, such as shared_buffers=512MB; may be repeated
     #[arg(long, env = "POSTGRES_SETTING", value_name = "NAME=VALUE")]
     postgres_setting: Vec<String>,
 
@@ -75,34 +62,34 @@ pub(crate) struct Arguments {
     shared: SharedArgs,
 }
 
-/// [`Arguments`] as values.
+/// The parsed [`Arguments`].
 #[derive(Debug)]
 pub(super) struct Config {
-    /// Where user-service listens.
+    /// The address that user-service listens on.
     pub(super) user_listen: SocketAddr,
-    /// Where message-service listens.
+    /// The address that message-service listens on.
     pub(super) message_listen: SocketAddr,
-    /// Where the page is served.
-    pub(super) web: Place,
-    /// Which database.
+    /// The address of the web client.
+    pub(super) web_client: Binding,
+    /// The database.
     pub(super) database: Database,
-    /// What is message-service's alone.
+    /// The settings of message-service only.
     pub(super) tuning: message_service::Tuning,
-    /// What both services share.
+    /// The settings that both services share.
     pub(super) shared: SharedConfig,
 }
 
-/// Which database the services use. Its `Debug` shows no password.
+/// The database of the services. Its `Debug` output contains no password.
 pub(super) enum Database {
-    /// A private one.
+    /// A private PostgreSQL.
     Private(Options),
-    /// Somebody else's.
-    Given {
-        /// user-service's.
+    /// An existing PostgreSQL.
+    Existing {
+        /// The database of user-service.
         user: Box<PgConnectOptions>,
-        /// message-service's.
+        /// The database of message-service.
         message: Box<PgConnectOptions>,
-        /// Both, for people: host, port and name, no password.
+        /// Both for display: host, port and name, without password.
         shown: String,
     },
 }
@@ -111,13 +98,13 @@ impl fmt::Debug for Database {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Private(options) => formatter.debug_tuple("Private").field(options).finish(),
-            Self::Given { shown, .. } => formatter.debug_tuple("Given").field(shown).finish(),
+            Self::Existing { shown, .. } => formatter.debug_tuple("Existing").field(shown).finish(),
         }
     }
 }
 
 impl Arguments {
-    /// Checks everything. Errors: all problems, one line each.
+    /// Parses and checks all settings. Errors: all problems, one line each.
     pub(super) fn resolve(self) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let shared = self.shared.parse(&mut problems);
@@ -129,74 +116,57 @@ impl Arguments {
         {
             problems.add(format!("--user-listen and --message-listen are both {user}: give each its own port"));
         }
-        let web = self.web([user_listen, message_listen], &mut problems);
+        let web_client = self.web_client([user_listen, message_listen], &mut problems);
         let tuning = self.tuning.parse(&mut problems);
         let database = self.database(tuning.as_ref(), shared.as_ref(), &mut problems);
-        match (user_listen, message_listen, web, database, tuning, shared) {
-            (Some(user_listen), Some(message_listen), Some(web), Some(database), Some(tuning), Some(shared)) => {
+        match (user_listen, message_listen, web_client, database, tuning, shared) {
+            (Some(user_listen), Some(message_listen), Some(web_client), Some(database), Some(tuning), Some(shared)) => {
                 problems.into_result()?;
-                Ok(Config { user_listen, message_listen, web, database, tuning, shared })
+                Ok(Config { user_listen, message_listen, web_client, database, tuning, shared })
             }
-            // A value that is missing has left its problem behind.
+            // Each missing value has reported its problem.
             _ => Err(problems),
         }
     }
 
-    fn web(&self, services: [Option<SocketAddr>; 2], problems: &mut Problems) -> Option<Place> {
+    fn web_client(&self, services: [Option<SocketAddr>; 2], problems: &mut Problems) -> Option<Binding> {
         let is_of_a_service = |port: u16| services.iter().flatten().any(|service| service.port() == port);
         match self.web_listen.as_deref().map(str::trim) {
-            _ if self.no_web => Some(Place::Nowhere),
-            Some("" | "off") => Some(Place::Nowhere),
-            // A service was told to be there.
-            None if is_of_a_service(USUAL_WEB.port()) => Some(Place::Nowhere),
-            None => Some(Place::Usual(USUAL_WEB)),
+            _ if self.no_web => Some(Binding::Disabled),
+            Some("" | "off") => Some(Binding::Disabled),
+            // A service listens on the default port.
+            None if is_of_a_service(DEFAULT_WEB_LISTEN.port()) => Some(Binding::Disabled),
+            None => Some(Binding::IfFree(DEFAULT_WEB_LISTEN)),
             Some(text) => {
                 let address = listen("--web-listen", text, &self.shared, problems)?;
                 if address.port() != 0 && services.contains(&Some(address)) {
                     problems.add(format!("--web-listen is {address}, where a service listens: give it its own port"));
                 }
-                Some(Place::At(address))
+                Some(Binding::Required(address))
             }
         }
     }
 
     fn database(
-        self,
+        &self,
         tuning: Option<&message_service::Tuning>,
         shared: Option<&SharedConfig>,
         problems: &mut Problems,
     ) -> Option<Database> {
         let settings = self.postgres_settings(problems);
-        let user = self.user_database_url.or_else(|| self.database_url.clone());
-        let message = self.message_database_url.or(self.database_url);
-        match (user, message) {
-            (Some(user), Some(message)) => {
-                let [user, message] = [("user", &user), ("message", &message)].map(|(service, url)| {
-                    problems.database_url(&format!("--{service}-database-url or --database-url"), Some(url))
-                });
-                let (user, message) = (user?, message?);
-                let mut shown = vec![show(&user), show(&message)];
-                shown.dedup();
-                Some(Database::Given { user: user.into(), message: message.into(), shown: shown.join(" and ") })
-            }
-            (None, None) => {
-                // A writer has a connection, and its lane another.
-                let writers = tuning.map_or(0, |tuning| tuning.writers() as u32 * 2);
-                let pools = shared.map_or(0, |shared| shared.database_connections * 2) + writers;
-                let mut options = Options::new(self.data_dir).max_connections(200.max(pools + SPARE_CONNECTIONS));
-                options = self.pg_bin_dir.into_iter().fold(options, Options::bin_dir);
-                Some(Database::Private(
-                    settings?.into_iter().fold(options, |options, (name, value)| options.setting(name, value)),
-                ))
-            }
-            (user, _) => {
-                let (given, missing) = if user.is_some() { ("user", "message") } else { ("message", "user") };
-                problems.add(format!(
-                    "--{given}-database-url is given, so --{missing}-database-url is needed, too (or --database-url for both)"
-                ));
-                None
-            }
+        if let Some(Existing { user, message }) = self.database.existing(problems).ok()? {
+            let mut shown = vec![show(&user), show(&message)];
+            shown.dedup();
+            return Some(Database::Existing { user: user.into(), message: message.into(), shown: shown.join(" and ") });
         }
+        // Each writer uses two connections: its own and its lane's.
+        let writers = tuning.map_or(0, |tuning| tuning.writers() as u32 * 2);
+        let pools = shared.map_or(0, |shared| shared.database_connections * 2) + writers;
+        let options = Options::new(&self.data_dir).max_connections(200.max(pools + SPARE_CONNECTIONS));
+        let options = self.database.with_bin_dir(options);
+        Some(Database::Private(
+            settings?.into_iter().fold(options, |options, (name, value)| options.setting(name, value)),
+        ))
     }
 
     fn postgres_settings(&self, problems: &mut Problems) -> Option<Vec<(String, String)>> {
@@ -207,7 +177,7 @@ impl Arguments {
             }
             pair
         });
-        // Collected first, so that each of them is looked at.
+        // Collected first, so that all of them are checked.
         pairs.collect::<Vec<_>>().into_iter().collect()
     }
 }
@@ -250,15 +220,15 @@ mod tests {
     }
 
     #[test]
-    fn a_given_database_takes_the_place_of_the_private_one() {
+    fn an_existing_database_replaces_the_private_one() {
         let config = resolve(&["--database-url", "postgres://u:hidden@h/d"]).unwrap();
-        let Database::Given { user, message, shown } = config.database else { panic!("a private database") };
+        let Database::Existing { user, message, shown } = config.database else { panic!("a private database") };
         assert_eq!(shown, "h:5432/d");
         assert_eq!((show(&user), show(&message)), (shown.clone(), shown));
     }
 
     #[test]
-    fn ending_does_not_wait_for_load_balancers() {
+    fn shutdown_does_not_wait_for_load_balancers() {
         assert!(resolve(&[]).unwrap().shared.drain_accept.is_zero());
         assert_eq!(resolve(&["--drain-accept", "1s"]).unwrap().shared.drain_accept.as_secs(), 1);
     }
@@ -270,17 +240,17 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_where_it_is_told_to_be_or_not_at_all() {
-        let web = |words: &[&str]| resolve(words).map(|config| config.web);
-        assert_eq!(web(&[]), Ok(Place::Usual(USUAL_WEB)));
-        assert_eq!(web(&["--web-listen", "127.0.0.1:0"]), Ok(Place::At("127.0.0.1:0".parse().unwrap())));
+    fn the_web_client_is_at_the_configured_address_or_disabled() {
+        let web = |words: &[&str]| resolve(words).map(|config| config.web_client);
+        assert_eq!(web(&[]), Ok(Binding::IfFree(DEFAULT_WEB_LISTEN)));
+        assert_eq!(web(&["--web-listen", "127.0.0.1:0"]), Ok(Binding::Required("127.0.0.1:0".parse().unwrap())));
         for words in [
             &["--web-listen", "off"][..],
             &["--web-listen", ""],
             &["--no-web", "--web-listen", "127.0.0.1:0"],
             &["--user-listen", "127.0.0.1:8080"],
         ] {
-            assert_eq!(web(words), Ok(Place::Nowhere), "{words:?}");
+            assert_eq!(web(words), Ok(Binding::Disabled), "{words:?}");
         }
         for address in ["127.0.0.1:50051", "0.0.0.0:80", "here"] {
             let said = web(&["--web-listen", address]).unwrap_err().to_string();

@@ -1,10 +1,11 @@
-//! `parlance serve`: a private PostgreSQL, or a given one, and both services in one process.
+//! `parlance serve`: a private or an existing PostgreSQL, and both services in one process.
 //!
-//! The order of the start is the reverse of the order of the end: PostgreSQL, services, signal, services, PostgreSQL.
+//! Starts PostgreSQL, then user-service, then message-service; on a signal drains both services, then stops PostgreSQL.
 
 mod arguments;
-mod page;
+
 mod services;
+mod web_client;
 mod welcome;
 
 use std::process::ExitCode;
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::arguments::Arguments;
 use self::arguments::{Config, Database};
-use self::page::Page;
-use self::services::{Services, Wiring};
+use self::services::{Services, Settings};
+use self::web_client::WebClient;
 use self::welcome::Welcome;
 use super::signals::Signals;
 use crate::say;
@@ -26,7 +27,7 @@ use crate::say;
 /// The private cluster's database.
 pub(crate) const DATABASE: &str = "parlance";
 
-/// Runs until a signal, or until something that it cannot do without has failed.
+/// Runs until a signal, or until PostgreSQL or a service has failed.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.resolve()?;
     let telemetry = Telemetry::start("parlance", &config.shared).await.map_err(anyhow::Error::from_boxed)?;
@@ -37,14 +38,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let page = Page::bind(config.web).await?;
+    let web_client = WebClient::bind(config.web_client).await?;
 
     let (mut cluster, user_database, message_database, database) = match config.database {
-        Database::Given { user, message, shown } => (None, *user, *message, shown),
+        Database::Existing { user, message, shown } => (None, *user, *message, shown),
         Database::Private(options) => {
             let cluster = tokio::select! {
                 cluster = start_private(options) => cluster?,
-                // Dropping the start takes back what it had begun.
+                // Dropping the start stops everything that it has started.
                 _ = signals.next() => return Ok(ExitCode::SUCCESS),
             };
             let url: PgConnectOptions = cluster.url(DATABASE).parse()?;
@@ -55,21 +56,22 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
     let (user_listen, message_listen) = (config.user_listen, config.message_listen);
     let (tuning, mut shared) = (config.tuning, config.shared);
-    shared.cors_allow_origin.extend(page.iter().flat_map(Page::origins));
-    let wiring = Wiring { user_listen, message_listen, user_database, message_database, tuning, shared };
+    shared.cors_allow_origin.extend(web_client.iter().flat_map(WebClient::origins));
+    let settings = Settings { user_listen, message_listen, user_database, message_database, tuning, shared };
     let services = tokio::select! {
-        services = Services::build(wiring) => services?,
+        services = Services::build(settings) => services?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
     };
     let program = std::env::args().next().unwrap_or_else(|| "parlance".to_owned());
-    let page_at = page.as_ref().map(Page::address);
-    let welcome = Welcome { page: page_at, user: services.user(), message: services.message(), database, program };
+    let web_address = web_client.as_ref().map(WebClient::address);
+    let welcome =
+        Welcome { web_client: web_address, user: services.user(), message: services.message(), database, program };
 
-    let end = supervise(services, page, welcome, cluster.as_mut(), &mut signals).await;
+    let end = supervise(services, web_client, welcome, cluster.as_mut(), &mut signals).await;
     if let Some(mut cluster) = cluster {
         tokio::select! {
             () = cluster.stop(StopMode::Fast) => {}
-            // Impatient: dropping the cluster stops it the hard way, which loses nothing either.
+            // A second signal: dropping the cluster stops it immediately, which loses nothing either.
             _ = signals.next() => {}
         }
     }
@@ -78,7 +80,8 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 async fn start_private(options: Options) -> anyhow::Result<Cluster> {
     say::aside("Starting PostgreSQL …");
-    let cluster = Cluster::start(options).await?;
+    let creating = || say::aside("Creating a new PostgreSQL cluster (on the first start only, takes a few seconds) …");
+    let cluster = Cluster::start_with(options, creating).await?;
     for remark in cluster.remarks() {
         say::aside(remark);
     }
@@ -86,26 +89,29 @@ async fn start_private(options: Options) -> anyhow::Result<Cluster> {
     Ok(cluster)
 }
 
-/// Runs the services until they have drained, and says so once they serve. What ends them: a signal (a second one does not wait for the drain), or
-/// the end of PostgreSQL or of one of them, which is an error.
+/// Runs the services until they have drained, and prints the welcome once they serve. They end on a signal (a second one
+/// does not wait for the drain), or when PostgreSQL or one of them fails, which is an error.
 async fn supervise(
     services: Services,
-    page: Option<Page>,
+    web_client: Option<WebClient>,
     welcome: Welcome,
     mut cluster: Option<&mut Cluster>,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let mut ready = Box::pin(services::serving(services.user(), services.message()));
-    let mut welcomed = false;
     let (user, message) = (services.user(), services.message());
+    let mut ready = Box::pin(async move {
+        services::serving(user).await;
+        services::serving(message).await;
+    });
+    let mut welcomed = false;
     let mut running = Box::pin(async {
-        let page = async {
-            if let Some(page) = page {
-                page.run(user, message, stop.clone()).await;
+        let web_client = async {
+            if let Some(web_client) = web_client {
+                web_client.run(user, message, stop.clone()).await;
             }
         };
-        tokio::join!(services.run(stop.clone()), page).0
+        tokio::join!(services.run(stop.clone()), web_client).0
     });
     let mut end = Ok(ExitCode::SUCCESS);
     loop {
@@ -116,17 +122,17 @@ async fn supervise(
             }
         };
         tokio::select! {
-            ended = &mut running => return ended.context("a service ended").and(end),
+            ended = &mut running => return ended.context("a service failed").and(end),
             () = &mut ready, if !welcomed => {
                 welcomed = true;
                 say::out(&welcome);
             }
             _ = signals.next() => {
                 if stop.is_cancelled() {
-                    say::aside("Not waiting any longer.");
+                    say::aside("Stopping without waiting for the drain.");
                     return Ok(ExitCode::FAILURE);
                 }
-                say::aside("Draining … (once more to end it now)");
+                say::aside("Draining … (press Ctrl-C again to stop now)");
                 stop.cancel();
             }
             error = database_ends, if end.is_ok() => {

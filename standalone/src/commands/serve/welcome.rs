@@ -1,50 +1,82 @@
-//! What `parlance serve` says once everything runs: where, and what to paste next.
+//! The text that `parlance serve` prints once the services are ready: the addresses, and the first commands to try.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use service_kit::healthcheck::reachable;
 
-/// Where `parlance chat` looks unless it is told otherwise.
-const USUAL_USER: &str = "127.0.0.1:50051";
-const USUAL_MESSAGE: &str = "127.0.0.1:50052";
+/// The default addresses of `parlance chat`.
+const DEFAULT_USER: &str = "127.0.0.1:50051";
+const DEFAULT_MESSAGE: &str = "127.0.0.1:50052";
+
+const BUILD: &str =
+    if cfg!(debug_assertions) { "debug, not optimized; for speed: make run PROFILE=release" } else { "release" };
 
 /// The text, for addresses as they were bound.
 pub(super) struct Welcome {
-    pub(super) page: Option<SocketAddr>,
+    pub(super) web_client: Option<SocketAddr>,
     pub(super) user: SocketAddr,
     pub(super) message: SocketAddr,
-    /// A sentence on where the data is.
+    /// The location of the data.
     pub(super) database: String,
-    /// How this program was called.
+    /// The path by which this program was run.
     pub(super) program: String,
 }
 
 impl fmt::Display for Welcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (user, message) = (reachable(self.user), reachable(self.message));
         writeln!(f, "Parlance is ready.")?;
         writeln!(f)?;
-        if let Some(page) = self.page {
-            writeln!(f, "  in a browser     http://{}", reachable(page))?;
-        }
-        writeln!(f, "  user-service     {user}")?;
-        writeln!(f, "  message-service  {message}")?;
-        writeln!(f, "  database         {}", self.database)?;
+        self.addresses(f)?;
         writeln!(f)?;
-        writeln!(f, "Talk, in another terminal or in several, each with another name:")?;
+        writeln!(f, "What to try next:")?;
+        writeln!(f)?;
+        if self.web_client.is_some() {
+            writeln!(
+                f,
+                "- Open the address of the web client in two windows and sign in as a different user in each."
+            )?;
+            writeln!(f)?;
+        }
+        self.chat(f)?;
+        writeln!(f)?;
+        self.calls(f)?;
+        writeln!(f)?;
+        write!(f, "Press Ctrl-C to stop.")
+    }
+}
+
+impl Welcome {
+    fn addresses(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.web_client {
+            writeln!(f, "  web client       http://{}", reachable(address))?;
+        }
+        writeln!(f, "  user-service     {}", reachable(self.user))?;
+        writeln!(f, "  message-service  {}", reachable(self.message))?;
+        writeln!(f, "  database         {}", self.database)?;
+        writeln!(f, "  build            {BUILD}")
+    }
+
+    fn chat(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "- Chat from other terminals, with a different name in each:")?;
         writeln!(f)?;
         write!(f, "  {} chat --as ada general", self.program)?;
-        for (flag, address, usual) in [("user", &user, USUAL_USER), ("message", &message, USUAL_MESSAGE)] {
-            if *address.to_string() != *usual {
-                write!(f, " --{flag}-service-url http://{address}")?;
+        for (service, address, default) in
+            [("user", self.user, DEFAULT_USER), ("message", self.message, DEFAULT_MESSAGE)]
+        {
+            let address = reachable(address).to_string();
+            if address != default {
+                write!(f, " --{service}-service-url http://{address}")?;
             }
         }
+        writeln!(f)
+    }
+
+    fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (user, message) = (reachable(self.user), reachable(self.message));
+        writeln!(f, "- Call the services with grpcurl, or with a client generated from proto/:")?;
         writeln!(f)?;
-        writeln!(f)?;
-        writeln!(f, "Or call what you like:")?;
-        writeln!(f)?;
-        // With request ids, pasting them a second time is a retry, and harmless.
+        // With request ids, pasting them a second time is a harmless retry.
         for (address, body, method) in [
             (
                 user,
@@ -64,7 +96,6 @@ impl fmt::Display for Welcome {
         ] {
             writeln!(f, "  grpcurl -plaintext -d '{body}' {address} {method}")?;
         }
-        writeln!(f)?;
-        write!(f, "Ctrl-C ends it.")
+        Ok(())
     }
 }

@@ -31,8 +31,8 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 
 /**
- * A client of Parlance in Java: users and messages by calls, and a Chat session that goes on when the services are
- * restarted. See ../README.md.
+ * A client of Parlance in Java: users and messages by unary calls, and a Chat session that survives restarts of the
+ * services. See ../README.md.
  */
 public final class Client {
   private final UserServiceBlockingStub users;
@@ -45,7 +45,7 @@ public final class Client {
   private final String eve;
   private final String room;
 
-  /** What was sent, in order. */
+  /** The messages sent, in order. */
   private final List<String> texts = new ArrayList<>();
 
   private Client(ManagedChannel toUsers, ManagedChannel toMessages, String prefix) {
@@ -73,7 +73,7 @@ public final class Client {
       System.out.println(Options.USAGE);
       return;
     }
-    // Whatever goes wrong, the program ends.
+    // Limits the time of the whole program.
     var watch =
         Executors.newSingleThreadScheduledExecutor(
             task -> {
@@ -95,7 +95,7 @@ public final class Client {
   }
 
   private static ManagedChannel connect(String address) {
-    // Nothing is encrypted: this is for services on the same machine.
+    // Not encrypted: for services on the same machine.
     return Grpc.newChannelBuilder(address, InsecureChannelCredentials.create()).build();
   }
 
@@ -111,7 +111,7 @@ public final class Client {
     checkLog();
   }
 
-  /** Makes two users and their conversation. With request ids it could be done again and would change nothing. */
+  /** Creates two users and their conversation. With request ids it is idempotent. */
   private void begin() {
     for (String id : List.of(ann, ben)) {
       users.createUser(CreateUserRequest.newBuilder().setUserId(id).setUsername(id).setRequestId(id).build());
@@ -128,7 +128,7 @@ public final class Client {
             .build());
   }
 
-  /** Sends by plain calls: refused, accepted and repeated. */
+  /** Sends by unary calls: refused, accepted and repeated. */
   private void callUnary() {
     try {
       messages.sendMessage(message("Let me in!").setSenderId(eve).build());
@@ -146,7 +146,7 @@ public final class Client {
     texts.add(hello.getText());
   }
 
-  /** Reads the log from its beginning and does all else over the same stream. */
+  /** Reads the log from its beginning and does everything else over the same stream. */
   private void chat(Session session) throws Exception {
     show(session, 3);
     CaughtUp mark;
@@ -159,7 +159,7 @@ public final class Client {
     session.call(ChatRequest.newBuilder().setTyping(typing)).get();
     say("ben is typing");
 
-    // They go out without waiting for one another, and are stored in this order.
+    // Sent without waiting for each other's answers, and stored in this order.
     var answers = new ArrayList<CompletableFuture<Ack>>();
     for (String text : List.of("one", "two", "three")) {
       answers.add(send(session, text));
@@ -176,7 +176,7 @@ public final class Client {
     say("ann has %d unread", inbox.getItems(0).getMembership().getUnreadCount());
   }
 
-  /** Sends, several at a time, and reads what it sent, until the session was opened once more. */
+  /** Sends several messages at a time and reads them back, until the session was opened once more. */
   private void throughRestart(Session session, int round) throws Exception {
     say("restart the services: ben goes on sending");
     int before = session.connections();
@@ -205,7 +205,7 @@ public final class Client {
     say("restarted: all of it is stored once and came once, in order");
   }
 
-  /** Compares what is stored with what was sent. */
+  /** Compares the stored log with the messages sent. */
   private void checkLog() {
     var stored = new ArrayList<String>();
     long after = 0;
@@ -238,7 +238,7 @@ public final class Client {
     return session.call(ChatRequest.newBuilder().setSend(message(text)));
   }
 
-  /** The request id stays the same over all tries; an application's is best a UUID, made with the message. */
+  /** Uses one request id for all attempts; an application should generate a UUID with the message. */
   private SendMessageRequest.Builder message(String text) {
     return SendMessageRequest.newBuilder()
         .setConversationId(room)
@@ -253,7 +253,7 @@ public final class Client {
     }
   }
 
-  /** Passes over what is live only and may be lost, and over marks. */
+  /** Skips ephemerals, which may be lost, and marks. */
   private static Event nextEntry(Session session) throws InterruptedException {
     while (true) {
       Event event = session.next().getEvent();
@@ -263,17 +263,17 @@ public final class Client {
     }
   }
 
-  /** An entry as a person would read it. */
+  /** Formats an entry for a person. */
   private String describe(Event event) {
     return switch (event.getKindCase()) {
       case MESSAGE_SENT -> shorten(event.getMessageSent().getSenderId()) + ": " + event.getMessageSent().getText();
       case MEMBER_JOINED -> shorten(event.getMemberJoined().getUserId()) + " joined";
       case MEMBER_LEFT -> shorten(event.getMemberLeft().getUserId()) + " left";
-      default -> "something that this program does not tell";
+      default -> "an event that this program does not print";
     };
   }
 
-  /** An id without the prefix. */
+  /** Returns an id without the prefix. */
   private String shorten(String id) {
     return id.startsWith(prefix) ? id.substring(prefix.length()) : id;
   }

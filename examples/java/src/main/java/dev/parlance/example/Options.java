@@ -1,15 +1,15 @@
 package dev.parlance.example;
 
-/** What the program is told when it is started. */
+/** The command-line options. */
 record Options(boolean isHelp, String userService, String messageService, String prefix, int restarts) {
   static final String USAGE =
       """
       Usage: java -jar target/client.jar [OPTIONS]
 
-        --user-service ADDRESS     where user-service is (USER_SERVICE, else 127.0.0.1:50051)
-        --message-service ADDRESS  where message-service is (MESSAGE_SERVICE, else 127.0.0.1:50052)
-        --prefix TEXT              what the ids begin with; a second run needs another one (java-)
-        --restarts COUNT           how many restarts of the services to wait for (0)""";
+        --user-service ADDRESS     address of user-service (USER_SERVICE, else 127.0.0.1:50051)
+        --message-service ADDRESS  address of message-service (MESSAGE_SERVICE, else 127.0.0.1:50052)
+        --prefix TEXT              prefix of all ids; a second run needs another one (java-)
+        --restarts COUNT           number of restarts of the services to wait for (0)""";
 
   static Options parse(String[] arguments) {
     boolean isHelp = false;

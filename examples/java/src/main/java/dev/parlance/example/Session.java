@@ -27,20 +27,20 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 
 /**
- * One user's Chat, kept up over lost connections and restarts of the server: entries come in order, without a hole or a
- * double, and frames are done once, in their order.
+ * One user's Chat, which survives lost connections and restarts of the server: entries arrive in order, without gaps and
+ * duplicates, and frames are executed once, in their order.
  */
 final class Session implements AutoCloseable {
-  /** The server breaks every silence after 30 s at most. */
+  /** The server sends a heartbeat after 30 s of silence at most. */
   private static final Duration SILENCE = Duration.ofSeconds(45);
 
-  /** The server refuses what goes beyond 256 unanswered frames. */
+  /** The server refuses more than 256 unanswered frames. */
   private static final int MAX_UNANSWERED = 128;
 
-  /** What may wait for the application. When there is more, nothing is read, answers to frames included. */
+  /** The most items that wait for the application. Beyond that nothing is read, answers to frames included. */
   private static final int MAX_KEPT = 1_024;
 
-  /** Follows the last item. */
+  /** Marks the end of the items. */
   private static final ChatResponse END = ChatResponse.getDefaultInstance();
 
   private record Call(ChatRequest.Builder frame, CompletableFuture<Ack> answer) {}
@@ -51,16 +51,16 @@ final class Session implements AutoCloseable {
   private final CompletableFuture<StatusRuntimeException> ended = new CompletableFuture<>();
   private volatile int connections;
 
-  /** All that follows is touched by this thread alone, which gRPC calls back on, too. */
+  /** The fields below are used by this thread only, on which gRPC calls back, too. */
   private final ScheduledThreadPoolExecutor thread = new ScheduledThreadPoolExecutor(1);
 
-  /** The last sequence of each conversation: what the server is asked to go on after. */
+  /** The last sequence of each conversation, from which the session resumes. */
   private final Map<String, Long> cursors = new HashMap<>();
 
-  /** Frames without an answer, in order. They go out again on the next connection. */
+  /** Unanswered frames, in order. They are sent again on the next connection. */
   private final Map<Long, Call> unanswered = new LinkedHashMap<>();
 
-  /** Frames that wait for a connection, or for room. */
+  /** Frames that wait for a connection, or for room in the window. */
   private final Queue<Call> waiting = new ArrayDeque<>();
 
   private Connection connection;
@@ -70,14 +70,14 @@ final class Session implements AutoCloseable {
   Session(ManagedChannel channel, String actorId) {
     this.channel = channel;
     this.actorId = actorId;
-    // Or the thread would live on until the alarm of the last connection.
+    // Otherwise the thread would run until the timeout of the last connection.
     thread.setExecuteExistingDelayedTasksAfterShutdownPolicy(false);
     thread.execute(this::connect);
   }
 
   /**
-   * Waits for the next item: event, caught_up, closed or truncated. Throws after the last, with what ended the session:
-   * something that trying again would not help, such as a user who may not act.
+   * Waits for the next item: event, caught_up, closed or truncated. Throws after the last one, with the error that ended the
+   * session: one that a retry would not help, for example because the user may not act.
    */
   ChatResponse next() throws InterruptedException {
     ChatResponse item = items.take();
@@ -89,12 +89,12 @@ final class Session implements AutoCloseable {
     return item;
   }
 
-  /** How often it was opened. */
+  /** The number of times the session was opened. */
   int connections() {
     return connections;
   }
 
-  /** Hands a frame over and does not wait for its answer. A send needs a request id: it may go out more than once. */
+  /** Submits a frame without waiting for its answer. A send needs a request id: it may be sent more than once. */
   CompletableFuture<Ack> call(ChatRequest.Builder frame) {
     var call = new Call(frame, new CompletableFuture<>());
     thread.execute(
@@ -117,7 +117,7 @@ final class Session implements AutoCloseable {
           if (connection.isLost) {
             thread.shutdown();
           } else {
-            // gRPC says on the thread that it is lost, so that comes before its end.
+            // gRPC reports the loss on the thread, so this comes before its end.
             connection.cancel("the session was closed", null);
           }
         });
@@ -127,13 +127,13 @@ final class Session implements AutoCloseable {
     if (ended.isDone()) {
       return;
     }
-    // Left alone, a connection that was lost for a while is made again after up to two minutes.
+    // By default, gRPC reconnects only after up to two minutes.
     channel.resetConnectBackoff();
     connection = new Connection();
     connection.open();
   }
 
-  /** A connection is gone: another one after a pause, unless that would not help. */
+  /** Reconnects after a pause, unless that would not help. */
   private void disconnected(StatusRuntimeException cause, boolean wasOpen, Duration askedFor) {
     if (ended.isDone()) {
       thread.shutdown();
@@ -160,7 +160,7 @@ final class Session implements AutoCloseable {
     items.add(END);
   }
 
-  /** Says whether something is new to the application, and moves the cursors. */
+  /** Returns whether an item is new to the application, and advances the cursors. */
   private boolean isNew(ChatResponse response) throws Hole {
     switch (response.getItemCase()) {
       case EVENT -> {
@@ -169,7 +169,7 @@ final class Session implements AutoCloseable {
         if (sequence == 0) {
           return true; // live only, and in no log
         }
-        // A conversation that is not known yet begins wherever the server begins.
+        // An unknown conversation begins at its first entry received.
         long last = cursors.getOrDefault(id, sequence - 1);
         if (sequence > last + 1) {
           throw new Hole("after entry " + last + " of " + id + " comes " + sequence);
@@ -180,14 +180,14 @@ final class Session implements AutoCloseable {
       case CAUGHT_UP -> {
         String id = response.getCaughtUp().getConversationId();
         long sequence = response.getCaughtUp().getSequence();
-        // Without a conversation it is the mark of all of them.
+        // Without a conversation it is the mark for all of them.
         if (!id.isEmpty() && cursors.computeIfAbsent(id, unknown -> sequence) < sequence) {
           throw new Hole("caught up at " + sequence + ", without what comes after " + cursors.get(id));
         }
         return true;
       }
       case TRUNCATED -> {
-        // What retention has removed never comes: it is announced, and no hole.
+        // Entries removed by retention are announced, and are not a gap.
         var truncated = response.getTruncated();
         cursors.merge(truncated.getConversationId(), truncated.getOldestSequence() - 1, Math::max);
         return true;
@@ -197,13 +197,13 @@ final class Session implements AutoCloseable {
         return true;
       }
       default -> {
-        // A heartbeat, or something that was added to the contract after this program was made.
+        // A heartbeat, or a kind newer than this program.
         return false;
       }
     }
   }
 
-  /** Something is missing. Whatever it comes from, reading again from the cursor mends it. */
+  /** An entry is missing. Whatever caused the gap, reading again from the cursor fixes it. */
   private static final class Hole extends Exception {
     private static final long serialVersionUID = 1L;
 
@@ -212,7 +212,7 @@ final class Session implements AutoCloseable {
     }
   }
 
-  /** One connection, from open to its end. */
+  /** A connection, from open to its end. */
   private final class Connection implements ClientResponseObserver<ChatRequest, ChatResponse> {
     private ClientCallStreamObserver<ChatRequest> requests;
     private ScheduledFuture<?> alarm;
@@ -221,7 +221,7 @@ final class Session implements AutoCloseable {
     private boolean isLost;
     private boolean wantsMore;
 
-    /** Why this side has given it up; whatever comes after that is dropped. */
+    /** The reason why this side abandoned it; later items are dropped. */
     private StatusRuntimeException given;
 
     private Duration pause;
@@ -239,7 +239,7 @@ final class Session implements AutoCloseable {
     @Override
     public void beforeStart(ClientCallStreamObserver<ChatRequest> requests) {
       this.requests = requests;
-      // The next one is asked for when there is room: a slow reader falls back to the log and loses nothing.
+      // The next one is requested when there is room: a slow reader falls back to the log and loses nothing.
       requests.disableAutoRequestWithInitial(1);
     }
 
@@ -271,7 +271,7 @@ final class Session implements AutoCloseable {
       disconnected(given != null ? given : error, isOpen, pause);
     }
 
-    /** Gives it up. gRPC then says by `onError` that it has ended. */
+    /** Abandons it. gRPC then reports its end by `onError`. */
     void cancel(String why, StatusRuntimeException cause) {
       if (given == null) {
         given = cause != null ? cause : Status.UNAVAILABLE.withDescription(why).asRuntimeException();
@@ -316,7 +316,7 @@ final class Session implements AutoCloseable {
           sendWaiting();
         }
         case DRAINING -> {
-          // What was read is still answered, then the server ends the stream.
+          // The server still answers the frames that it has read, then ends the stream.
           isDraining = true;
           pause = Failures.toJava(response.getDraining().getRetryDelay());
         }
@@ -330,7 +330,7 @@ final class Session implements AutoCloseable {
         case NACK -> {
           var cause = StatusProto.toStatusRuntimeException(response.getNack().getStatus());
           if (!isOpen || Failures.mayTryAgain(cause)) {
-            // All frames that have no answer go out again on a new connection, which keeps their order.
+            // All unanswered frames are sent again on a new connection, which keeps their order.
             cancel("a frame was not done", cause);
             return;
           }

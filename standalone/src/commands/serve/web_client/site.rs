@@ -1,4 +1,4 @@
-//! What is answered to a request for the page: a file, the addresses of the services, or no.
+//! Answers requests for the web client: with a file, with the addresses of the services, or with an error.
 
 use std::net::SocketAddr;
 
@@ -22,29 +22,29 @@ use super::{
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// What is served, and to whom.
+/// The files and the rules for serving them.
 pub(super) struct Site {
     files: Vec<File>,
     services: Services,
-    /// A page that makes its own name resolve to 127.0.0.1 is then of the same origin as this one; the name it came by
-    /// gives it away.
+    /// Guards against DNS rebinding: a foreign page whose name resolves to 127.0.0.1 has the same origin as this site, but
+    /// its requests carry the foreign name.
     loopback_hosts_only: bool,
 }
 
 impl Site {
-    /// The site of a listener.
+    /// Creates the site of a listener.
     pub(super) fn new(local: SocketAddr, services: Services) -> Self {
         Self { files: files::all(), services, loopback_hosts_only: local.ip().is_loopback() }
     }
 
-    /// The answer to one request. The body of one to HEAD is left out on the way.
+    /// Answers one request. hyper omits the body of the response to a HEAD request.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         let Some(host) = host(request).filter(|host| !self.loopback_hosts_only || is_loopback_host(host)) else {
-            let text = "This page is answered by loopback host names only: localhost or 127.0.0.1.\n";
+            let text = "The web client accepts loopback host names only: localhost or 127.0.0.1.\n";
             return self.refuse(StatusCode::FORBIDDEN, text);
         };
         if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let mut answer = self.refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are answered here.\n");
+            let mut answer = self.refuse(StatusCode::METHOD_NOT_ALLOWED, "Only GET and HEAD are supported.\n");
             answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return answer;
         }
@@ -55,9 +55,9 @@ impl Site {
             return self.respond(StatusCode::OK, JSON, text.into(), "no-store", &host);
         }
         let Some(file) = self.files.iter().find(|file| file.path == path) else {
-            return self.refuse(StatusCode::NOT_FOUND, "There is nothing of this name.\n");
+            return self.refuse(StatusCode::NOT_FOUND, "Not found.\n");
         };
-        // Asked each time whether it has changed: with a new binary the page is new.
+        // The browser revalidates each time, since a new binary brings new files.
         let (status, content) = if has(request.headers(), &file.etag) {
             (StatusCode::NOT_MODIFIED, Bytes::new())
         } else {
@@ -104,11 +104,11 @@ impl Site {
     }
 }
 
-/// The host name that the page was asked for by, without the port; none when there is not exactly one, or it is no plain name
-/// or address, which could mean something in a header or in JSON.
+/// Returns the host name of the request, without the port; `None` unless there is exactly one, and it is a plain name or
+/// address without characters that are special in a header or in JSON.
 fn host<B>(request: &Request<B>) -> Option<String> {
-    let mut given = request.headers().get_all(HOST).iter();
-    let (Some(host), None) = (given.next(), given.next()) else { return None };
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else { return None };
     let host: Authority = host.to_str().ok()?.parse().ok()?;
     if request.uri().authority().is_some_and(|named| *named != host) {
         return None;
@@ -127,7 +127,7 @@ fn has(headers: &HeaderMap, etag: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn ask(method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
         let services = Services { user: "127.0.0.1:1".parse().unwrap(), message: "127.0.0.1:2".parse().unwrap() };
         let site = Site::new("127.0.0.1:3".parse().unwrap(), services);
         let request = Request::builder().method(method).uri(path);
@@ -136,37 +136,37 @@ mod tests {
     }
 
     #[test]
-    fn loopback_names_are_answered_and_others_are_not() {
+    fn loopback_names_are_accepted_and_others_refused() {
         for name in ["localhost:3", "LOCALHOST", "127.0.0.1:3", "[::1]:3"] {
-            assert_eq!(ask("GET", "/", &[("host", name)]).status(), StatusCode::OK, "{name}");
+            assert_eq!(request("GET", "/", &[("host", name)]).status(), StatusCode::OK, "{name}");
         }
         for name in ["", "evil.example", "localhost.evil.example:3", "me@localhost:3", "10.0.0.1", "local host"] {
-            assert_eq!(ask("GET", "/", &[("host", name)]).status(), StatusCode::FORBIDDEN, "{name}");
+            assert_eq!(request("GET", "/", &[("host", name)]).status(), StatusCode::FORBIDDEN, "{name}");
         }
         let twice = [("host", "localhost:3"), ("host", "evil.example")];
         for headers in [&twice[..], &[]] {
-            assert_eq!(ask("GET", "/", headers).status(), StatusCode::FORBIDDEN, "{headers:?}");
+            assert_eq!(request("GET", "/", headers).status(), StatusCode::FORBIDDEN, "{headers:?}");
         }
-        assert_eq!(ask("GET", "http://evil.example/", &twice[..1]).status(), StatusCode::FORBIDDEN);
+        assert_eq!(request("GET", "http://evil.example/", &twice[..1]).status(), StatusCode::FORBIDDEN);
     }
 
     #[test]
-    fn a_file_that_is_there_already_is_not_sent_again() {
+    fn a_cached_file_is_not_sent_again() {
         let host = ("host", "localhost:3");
-        let first = ask("GET", "/app.js", &[host]);
+        let first = request("GET", "/app.js", &[host]);
         let etag = first.headers()[ETAG].to_str().unwrap();
         for known in [etag, &format!("\"other\", W/{etag}")] {
-            let again = ask("GET", "/app.js", &[host, ("if-none-match", known)]);
+            let again = request("GET", "/app.js", &[host, ("if-none-match", known)]);
             assert_eq!((again.status(), &again.headers()[ETAG]), (StatusCode::NOT_MODIFIED, &first.headers()[ETAG]));
             assert!(again.headers().contains_key(CONTENT_SECURITY_POLICY));
         }
-        assert_eq!(ask("GET", "/app.js", &[host, ("if-none-match", "\"other\"")]).status(), StatusCode::OK);
+        assert_eq!(request("GET", "/app.js", &[host, ("if-none-match", "\"other\"")]).status(), StatusCode::OK);
     }
 
     #[test]
-    fn nothing_but_reading_is_answered() {
+    fn only_reads_are_supported() {
         for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
-            let answer = ask(method, "/", &[("host", "localhost:3")]);
+            let answer = request(method, "/", &[("host", "localhost:3")]);
             assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{method}");
             assert_eq!(answer.headers()[ALLOW], "GET, HEAD");
         }

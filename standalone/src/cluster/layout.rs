@@ -1,16 +1,16 @@
-//! Where a cluster's files lie.
+//! The layout of a cluster's files.
 //!
 //! ```text
-//! DATA-DIR/lock            who runs it
-//! DATA-DIR/elsewhere       only when needed: a link to the folder that has the rest
+//! DATA-DIR/lock            the lock, with the pid of its owner
+//! DATA-DIR/elsewhere       only when needed: a link to the folder with the rest
 //! DATA-DIR/server.log      PostgreSQL's log, and server.log.1
-//! DATA-DIR/cluster/        all of the cluster, appears in one rename
+//! DATA-DIR/cluster/        the whole cluster, published by one rename
 //!          cluster/data/       PostgreSQL's own folder
-//!          cluster/password    of the superuser
+//!          cluster/password    the superuser's password
 //! ```
 //!
-//! As root the server runs as another user, who may not be able to enter the data folder (`/root` is closed to
-//! everyone). Then the cluster lives under `/var/lib/parlance`, and `elsewhere` says where.
+//! If the current user is root, the server runs as another user, which may not be able to enter the data folder (`/root`
+//! is closed to everyone else). Then the cluster is under `/var/lib/parlance`, and `elsewhere` points to it.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -23,30 +23,30 @@ use super::account::Account;
 use super::binaries::DataVersion;
 use super::error::Error;
 
-/// Where root's clusters go when their user cannot enter the data folder.
+/// The parent folder of root's clusters whose user cannot enter the data folder.
 const ELSEWHERE: &str = "/var/lib/parlance";
 
 /// A located cluster, which may not exist yet.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Layout {
     folder: PathBuf,
-    /// Who runs the server.
+    /// The system user that runs the server.
     pub(super) account: Account,
-    /// What the operator should be told once.
+    /// Notes for the operator.
     pub(super) remarks: Vec<String>,
 }
 
-/// Makes the data folder unless it is there, and returns its one true path.
+/// Creates the data folder unless it exists, and returns its canonical path.
 pub(super) fn prepare_folder(folder: &Path) -> Result<PathBuf, Error> {
-    make_folder(folder, folder_mode()).map_err(Error::file("create the folder", folder))?;
+    create_folder(folder, folder_mode()).map_err(Error::file("create the folder", folder))?;
     folder.canonicalize().map_err(Error::file("enter", folder))
 }
 
-impl Room {
-    /// Finds the cluster of a locked data folder, or the place for a new one. `may_move`: the place may be elsewhere.
+impl Layout {
+    /// Locates the cluster of a locked data folder, or the folder for a new one, which may be elsewhere if `may_move`.
     ///
     /// Errors: [`Error::CannotEnter`], [`Error::ElsewhereGone`], and those of choosing the account.
-    pub(super) fn open(data_dir: &Path, may_move: bool) -> Result<Room, Error> {
+    pub(super) fn open(data_dir: &Path, may_move: bool) -> Result<Layout, Error> {
         let link = data_dir.join("elsewhere");
         let mut remarks = Vec::new();
         let folder = if let Ok(elsewhere) = link.read_link() {
@@ -62,27 +62,27 @@ impl Room {
             let account = Account::for_data(&folder, &data)?;
             account.enter(&folder).map_err(|_| cannot_enter(&folder, &account))?;
             note_move(&mut remarks, data_dir, &folder, &account);
-            return Ok(Room { folder, account, remarks });
+            return Ok(Layout { folder, account, remarks });
         }
         let account = Account::for_new_cluster()?;
         if account.enter(&folder).is_ok() {
-            return Ok(Room { folder, account, remarks });
+            return Ok(Layout { folder, account, remarks });
         }
-        if !may_move || !account.is_other() {
+        if !may_move || !account.is_switched() {
             return Err(cannot_enter(&folder, &account));
         }
-        let folder = make_elsewhere(&link)?;
+        let folder = create_elsewhere(&link)?;
         account.enter(&folder).map_err(|_| cannot_enter(&folder, &account))?;
         note_move(&mut remarks, data_dir, &folder, &account);
-        Ok(Room { folder, account, remarks })
+        Ok(Layout { folder, account, remarks })
     }
 
-    /// The folder with `cluster` in it.
+    /// The folder that contains `cluster`.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// All of the cluster.
+    /// The folder of the whole cluster.
     pub(super) fn cluster(&self) -> PathBuf {
         self.folder.join("cluster")
     }
@@ -97,13 +97,13 @@ impl Room {
         self.folder.join("server.log")
     }
 
-    /// The version of the data that is there; `None` before the first start.
+    /// Returns the version of the existing data; `None` before the first start.
     pub(super) fn data_version(&self) -> Result<Option<DataVersion>, Error> {
         let file = self.data().join("PG_VERSION");
         match std::fs::read_to_string(&file) {
             Ok(text) => {
                 // Since PostgreSQL 10 the file holds the major version alone.
-                let major = text.trim().parse().map_err(|_| io::Error::other(format!("it says {text:?}")));
+                let major = text.trim().parse().map_err(|_| io::Error::other(format!("it contains {text:?}")));
                 let major = major.map_err(Error::file("read a version from", &file))?;
                 Ok(Some(DataVersion { folder: self.folder.clone(), major }))
             }
@@ -113,18 +113,18 @@ impl Room {
     }
 }
 
-/// Root's folders let the server's user pass; anyone else's are private.
+/// Returns the mode of new folders: root's must let the server's user pass, all others are private.
 pub(super) fn folder_mode() -> u32 {
     if geteuid().is_root() { 0o755 } else { 0o700 }
 }
 
-/// Makes a folder and those above it, with this mode whatever the umask; a folder that exists stays as it is.
-pub(super) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+/// Creates a folder and its parents with this mode, whatever the umask; an existing folder is left unchanged.
+pub(super) fn create_folder(folder: &Path, mode: u32) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder(parent, mode)?;
+        create_folder(parent, mode)?;
     }
     match DirBuilder::new().mode(mode).create(folder) {
         Ok(()) => std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(mode)),
@@ -133,16 +133,16 @@ pub(super) fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
-/// Makes the other folder and the link to it. The name is random: whoever removes a data folder begins with an empty
-/// database, and never meets the old one again under a name derived from the path.
-fn make_elsewhere(link: &Path) -> Result<PathBuf, Error> {
+/// Creates the other folder and the link to it. The name is random, not derived from the path, so that removing a data
+/// folder always leads to an empty database and never back to the old one.
+fn create_elsewhere(link: &Path) -> Result<PathBuf, Error> {
     let folder = Path::new(ELSEWHERE).join(random_name());
-    make_folder(&folder, folder_mode()).map_err(Error::file("create the folder", &folder))?;
+    create_folder(&folder, folder_mode()).map_err(Error::file("create the folder", &folder))?;
     std::os::unix::fs::symlink(&folder, link).map_err(Error::file("create", link))?;
     Ok(folder)
 }
 
-/// Eight letters and digits. Not a secret.
+/// Returns eight random letters and digits. Not a secret.
 pub(super) fn random_name() -> String {
     std::iter::repeat_with(fastrand::alphanumeric).take(8).collect::<String>().to_lowercase()
 }

@@ -1,4 +1,4 @@
-//! The conversation itself: what comes from the services and what comes from the person.
+//! The main loop of a chat: handles the updates of the session and the input of the user.
 
 use std::{
     pin::Pin,
@@ -15,53 +15,51 @@ use tokio::{
 };
 
 use super::{
-    enter::{Services, reason},
+    command::{self, Command},
+    enter::{Participant, Services, reason},
     input::Input,
     line::Line,
     screen::Screen,
-    typed::{self, Typed},
     typists::Typists,
     wording::{self, Wording},
 };
 use crate::commands::signals::Signals;
 
-/// The most messages that are sent and not answered. Beyond that nothing more is taken from the person.
-const MOST_UNANSWERED: usize = 64;
+/// The most unanswered messages; beyond that, input waits.
+const MAX_UNANSWERED: usize = 64;
 
-/// For answers to come once the person is done.
-const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+/// The time limit for answers after the user has quit.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of a message is repeated when it was not sent.
+/// The most characters of a message that are quoted when it was not sent.
 const QUOTED: usize = 60;
 
 type Sending = Pin<Box<dyn Future<Output = (String, Result<i64, SendError>)> + Send>>;
 type Marking = Pin<Box<dyn Future<Output = Result<i64, SendError>> + Send>>;
 
-/// One person in one conversation.
-pub(super) struct Talk {
-    user_id: String,
-    conversation_id: String,
+/// A chat of one user in one conversation.
+pub(super) struct ChatSession {
+    participant: Participant,
     services: Services,
     session: Session,
     wording: Wording,
     screen: Screen,
     typists: Typists,
-    /// What is shown of them.
+    /// The text shown of them.
     typing: String,
     sending: FuturesUnordered<Sending>,
     marking: Option<Marking>,
     is_connected: bool,
-    /// The last entry that was shown, that is known to be marked as read, and that is known to be one's own.
+    /// The last entry that was shown, that is marked as read, and that is the user's own.
     shown: i64,
     marked: i64,
-    own: i64,
+    last_own: i64,
     not_sent: usize,
 }
 
-impl Talk {
+impl ChatSession {
     pub(super) fn new(
-        user_id: String,
-        conversation_id: String,
+        participant: Participant,
         services: Services,
         session: Session,
         wording: Wording,
@@ -69,8 +67,7 @@ impl Talk {
         last_sequence: i64,
     ) -> Self {
         Self {
-            user_id,
-            conversation_id,
+            participant,
             services,
             session,
             wording,
@@ -82,61 +79,62 @@ impl Talk {
             is_connected: true,
             shown: last_sequence,
             marked: 0,
-            own: 0,
+            last_own: 0,
             not_sent: 0,
         }
     }
 
-    /// Until the person is done, and what was typed is stored and shown; or until the services end it, which is an error.
-    pub(super) async fn go_on(
+    /// Runs until the user quits and all sent messages are stored and shown, or until the services end the session, which is
+    /// an error.
+    pub(super) async fn run(
         &mut self,
         mut updates: Updates,
         mut inputs: mpsc::Receiver<Input>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let mut leave_at = None;
+        let mut leave_deadline = None;
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if leave_at.is_some() && self.sending.is_empty() && self.shown >= self.own {
+            if leave_deadline.is_some() && self.sending.is_empty() && self.shown >= self.last_own {
                 return Ok(());
             }
-            let takes_inputs = leave_at.is_none() && self.sending.len() < MOST_UNANSWERED;
+            let takes_inputs = leave_deadline.is_none() && self.sending.len() < MAX_UNANSWERED;
             tokio::select! {
                 update = updates.next() => match update {
-                    Some(update) => self.take(update).await?,
+                    Some(update) => self.handle_update(update).await?,
                     None => anyhow::bail!("the session has ended"),
                 },
-                Some((text, outcome)) = self.sending.next() => self.answered(&text, outcome).await,
+                Some((text, outcome)) = self.sending.next() => self.handle_outcome(&text, outcome).await,
                 input = inputs.recv(), if takes_inputs => {
-                    let goes_on = match input {
-                        Some(input) => self.does(input).await,
+                    let continues = match input {
+                        Some(input) => self.handle_input(input).await,
                         None => false,
                     };
-                    if !goes_on {
-                        leave_at = Some(self.leave().await);
+                    if !continues {
+                        leave_deadline = Some(self.leave().await);
                     }
                 }
                 Some(marked) = OptionFuture::from(self.marking.as_mut()) => {
                     self.marking = None;
-                    // Not worth a word: the next one makes up for it.
+                    // A failure is ignored: the next mark makes up for it.
                     self.marked = marked.unwrap_or(self.marked);
                 }
                 _ = tick.tick() => {
                     self.show_typing().await;
                     self.mark_read();
                 }
-                _ = signals.next() => match leave_at {
-                    None => leave_at = Some(self.leave().await),
-                    // Impatient.
+                _ = signals.next() => match leave_deadline {
+                    None => leave_deadline = Some(self.leave().await),
+                    // A second signal.
                     Some(_) => return Ok(()),
                 },
-                () = sleep_until(leave_at.unwrap_or_else(TokioInstant::now)), if leave_at.is_some() => return Ok(()),
+                () = sleep_until(leave_deadline.unwrap_or_else(TokioInstant::now)), if leave_deadline.is_some() => return Ok(()),
             }
         }
     }
 
-    /// Leaves the terminal as it was and says what there is to say.
+    /// Restores the terminal and reports the result.
     pub(super) async fn end(self, ended: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
         let unanswered = self.sending.len();
         self.screen.end().await;
@@ -147,52 +145,55 @@ impl Talk {
         Ok(if unanswered + self.not_sent == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// The person is done; gives until when answers are waited for.
+    /// Begins to quit, and returns the deadline for outstanding answers.
     async fn leave(&self) -> TokioInstant {
         if !self.is_connected && !self.sending.is_empty() {
             let text = format!(
-                "waiting up to {LEAVE_LIMIT:?} for a connection to send {} of your messages; Ctrl-C leaves now",
+                "waiting up to {LEAVE_TIMEOUT:?} for a connection to send {} of your messages; press Ctrl-C to quit now",
                 self.sending.len()
             );
             self.screen.show(&Line::aside(text)).await;
         }
-        TokioInstant::now() + LEAVE_LIMIT
+        TokioInstant::now() + LEAVE_TIMEOUT
     }
 
-    /// Something that the person does; false when they are done.
-    async fn does(&mut self, input: Input) -> bool {
+    /// Handles one input. Returns false if the user quits.
+    async fn handle_input(&mut self, input: Input) -> bool {
         match input {
-            Input::Line(line) => match typed::read(&line) {
-                Typed::Text(text) => self.send(text),
-                Typed::Help => self.screen.show(&Line::aside(typed::HELP)).await,
-                Typed::Who => self.who().await,
-                Typed::Quit => return false,
-                Typed::Unknown(command) => {
-                    let text = format!("there is no /{command}; /help says what there is, and // begins a text with /");
+            Input::Line(line) => match command::parse(&line) {
+                Command::Text(text) => self.send(text),
+                Command::Help => self.screen.show(&Line::aside(command::HELP)).await,
+                Command::Who => self.list_members().await,
+                Command::Quit => return false,
+                Command::Unknown(command) => {
+                    let text =
+                        format!("unknown command /{command}; /help lists the commands, and // begins a text with /");
                     self.screen.show(&Line::aside(text)).await;
                 }
-                Typed::Nothing => {}
+                Command::Nothing => {}
             },
             Input::Unusable(why) => {
                 self.not_sent += 1;
                 self.screen.show(&Line::aside(format!("a line was not sent: {why}"))).await;
             }
-            // Asked for, and nobody waits for it. It is worth nothing when it comes late.
-            Input::Typing if self.is_connected => drop(self.session.typing(&self.conversation_id).now_or_never()),
+            // Submitted without waiting for the answer; a late notification would be useless.
+            Input::Typing if self.is_connected => {
+                drop(self.session.typing(&self.participant.conversation_id).now_or_never());
+            }
             Input::Typing => {}
         }
         true
     }
 
     fn send(&mut self, text: String) {
-        let sent = self.session.send(Draft::text(&self.conversation_id, text.clone()));
-        // What is typed first is asked for first: these are polled in the order in which they are pushed.
+        let sent = self.session.send(Draft::text(&self.participant.conversation_id, text.clone()));
+        // Futures are polled in the order in which they are pushed, which keeps the order of the messages.
         self.sending.push(Box::pin(async move { (text, sent.await.map(|sent| sent.sequence)) }));
     }
 
-    async fn answered(&mut self, text: &str, outcome: Result<i64, SendError>) {
+    async fn handle_outcome(&mut self, text: &str, outcome: Result<i64, SendError>) {
         match outcome {
-            Ok(sequence) => self.own = self.own.max(sequence),
+            Ok(sequence) => self.last_own = self.last_own.max(sequence),
             Err(error) => {
                 self.not_sent += 1;
                 let why = match &error {
@@ -206,42 +207,44 @@ impl Talk {
         }
     }
 
-    async fn who(&mut self) {
-        let line = match self.services.members(&self.user_id, &self.conversation_id).await {
+    async fn list_members(&mut self) {
+        let line = match self.services.members(&self.participant).await {
             Ok(page) => wording::members(&page.members, page.next_page_token.is_empty()),
-            Err(status) => Line::aside(format!("cannot tell who is a member: {}", reason(&status))),
+            Err(status) => Line::aside(format!("cannot list the members: {}", reason(&status))),
         };
         self.screen.show(&line).await;
     }
 
-    async fn take(&mut self, update: Update) -> anyhow::Result<()> {
+    async fn handle_update(&mut self, update: Update) -> anyhow::Result<()> {
         match update {
-            Update::Event(event) if event.conversation_id == self.conversation_id => self.event(&event).await,
-            Update::Truncated { conversation_id, .. } if conversation_id == self.conversation_id => {
-                self.screen.show(&Line::aside("what was said in between is no longer kept")).await;
+            Update::Event(event) if event.conversation_id == self.participant.conversation_id => {
+                self.handle_event(&event).await;
             }
-            Update::Closed { conversation_id, status } if conversation_id == self.conversation_id => {
-                anyhow::bail!("you are out of {conversation_id}: {}", reason(&status));
+            Update::Truncated { conversation_id, .. } if conversation_id == self.participant.conversation_id => {
+                self.screen.show(&Line::aside("some messages in between are no longer kept")).await;
+            }
+            Update::Closed { conversation_id, status } if conversation_id == self.participant.conversation_id => {
+                anyhow::bail!("you are no longer in {conversation_id}: {}", reason(&status));
             }
             Update::Disconnected { cause, .. } if self.is_connected => {
                 self.is_connected = false;
-                let text = format!("not connected: {}; what you type is sent when it is back", reason(&cause));
+                let text = format!("disconnected: {}; what you type will be sent after the reconnect", reason(&cause));
                 self.screen.show(&Line::aside(text)).await;
             }
             Update::Connected if !self.is_connected => {
                 self.is_connected = true;
-                self.screen.show(&Line::aside("connected again")).await;
+                self.screen.show(&Line::aside("reconnected")).await;
             }
             Update::Ended(status) => anyhow::bail!("the session has ended: {}", reason(&status)),
-            // Of other conversations, or not worth a word.
+            // An update of another conversation, or one that needs no line.
             _ => {}
         }
         Ok(())
     }
 
-    async fn event(&mut self, event: &Event) {
+    async fn handle_event(&mut self, event: &Event) {
         if let Some(Kind::Typing(_)) = &event.kind {
-            self.typists.told(&event.actor_id, Instant::now());
+            self.typists.typing(&event.actor_id, Instant::now());
             self.show_typing().await;
             return;
         }
@@ -265,7 +268,7 @@ impl Talk {
 
     fn mark_read(&mut self) {
         if self.shown > self.marked && self.marking.is_none() && self.is_connected {
-            self.marking = Some(Box::pin(self.session.mark_read(&self.conversation_id, self.shown)));
+            self.marking = Some(Box::pin(self.session.mark_read(&self.participant.conversation_id, self.shown)));
         }
     }
 }

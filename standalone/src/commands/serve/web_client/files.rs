@@ -1,10 +1,10 @@
-//! The files of the page, as `web/` builds them.
+//! The files of the web client, as `web/` builds them.
 
 use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 
-/// One file.
+/// A file of the web client.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: &'static str,
@@ -20,7 +20,7 @@ macro_rules! file {
     };
 }
 
-/// All of them.
+/// Returns all files.
 pub(super) fn all() -> Vec<File> {
     vec![
         file!("/", "index.html", "text/html; charset=utf-8"),
