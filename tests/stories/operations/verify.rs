@@ -128,7 +128,7 @@ async fn what_cannot_be_checked_is_neither_good_nor_bad() {
 
     let empty = TestDatabase::empty().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {
-        cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "nothing was ever migrated"]).await;
+        cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "it was never migrated"]).await;
     }
 
     let database = TestDatabase::migrated().await;
