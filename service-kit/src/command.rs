@@ -1,5 +1,5 @@
-//! The command line of a service: `serve` (also when nothing is said), `migrate`, `verify`, `healthcheck`. What differs
-//! between the services is a [`Service`].
+//! The command line of a service: `serve` (the default), `migrate`, `verify`, `healthcheck`. The parts that differ are a
+//! [`Process`].
 
 use std::{
     ffi::OsString,
@@ -15,10 +15,88 @@ use crate::{
     config::{Problems, SharedConfig},
     database::Settings,
     healthcheck,
-    lifecycle::BoxError,
+    lifecycle::{self, BoxError},
+    service::{self, Bound},
     telemetry::{self, Telemetry},
-    verify::{Outcome, Report, ReportArgs},
+    verify::{Check, Outcome, Report, ReportArgs},
 };
+
+/// A service that runs as a [`service::Bound`], as its command line sees it: a [`Service`] with the rest filled in.
+pub trait Process {
+    /// The service.
+    type Service: service::Service;
+    /// Its flags and environment variables, as text.
+    type Args: clap::Args;
+    /// The flags of its `verify`, besides those that every service has.
+    type Verify: clap::Args + Sync;
+
+    /// The name of the binary.
+    const NAME: &'static str;
+    /// A sentence about it.
+    const ABOUT: &'static str;
+    /// The default address to listen on.
+    const DEFAULT_LISTEN: &'static str;
+    /// The checks of its `verify`, in the order of the report.
+    const CHECKS: &'static [Check];
+
+    /// Turns text into values.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in one list.
+    fn configure(args: &Self::Args) -> Result<ConfigOf<Self>, Problems>;
+
+    /// Checks what is stored, `slice` rows at a time, without changing anything.
+    ///
+    /// # Errors
+    /// Not everything could be checked; what was found until then is in the report.
+    fn verify(
+        database: &Settings,
+        params: &Self::Verify,
+        slice: u32,
+        report: &mut Report,
+    ) -> impl Future<Output = Result<(), BoxError>> + Send;
+}
+
+type ConfigOf<P> = <<P as Process>::Service as service::Service>::Config;
+
+impl<P: Process> Service for P {
+    type Args = P::Args;
+    type Config = ConfigOf<P>;
+    type Verify = P::Verify;
+
+    const NAME: &'static str = P::NAME;
+    const ABOUT: &'static str = P::ABOUT;
+    const DEFAULT_LISTEN: &'static str = P::DEFAULT_LISTEN;
+
+    fn configure(args: &P::Args) -> Result<ConfigOf<P>, Problems> {
+        P::configure(args)
+    }
+
+    fn shared(config: &ConfigOf<P>) -> &SharedConfig {
+        <P::Service as service::Service>::shared(config)
+    }
+
+    async fn serve(config: ConfigOf<P>) -> Result<(), BoxError> {
+        let service = Bound::<P::Service>::build(config).await?;
+        Ok(service.run(lifecycle::shutdown_signal()).await?)
+    }
+
+    async fn migrate(config: &ConfigOf<P>) -> Result<usize, BoxError> {
+        Ok(service::migrate::<P::Service>(config).await?)
+    }
+
+    fn report(max_examples: usize) -> Report {
+        Report::new(P::NAME, P::CHECKS, max_examples)
+    }
+
+    fn database(config: &ConfigOf<P>) -> &Settings {
+        <P::Service as service::Service>::database(config)
+    }
+
+    async fn verify(database: &Settings, params: &P::Verify, slice: u32, report: &mut Report) -> Result<(), BoxError> {
+        P::verify(database, params, slice, report).await
+    }
+}
 
 /// One service, as its command line sees it.
 pub trait Service {
@@ -26,14 +104,14 @@ pub trait Service {
     type Args: clap::Args;
     /// The same as values.
     type Config: Send + Sync;
-    /// What its check of a database can be told beside the above.
+    /// The flags of its `verify`, besides those that every service has.
     type Verify: clap::Args + Sync;
 
     /// The name of the binary.
     const NAME: &'static str;
-    /// What it is, in a sentence.
+    /// A sentence about it.
     const ABOUT: &'static str;
-    /// Where it listens unless told otherwise.
+    /// The default address to listen on.
     const DEFAULT_LISTEN: &'static str;
 
     /// Turns text into values.
@@ -42,34 +120,34 @@ pub trait Service {
     /// Everything that is wrong, in one list.
     fn configure(args: &Self::Args) -> Result<Self::Config, Problems>;
 
-    /// What it has in common with other services.
+    /// Returns the settings that both services share.
     fn shared(config: &Self::Config) -> &SharedConfig;
 
     /// Migrates, serves, drains.
     fn serve(config: Self::Config) -> impl Future<Output = Result<(), BoxError>> + Send;
 
-    /// Migrates; gives the number of migrations applied.
+    /// Migrates the database and returns the number of migrations applied.
     fn migrate(config: &Self::Config) -> impl Future<Output = Result<usize, BoxError>> + Send;
 
-    /// An empty report of this service's checks.
+    /// Returns an empty report of the checks of this service.
     fn report(max_examples: usize) -> Report;
 
-    /// Where what it has stored is.
+    /// Returns the settings of the database.
     fn database(config: &Self::Config) -> &Settings;
 
     /// Checks what is stored, `slice` rows at a time, without changing anything.
     ///
     /// # Errors
-    /// When it cannot be checked; what was found until then is in the report.
+    /// Not everything could be checked; what was found until then is in the report.
     fn verify(
         database: &Settings,
-        what: &Self::Verify,
+        params: &Self::Verify,
         slice: u32,
         report: &mut Report,
     ) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-/// Every flag can be given as the environment variable named beside it; a flag wins.
+/// Every flag can be set by the environment variable beside it; the flag wins.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Line<A: clap::Args, V: clap::Args> {
@@ -80,23 +158,39 @@ struct Line<A: clap::Args, V: clap::Args> {
     serve: A,
 }
 
+/// The flags of a service, without a subcommand.
+#[derive(Debug, Parser)]
+struct Flags<A: clap::Args> {
+    #[command(flatten)]
+    args: A,
+}
+
+/// Parses the flags of a service alone, for programs and tests that run it in their own process.
+///
+/// # Errors
+/// An unknown flag, or one without its value.
+pub fn parse_flags<A: clap::Args>(flags: &[&str]) -> Result<A, clap::Error> {
+    let line = ["service"].iter().chain(flags);
+    Flags::try_parse_from(line).map(|Flags { args }| args)
+}
+
 #[derive(Debug, Subcommand)]
 enum Command<A: clap::Args, V: clap::Args> {
     /// Migrate the database, then serve until SIGTERM. The default.
     Serve(A),
-    /// Migrate the database, then end.
+    /// Migrate the database, then exit.
     Migrate(A),
-    /// Check what is stored for holes, doubles and whatever else cannot be: exit code 0 when there is none, 1 when there is, 2
-    /// when it could not be checked. Changes nothing, and may be run while the service is busy.
+    /// Check the stored data for inconsistencies: exit code 0 if there are none, 1 if there are, 2 if it could not be checked.
+    /// Changes nothing, and can run while the service is in use.
     Verify(Box<Verify<A, V>>),
-    /// Ask a running service whether it is serving: exit code 0 when it is, 1 when not or when nobody answers within 2 s.
+    /// Check the health of a running service: exit code 0 if it is serving, 1 if not or if there is no answer within 2 s.
     Healthcheck(HealthcheckArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct Verify<A: clap::Args, V: clap::Args> {
     #[command(flatten)]
-    what: V,
+    params: V,
 
     #[command(flatten)]
     how: ReportArgs,
@@ -107,13 +201,13 @@ struct Verify<A: clap::Args, V: clap::Args> {
 
 #[derive(Debug, clap::Args)]
 struct HealthcheckArgs {
-    /// Where the service listens. An unspecified address such as 0.0.0.0 is asked on loopback.
+    /// Address of the service. An unspecified address such as 0.0.0.0 is reached on loopback.
     #[arg(long, env = "LISTEN", value_name = "ADDRESS")]
     listen: String,
 }
 
-/// Runs what the process's command line says, and says on one line what kept it from doing so. Words that make no sense end
-/// the process with a hint.
+/// Runs the command line of the process, and reports an error on one line. An invalid command line ends the process with a
+/// hint.
 pub async fn main<S: Service>() -> ExitCode {
     let line = parse::<S>(std::env::args_os()).unwrap_or_else(|error| error.exit());
     run::<S>(line).await.unwrap_or_else(|error| {
@@ -122,24 +216,24 @@ pub async fn main<S: Service>() -> ExitCode {
     })
 }
 
-/// Without a backtrace: this is for operators. With nobody left to read it there is nobody to tell.
+/// Reports an error to operators, so without a backtrace. A closed standard error is ignored.
 fn complain(name: &str, error: &(dyn std::error::Error + 'static)) {
     let causes = std::iter::successors(Some(error), |cause| cause.source());
-    let told: Vec<String> = causes.map(ToString::to_string).collect();
-    let _ = writeln!(io::stderr(), "{name}: {}", told.join(": "));
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    let _ = writeln!(io::stderr(), "{name}: {}", texts.join(": "));
 }
 
-fn parse<S: Service>(words: impl IntoIterator<Item = OsString>) -> Result<Line<S::Args, S::Verify>, clap::Error> {
+fn parse<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> Result<Line<S::Args, S::Verify>, clap::Error> {
     let about = format!(
-        "{}\n\nWithout a command it serves. Every flag can be given as the environment variable named beside \
-        it; a flag wins.",
+        "{}\n\nWithout a command it serves. Every flag can be set by the environment variable beside it; the \
+        flag wins.",
         S::ABOUT
     );
     let listen = |healthcheck: clap::Command| {
         healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(S::DEFAULT_LISTEN))
     };
     let command = Line::<S::Args, S::Verify>::command().name(S::NAME).about(S::ABOUT).long_about(about);
-    let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(words)?;
+    let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(arguments)?;
     Line::from_arg_matches(&matches)
 }
 
@@ -163,7 +257,7 @@ async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
     match S::configure(&args.service) {
         Ok(config) => {
             telemetry::logs(S::shared(&config));
-            check_database::<S>(S::database(&config), &args.what, &args.how).await
+            check_database::<S>(S::database(&config), &args.params, &args.how).await
         }
         Err(problems) => {
             complain(S::NAME, &problems);
@@ -172,14 +266,14 @@ async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
     }
 }
 
-/// Checks what a service has stored and tells what was found on standard output, and on standard error why not everything
-/// could be checked: the body of `verify`.
-pub async fn check_database<S: Service>(database: &Settings, what: &S::Verify, how: &ReportArgs) -> Outcome {
+/// Checks the stored data of a service: the body of `verify`. Prints the report to standard output, and the reason why not
+/// everything could be checked to standard error.
+pub async fn check_database<S: Service>(database: &Settings, params: &S::Verify, how: &ReportArgs) -> Outcome {
     let mut report = S::report(how.examples);
-    let checked = S::verify(database, what, how.slice, &mut report).await;
-    // What was found before it broke off is true all the same.
-    let told = if checked.is_ok() || report.problems() > 0 { how.tell(&report) } else { Ok(()) };
-    if let Err(error) = checked.and_then(|()| Ok(told?)) {
+    let checked = S::verify(database, params, how.slice, &mut report).await;
+    // Problems that were found before an error are reported all the same.
+    let printed = if checked.is_ok() || report.problems() > 0 { how.print(&report) } else { Ok(()) };
+    if let Err(error) = checked.and_then(|()| Ok(printed?)) {
         complain(&format!("{}: could not check everything", S::NAME), &*error);
         return Outcome::Unchecked;
     }
@@ -279,13 +373,13 @@ mod tests {
     }
 
     #[test]
-    fn a_health_check_asks_where_the_service_listens_by_itself() {
+    fn a_health_check_uses_the_default_address() {
         let check = parsed(&["healthcheck"]);
         assert!(matches!(check.command, Some(Command::Healthcheck(args)) if args.listen == "127.0.0.1:7"));
     }
 
     #[test]
-    fn the_help_says_what_it_is() {
+    fn the_help_describes_the_service() {
         let help = parse::<Nothing>(["nothing", "--help"].map(OsString::from)).unwrap_err().to_string();
         for part in ["Does nothing.", "Without a command it serves.", "healthcheck", "--listen"] {
             assert!(help.contains(part), "{part} is not in {help}");

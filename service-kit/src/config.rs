@@ -1,5 +1,5 @@
-//! Settings that both services share, and the way all settings are read: flags and environment variables arrive as text,
-//! are turned into values here, and every problem is reported at once.
+//! The settings that both services share, and the parsing of all settings: turns the text of flags and environment variables
+//! into values and reports all problems at once.
 
 use std::{
     fmt::{self, Display},
@@ -10,7 +10,9 @@ use std::{
 
 use clap::Args;
 
-/// Text that must never be printed: its `Debug` is redacted and it has no `Display`.
+use crate::parts::Parts;
+
+/// A text that must never be printed: its `Debug` is redacted and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
@@ -20,7 +22,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text itself, for whoever must send it somewhere.
+    /// Returns the text, for code that must send it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -38,7 +40,7 @@ impl From<&str> for Secret {
     }
 }
 
-/// Everything wrong with a configuration, found in one pass.
+/// All problems of a configuration.
 #[derive(Debug, Default, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(Vec<String>);
 
@@ -50,13 +52,12 @@ impl Display for Problems {
 }
 
 impl Problems {
-    /// Notes one problem.
+    /// Adds a problem.
     pub fn add(&mut self, problem: impl Into<String>) {
         self.0.push(problem.into());
     }
 
-    /// Parses the text of one setting, or notes that it cannot be parsed. `name` is the setting as the operator knows it,
-    /// such as `--listen`.
+    /// Parses the text of a setting, or adds a problem. `name` is the name that the operator knows, such as `--listen`.
     pub fn parse<T: FromStr<Err: Display>>(&mut self, name: &str, text: &str) -> Option<T> {
         text.trim().parse().map_err(|error| self.add(format!("{name}: {text:?} is not valid: {error}"))).ok()
     }
@@ -68,7 +69,7 @@ impl Problems {
             .ok()
     }
 
-    /// Parses a whole number and holds it against its bounds.
+    /// Parses a number and checks its bounds.
     pub fn number<T>(&mut self, name: &str, text: &str, bounds: std::ops::RangeInclusive<T>) -> Option<T>
     where
         T: FromStr<Err: Display> + PartialOrd + Display,
@@ -81,7 +82,7 @@ impl Problems {
         None
     }
 
-    /// Parses a PostgreSQL connection string. Its text is a secret and does not appear in the problem.
+    /// Parses a PostgreSQL connection string. Its text is a secret and is not part of the problem.
     pub fn database_url(&mut self, name: &str, text: Option<&Secret>) -> Option<sqlx::postgres::PgConnectOptions> {
         let Some(url) = text else {
             self.add(format!("{name} is required, such as postgres://user:password@host:5432/database"));
@@ -98,16 +99,40 @@ impl Problems {
             .ok()
     }
 
-    /// Ends the pass.
+    /// Parses the address to listen on, and refuses one that is reachable from other machines unless the operator allows it.
+    pub fn listen(&mut self, name: &str, text: &str, shared: &SharedArgs) -> Option<SocketAddr> {
+        let address = self.parse(name, text)?;
+        shared.check_listen(name, address, self);
+        Some(address)
+    }
+
+    /// Returns the values of the settings passed, which may be one setting or a tuple.
     ///
     /// # Errors
-    /// The problems themselves, if there is any.
+    /// The problems, if there are any.
+    pub fn finish<P: Parts>(mut self, settings: P) -> Result<P::Values, Self> {
+        let values = settings.into_values();
+        match values {
+            Some(values) if self.0.is_empty() => Ok(values),
+            _ => {
+                if self.0.is_empty() {
+                    self.add("a setting is missing");
+                }
+                Err(self)
+            }
+        }
+    }
+
+    /// Fails with the problems, if there are any.
+    ///
+    /// # Errors
+    /// The problems.
     pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// For people at a terminal.
@@ -117,56 +142,56 @@ pub enum LogFormat {
     Json,
 }
 
-/// Flags and environment variables of both services and of `parlance serve`.
+/// Flags and environment variables of both services and `parlance serve`.
 #[derive(Debug, Clone, Args)]
 pub struct SharedArgs {
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
 
-    /// What is logged: a level (error, warn, info, debug, trace) or directives such as `info,message_service=debug`.
+    /// The log level (error, warn, info, debug, trace), or directives such as `info,message_service=debug`.
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
 
-    /// A web origin that may call by gRPC-Web, such as <https://chat.example>; repeat it or separate by commas. None by
-    /// default.
+    /// A web origin that may call over gRPC-Web, such as <https://chat.example>. Repeat it or separate several by commas. None
+    /// by default.
     #[arg(long, env = "CORS_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_allow_origin: Vec<String>,
 
-    /// Where to tell how it is going: Prometheus's metrics, at /metrics, without authentication; port 0 takes a free one.
-    /// Without an address there are none.
+    /// Address for Prometheus metrics (/metrics, no authentication); port 0 takes a free port. Off by default.
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS")]
     pub admin_listen: Option<String>,
 
-    /// A collector of traces that takes OTLP over gRPC, such as <http://127.0.0.1:4317>. Without one no traces are made.
+    /// Collector for traces (OTLP over gRPC), such as <http://127.0.0.1:4317>. Off by default.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 
-    /// Of calls whose caller has not decided that already: how many are traced, from 0 for none to 1 for all.
+    /// Fraction of calls to trace, from 0 to 1, unless the caller has decided already.
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_name = "RATIO")]
     pub trace_ratio: String,
 
-    /// Listen beyond loopback although callers are not authenticated: whoever reaches the port may act for any user.
+    /// Allow listening beyond loopback although callers are not authenticated: every client that reaches the port can act for
+    /// any user.
     #[arg(long, env = "INSECURE_ALLOW_UNAUTHENTICATED")]
     pub insecure_allow_unauthenticated: bool,
 
-    /// The most connections open at a time.
+    /// Maximum number of open client connections.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000", value_name = "N")]
     pub max_connections: String,
 
-    /// After SIGTERM: how long new connections are still accepted, until load balancers have heard.
+    /// Time for which new connections are still accepted after SIGTERM, until load balancers have noticed.
     #[arg(long, env = "DRAIN_ACCEPT", default_value = "3s", value_name = "DURATION")]
     pub drain_accept: String,
 
-    /// After SIGTERM: when what is still open is cut, at the latest. Includes the time above.
+    /// Time after SIGTERM at which connections that are still open are closed. Includes --drain-accept.
     #[arg(long, env = "DRAIN_TIMEOUT", default_value = "25s", value_name = "DURATION")]
     pub drain_timeout: String,
 
-    /// Connections of each service to its database.
+    /// Maximum number of database connections of each service.
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value = "16", value_name = "N")]
     pub database_connections: String,
 
-    /// The longest a database call may take.
+    /// Timeout of a database call.
     #[arg(long, env = "DATABASE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
     pub database_timeout: String,
 }
@@ -174,25 +199,25 @@ pub struct SharedArgs {
 /// [`SharedArgs`] as values.
 #[derive(Debug, Clone)]
 pub struct SharedConfig {
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: LogFormat,
-    /// What is logged, as `tracing_subscriber` directives.
+    /// The log level, as `tracing_subscriber` directives.
     pub log_level: String,
-    /// Web origins that may call by gRPC-Web.
+    /// Web origins that may call over gRPC-Web.
     pub cors_allow_origin: Vec<http::HeaderValue>,
-    /// Where metrics are told, if anywhere.
+    /// The address for metrics, if any.
     pub admin_listen: Option<SocketAddr>,
-    /// Where traces are sent, if anywhere.
+    /// The collector for traces, if any.
     pub otlp_endpoint: Option<String>,
-    /// How many of the calls that begin a trace are traced, 0 to 1.
+    /// The fraction of calls to trace that begin a trace, 0 to 1.
     pub trace_ratio: f64,
-    /// Listening beyond loopback without authentication is allowed.
+    /// Allows listening beyond loopback without authentication.
     pub insecure_allow_unauthenticated: bool,
     /// The most connections open at a time, 1 or more.
     pub max_connections: usize,
-    /// How long a draining server goes on accepting.
+    /// The time for which a draining server still accepts connections.
     pub drain_accept: Duration,
-    /// When a draining server cuts what is still open.
+    /// When a draining server closes connections that are still open.
     pub drain_timeout: Duration,
     /// Size of the pool, 2 to 1,000.
     pub database_connections: u32,
@@ -201,18 +226,18 @@ pub struct SharedConfig {
 }
 
 impl SharedArgs {
-    /// Refuses to listen where strangers may reach a service that trusts every caller. `name` is the setting of the address.
+    /// Refuses to listen beyond loopback while every caller is trusted. `name` is the name of the setting.
     pub fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
         if !address.ip().is_loopback() && !self.insecure_allow_unauthenticated {
             problems.add(format!(
                 "{name}: {address} is reachable from other machines, and without authentication every caller is trusted \
-                 with the user ids it gives; listen on 127.0.0.1, or say --insecure-allow-unauthenticated if something \
-                 in front keeps strangers out"
+                 with the user ids it sends; listen on 127.0.0.1, or pass --insecure-allow-unauthenticated if a proxy or \
+                 firewall in front restricts access"
             ));
         }
     }
 
-    /// Turns text into values and notes every problem; `None` if there was one.
+    /// Turns text into values, or adds problems and returns `None`.
     pub fn parse(&self, problems: &mut Problems) -> Option<SharedConfig> {
         let cors_allow_origin = self
             .cors_allow_origin
@@ -234,7 +259,7 @@ impl SharedArgs {
         let admin_listen = admin_listen.map(|text| problems.parse::<SocketAddr>("--admin-listen", text));
         let otlp_endpoint = self.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
         if otlp_endpoint.is_some_and(|url| !is_plain_url(url)) {
-            problems.add("--otlp-endpoint is not http://host:port; traces leave unencrypted, for a collector close by");
+            problems.add("--otlp-endpoint is not http://host:port; traces are sent unencrypted, to a collector nearby");
         }
         let trace_ratio = problems.number("--trace-ratio", &self.trace_ratio, 0.0..=1.0);
         let max_connections = problems.number("--max-connections", &self.max_connections, 1..=1_000_000);
@@ -267,9 +292,47 @@ impl SharedArgs {
     }
 }
 
-/// Without a user or a path, over HTTP.
+/// True for an HTTP URL without a user or a path.
 fn is_plain_url(text: &str) -> bool {
     let Ok(url) = text.parse::<http::Uri>() else { return false };
     let plain = url.scheme_str() == Some("http") && matches!(url.path(), "" | "/") && url.query().is_none();
     plain && url.port_u16().is_some() && !text.contains('@')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::parse_flags;
+
+    #[test]
+    fn addresses_beyond_loopback_need_a_flag() {
+        let problems = |address: &str, flags: &[&str]| {
+            let mut problems = Problems::default();
+            let listen = problems.listen("--listen", address, &parse_flags(flags).unwrap());
+            problems.finish(listen).err().map(|problems| problems.to_string())
+        };
+        assert!(problems("0.0.0.0:50051", &[]).unwrap().contains("--insecure-allow-unauthenticated"));
+        assert_eq!(problems("0.0.0.0:50051", &["--insecure-allow-unauthenticated"]), None);
+        assert_eq!(problems("127.0.0.1:0", &[]), None);
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Secret::new("postgres://parlance:topsecret@localhost/parlance");
+        assert!(!format!("{secret:?}").contains("topsecret"));
+        let mut problems = Problems::default();
+        let url = problems.database_url("--database-url", Some(&Secret::new("postgres://topsecret@localhost:x/y")));
+        assert!(!problems.finish(url).unwrap_err().to_string().contains("topsecret"));
+    }
+
+    #[test]
+    fn values_are_returned_only_without_a_problem() {
+        let mut problems = Problems::default();
+        let (one, two) = (problems.parse::<u8>("--one", "1"), problems.parse::<u8>("--two", "2"));
+        assert_eq!(problems.finish((one, two)), Ok((1, 2)));
+        let mut problems = Problems::default();
+        let one = problems.parse::<u8>("--one", "1");
+        problems.add("--one and --two exclude each other");
+        assert!(problems.finish(one).is_err());
+    }
 }

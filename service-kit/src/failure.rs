@@ -1,4 +1,4 @@
-//! The one door through which every "no" leaves: a gRPC code, a stable reason, a text for people and typed details.
+//! The error of a call: a gRPC code, a stable reason, a message for people and typed details.
 //!
 //! Services and layers build a [`Failure`]; it becomes a [`tonic::Status`] with `google.rpc.ErrorInfo` always, and the
 //! detail that the code calls for. The cause stays on the server: it is kept as the status's source and logged once, by
@@ -9,62 +9,48 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::reason;
+pub use crate::reason::Reason;
+
 /// The `domain` of every `ErrorInfo` that Parlance sends.
 pub const DOMAIN: &str = "parlance";
 
-/// Clients of several languages drop a call whose headers exceed 8 KiB, so an answer lists at most this many violations.
+/// Clients in several languages drop a call whose headers exceed 8 KiB, so a response lists at most this many violations.
 const MAX_VIOLATIONS: usize = 20;
 
-/// Metadata values longer than this many bytes are cut: they name ids and limits, never contents.
+/// Metadata values longer than this many bytes are truncated: they are ids and limits, never content.
 const MAX_METADATA_BYTES: usize = 1024;
-
-/// Reasons given by the layers that both services share. Each is a value of `parlance.error.v1.ErrorReason` without its
-/// prefix; a test of the contract holds the two together.
-pub mod reason {
-    /// A field or a whole request is malformed or out of bounds.
-    pub const INVALID_ARGUMENT: &str = "INVALID_ARGUMENT";
-    /// Our own bug or a corrupt row.
-    pub const INTERNAL: &str = "INTERNAL";
-    /// The deadline passed before the answer was ready.
-    pub const DEADLINE_EXCEEDED: &str = "DEADLINE_EXCEEDED";
-    /// The client gave the call up.
-    pub const CANCELLED: &str = "CANCELLED";
-    /// The request is larger than the message limit.
-    pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
-    /// A queue or a connection's allowance is full.
-    pub const OVERLOADED: &str = "OVERLOADED";
-    /// The service is shutting down.
-    pub const DRAINING: &str = "DRAINING";
-    /// The database cannot be reached or did not answer in time.
-    pub const DATABASE_UNAVAILABLE: &str = "DATABASE_UNAVAILABLE";
-    /// No such method or service.
-    pub const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
-    /// The request does not carry a gRPC content type, or a frame cannot be decoded.
-    pub const MALFORMED_REQUEST: &str = "MALFORMED_REQUEST";
-    /// The `Host` is not a loopback name while the service listens on loopback without authentication.
-    pub const HOST_NOT_ALLOWED: &str = "HOST_NOT_ALLOWED";
-    /// The outcome of a write is not known and a retry is not safe.
-    pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
-    /// The page token was not made by this service for these arguments.
-    pub const PAGE_TOKEN_INVALID: &str = "PAGE_TOKEN_INVALID";
-    /// Lost a race against other writers, after our own retries.
-    pub const CONFLICT: &str = "CONFLICT";
-}
 
 /// One violated bound of one field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Path of the field in the request, such as `user.display_name` or `user_ids[3]`.
+    /// The path of the field in the request, such as `user.display_name` or `user_ids[3]`.
     pub field: String,
-    /// What must hold, in words for the caller.
+    /// The rule that the field must meet, for people.
     pub description: String,
 }
 
-/// Why a call is answered with an error, and all that the caller may know of it.
+/// A reason as it is sent, such as `USER_NOT_FOUND`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReasonName(&'static str);
+
+impl From<Reason> for ReasonName {
+    fn from(reason: Reason) -> Self {
+        Self(reason::name(reason))
+    }
+}
+
+impl From<&'static str> for ReasonName {
+    fn from(name: &'static str) -> Self {
+        Self(name)
+    }
+}
+
+/// An error response, and the cause that is logged but not sent.
 #[derive(Debug, Clone)]
 pub struct Failure {
     code: Code,
-    reason: &'static str,
+    reason: ReasonName,
     message: String,
     metadata: HashMap<String, String>,
     violations: Vec<Violation>,
@@ -76,11 +62,17 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Makes a failure of this code and reason. `message` is for people: lower case, no full stop, no SQL.
-    pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+    /// Builds the failure for a reason, with the code and the usual retry delay of that reason. `message` is for people:
+    /// lower case, no full stop, no SQL.
+    pub fn of(reason: Reason, message: impl Into<String>) -> Self {
+        Self { retry_delay: reason::retry_delay(reason), ..Self::new(reason::code(reason), reason, message) }
+    }
+
+    /// Builds a failure with a code other than the one that goes with the reason, and without a retry delay.
+    pub fn new(code: Code, reason: impl Into<ReasonName>, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             metadata: HashMap::new(),
             violations: Vec::new(),
@@ -92,12 +84,43 @@ impl Failure {
         }
     }
 
-    /// Our own bug or a corrupt row: the caller learns nothing, `cause` is logged.
+    /// A bug of the service or a corrupt row: `cause` is logged and not sent.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::new(Code::Internal, reason::INTERNAL, "internal error").caused_by(cause)
+        Self::of(Reason::Internal, "internal error").caused_by(cause)
     }
 
-    /// All violated fields of one request at once. At most 20 are sent; none is an internal error of ours.
+    /// The database cannot be reached; the call changed nothing, or repeating it changes nothing more.
+    pub fn database_unavailable() -> Self {
+        Self::of(Reason::DatabaseUnavailable, "the database is not available")
+    }
+
+    /// The call arrived before the database was migrated and opened.
+    pub fn not_ready() -> Self {
+        Self::of(Reason::DatabaseUnavailable, "the service is not ready")
+    }
+
+    /// A write without a request id may or may not have been committed.
+    pub fn outcome_unknown() -> Self {
+        let message = "the outcome is unknown; without a request_id a retry may store it twice, so check first";
+        Self::of(Reason::OutcomeUnknown, message)
+    }
+
+    /// The service is shutting down.
+    pub fn draining() -> Self {
+        Self::of(Reason::Draining, "the service is shutting down")
+    }
+
+    /// The queue called `subject` is full; `limit` names what is limited, such as `lookups waiting at a time`.
+    pub fn overloaded(message: impl Into<String>, subject: &str, limit: &str) -> Self {
+        Self::of(Reason::Overloaded, message).quota(subject, limit)
+    }
+
+    /// One field violates its bounds.
+    pub fn invalid_field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Self::invalid(vec![Violation { field: field.into(), description: description.into() }])
+    }
+
+    /// The violated fields of one request. At most 20 are sent. `fields::Fields` collects them.
     pub fn invalid(violations: Vec<Violation>) -> Self {
         let message = violations.first().map_or_else(
             || "invalid request".to_owned(),
@@ -107,10 +130,10 @@ impl Failure {
                 format!("{}: {}{tail}", first.field, first.description)
             },
         );
-        Self { violations, ..Self::new(Code::InvalidArgument, reason::INVALID_ARGUMENT, message) }
+        Self { violations, ..Self::of(Reason::InvalidArgument, message) }
     }
 
-    /// Adds an entry to the `ErrorInfo` metadata. Values are ids and limits; longer ones are cut at 1 KiB.
+    /// Adds an entry to the `ErrorInfo` metadata. Values are ids and limits; longer ones are truncated to 1 KiB.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         let mut value = value.into();
@@ -132,55 +155,61 @@ impl Failure {
         self
     }
 
-    /// Names the state that must change first (`google.rpc.PreconditionFailure`); its type is the reason.
+    /// Names the state that must change first (`google.rpc.PreconditionFailure`). Its type is the reason.
     #[must_use]
     pub fn precondition(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
         self.precondition = Some((subject.into(), description.into()));
         self
     }
 
-    /// Names the limit that was met (`google.rpc.QuotaFailure`).
+    /// Names the limit that was reached (`google.rpc.QuotaFailure`).
     #[must_use]
     pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
         self.quota = Some((subject.into(), description.into()));
         self
     }
 
-    /// Tells the caller how long to wait before the same call may succeed (`google.rpc.RetryInfo`).
+    /// Sets how long the caller should wait before it repeats the call (`google.rpc.RetryInfo`).
     #[must_use]
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_delay = Some(delay);
         self
     }
 
-    /// Keeps the cause for the log. It never leaves the process.
+    /// Keeps the cause for the log. It is never sent.
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.cause = Some(Arc::from(cause.into()));
         self
     }
 
-    /// Says something else about the same cause.
+    /// Returns the other failure with the cause of this one.
     #[must_use]
-    pub fn told_as(self, other: Self) -> Self {
+    pub fn replaced_by(self, other: Self) -> Self {
         Self { cause: self.cause, ..other }
     }
 
-    /// The gRPC code.
+    /// Does the same as [`replaced_by`](Self::replaced_by).
+    #[must_use]
+    pub fn told_as(self, other: Self) -> Self {
+        self.replaced_by(other)
+    }
+
+    /// Returns the gRPC code.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The stable reason, without the enum's prefix.
+    /// Returns the reason, without the prefix of the enum.
     pub fn reason(&self) -> &'static str {
-        self.reason
+        self.reason.0
     }
 }
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
         let mut details = ErrorDetails::new();
-        details.set_error_info(failure.reason, DOMAIN, failure.metadata);
+        details.set_error_info(failure.reason.0, DOMAIN, failure.metadata);
         for violation in failure.violations.into_iter().take(MAX_VIOLATIONS) {
             details.add_bad_request_violation(violation.field, violation.description);
         }
@@ -188,7 +217,7 @@ impl From<Failure> for Status {
             details.set_resource_info(kind, name, "", "");
         }
         if let Some((subject, description)) = failure.precondition {
-            details.add_precondition_failure_violation(failure.reason, subject, description);
+            details.add_precondition_failure_violation(failure.reason.0, subject, description);
         }
         if let Some((subject, description)) = failure.quota {
             details.add_quota_failure_violation(subject, description);
@@ -204,7 +233,7 @@ impl From<Failure> for Status {
     }
 }
 
-/// Collects the violations of one request, so that a caller learns of all of them at once.
+/// Collects the violations of one request. [`Fields`](crate::fields::Fields) does the same and cannot be forgotten.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<Violation>);
 
@@ -214,12 +243,12 @@ impl Violations {
         self.0.push(Violation { field: field.into(), description: description.into() });
     }
 
-    /// Takes the value of a parsed field, or notes what is wrong with it.
+    /// Takes the value of a parsed field, or records the violation.
     pub fn check<T>(&mut self, field: &str, parsed: Result<T, impl std::fmt::Display>) -> Option<T> {
         parsed.map_err(|problem| self.add(field, problem.to_string())).ok()
     }
 
-    /// Fails with every violation noted so far.
+    /// Fails with every violation recorded so far.
     ///
     /// # Errors
     /// [`Failure::invalid`] when there is at least one.

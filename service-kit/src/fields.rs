@@ -141,17 +141,11 @@ impl Fields {
         self.check("page_size", bounds::page_size(requested))
     }
 
-    /// Reads `update_mask`: which of the `paths` it names. `*` names all; an absent or empty mask is `None`.
-    pub fn update_mask<const N: usize>(
-        &mut self,
-        mask: Option<&FieldMask>,
-        paths: [&str; N],
-    ) -> Field<Option<[bool; N]>> {
-        let Some(named) = mask.map(|mask| &mask.paths).filter(|named| !named.is_empty()) else {
-            return Field(Some(None));
-        };
+    /// Reads `update_mask`: which of the `paths` it names. `*` names all; an absent or empty mask is `None`. A path that is
+    /// not among them is a violation, and the others count as named, so that their fields are read, too.
+    pub fn update_mask<const N: usize>(&mut self, mask: Option<&FieldMask>, paths: [&str; N]) -> Option<[bool; N]> {
+        let named = mask.map(|mask| &mask.paths).filter(|named| !named.is_empty())?;
         let mut is_named = [false; N];
-        let mut is_valid = true;
         for (at, name) in named.iter().enumerate() {
             match paths.iter().position(|path| path == name) {
                 Some(path) => is_named[path] = true,
@@ -159,17 +153,10 @@ impl Fields {
                 None => {
                     let field = format!("update_mask.paths[{at}]");
                     self.violation(field, format!("must be {} or *", paths.join(", ")));
-                    is_valid = false;
                 }
             }
         }
-        Field(is_valid.then_some(Some(is_named)))
-    }
-
-    /// Reads `update_mask` for a decoder that checks only the fields named: which of the `paths` it names, `None` for an
-    /// absent or empty mask. A path of another field is recorded as a violation.
-    pub fn named<const N: usize>(&mut self, mask: Option<&FieldMask>, paths: [&str; N]) -> Option<[bool; N]> {
-        self.update_mask(mask, paths).0.flatten()
+        Some(is_named)
     }
 
     /// Returns the values of the fields passed, which may be one field or a tuple.
@@ -257,7 +244,7 @@ mod tests {
             let mask = FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() };
             let mut fields = Fields::default();
             let named = fields.update_mask(Some(&mask), ["text", "attributes"]);
-            fields.finish(named)
+            fields.finish(Some(named))
         };
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(read(&["attributes"]).unwrap(), Some([false, true]));

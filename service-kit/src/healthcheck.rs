@@ -1,5 +1,5 @@
-//! The other side of health: asks a running service whether it is serving. For container images without a shell, whose
-//! health check is a subcommand of the service itself.
+//! The client side of health: checks that a running service is serving. For container images without a shell, whose health
+//! check is a subcommand of the service itself.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -10,35 +10,35 @@ use tokio::time::timeout;
 use tonic::{Code, Status, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-/// How long connecting and answering may take together.
+/// The timeout for connecting and answering together.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Why a service does not count as serving, on one line.
+/// The reason why a service does not count as serving, on one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It answers, and says no.
+    /// It answers that it is not serving.
     #[error("{address} is not serving")]
     NotServing {
-        /// Who was asked.
+        /// The address.
         address: SocketAddr,
     },
-    /// It cannot be asked.
-    #[error("{address} cannot be asked: {cause}")]
+    /// It cannot be reached.
+    #[error("{address} cannot be reached: {cause}")]
     Unreachable {
-        /// Who was asked.
+        /// The address.
         address: SocketAddr,
-        /// What stood in the way.
+        /// The cause.
         cause: String,
     },
     /// It does not answer.
     #[error("{address} did not answer within {LIMIT:?}")]
     Silent {
-        /// Who was asked.
+        /// The address.
         address: SocketAddr,
     },
 }
 
-/// Asks `grpc.health.v1.Health/Check` for the whole process, once, within 2 s.
+/// Calls `grpc.health.v1.Health/Check` for the whole process, once, within 2 s.
 ///
 /// # Errors
 /// A [`Problem`] unless the answer is SERVING.
@@ -60,7 +60,7 @@ async fn check(address: SocketAddr) -> Result<ServingStatus, Status> {
     Ok(response.into_inner().status())
 }
 
-/// The address for a client on this machine: one that listens everywhere is reached by loopback.
+/// Returns the address for a client on this machine: loopback if it listens on all addresses.
 pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -92,9 +92,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_there_is_one_clear_line() {
+    async fn a_refused_connection_is_one_clear_line() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let told = ask(free).await.unwrap_err().to_string();
-        assert!(told.contains(&free.to_string()) && told.contains("refused") && !told.contains('\n'), "{told}");
+        let text = ask(free).await.unwrap_err().to_string();
+        assert!(text.contains(&free.to_string()) && text.contains("refused") && !text.contains('\n'), "{text}");
     }
 }

@@ -1,9 +1,10 @@
-//! Plumbing that both services need and none of their nouns: configuration, telemetry, life cycle, the server and its
-//! tower stack, the database connection, migrations, typed failures, page tokens,
-//! the report of a check.
+//! Code that both services share: configuration, telemetry, life cycle, the server and its tower stack, the database
+//! connection, migrations, the outbox, typed failures, fields of requests, page tokens, the report of a check.
 //!
-//! Nothing here knows a user, a conversation or the wire contract; what differs between the services is a parameter.
+//! Nothing here knows a user or a conversation. Of the wire contract it knows only the error reasons and the descriptors; what
+//! differs between the services is a parameter.
 
+pub mod backoff;
 pub mod bounds;
 pub mod caller;
 pub mod command;
@@ -15,6 +16,8 @@ pub mod healthcheck;
 pub mod lifecycle;
 pub mod page_token;
 mod parts;
+pub mod reason;
 pub mod server;
+pub mod service;
 pub mod telemetry;
 pub mod verify;

@@ -1,7 +1,7 @@
 //! The life of a process in three tokens: draining, closing, killed; and every background task in one tracker.
 //!
-//! A service spawns its tasks here and nowhere else, waits in [`Lifecycle::run`], and learns why it ended. What happens
-//! on a token is the business of whoever holds it; the times between them are a [`Grace`].
+//! A service spawns its tasks here and nowhere else, waits in [`Lifecycle::run`], and learns why it ended. Each
+//! holder of a token decides what to do on it; the times between them are a [`Grace`].
 
 use std::{
     any::Any,
@@ -29,20 +29,20 @@ pub struct Fault {
     cause: Option<BoxError>,
 }
 
-/// How long each stage of a shutdown may take.
+/// The longest time for each stage of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace {
     /// From draining (not serving any more, in the eyes of health checks) to closing: load balancers need this long to
-    /// look elsewhere, so calls and connections are still taken.
+    /// notice, so calls and connections are still taken.
     pub accept: Duration,
     /// From closing (streams end, connections are sent away) to killed.
     pub drain: Duration,
-    /// What tasks get after they were killed, before they are left behind.
+    /// The time for killed tasks to end, before they are abandoned.
     pub kill: Duration,
 }
 
 impl Default for Grace {
-    /// 3 s to be forgotten by load balancers, 20 s to end, 1 s to die: within the 30 s that Kubernetes grants.
+    /// 3 s for load balancers to notice, 20 s to end, 1 s to be killed: within the 30 s that Kubernetes grants.
     fn default() -> Self {
         Self { accept: Duration::from_secs(3), drain: Duration::from_secs(20), kill: Duration::from_secs(1) }
     }
@@ -64,7 +64,7 @@ struct Shared {
     tasks: TaskTracker,
 }
 
-/// What a task of [`Lifecycle::spawn`] may return: nothing, or a result.
+/// A return value of a task of [`Lifecycle::spawn`]: nothing, or a result.
 pub trait TaskEnd {
     /// The error that the task ended with, if any.
     fn into_error(self) -> Option<BoxError>;
@@ -83,12 +83,12 @@ impl<E: Into<BoxError>> TaskEnd for Result<(), E> {
 }
 
 impl Lifecycle {
-    /// Makes a lifecycle of which nothing has happened yet.
+    /// Makes a lifecycle before its first stage.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Stage one: health says not serving, everything else goes on.
+    /// Stage one: health reports not serving, everything else continues.
     pub fn draining(&self) -> &CancellationToken {
         &self.shared.draining
     }
@@ -98,7 +98,7 @@ impl Lifecycle {
         &self.shared.closing
     }
 
-    /// Stage three: what is still there is dropped.
+    /// Stage three: everything that is left is dropped.
     pub fn killed(&self) -> &CancellationToken {
         &self.shared.killed
     }
@@ -128,7 +128,7 @@ impl Lifecycle {
     }
 
     /// Starts a piece of work that ends when it is done, such as one side of a stream. A shutdown waits for it; its
-    /// panic is logged and concerns only whoever holds the handle.
+    /// panic is logged and affects only the holder of the handle.
     pub fn spawn_job<F>(&self, name: &'static str, job: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
@@ -165,7 +165,7 @@ impl Lifecycle {
     pub async fn shutdown(&self, grace: Grace) {
         self.shared.draining.cancel();
         self.shared.tasks.close();
-        // Nobody is left to be waited for when every task ended by itself.
+        // Ends early when every task has ended by itself.
         let _ = timeout(grace.accept, self.shared.tasks.wait()).await;
         self.shared.closing.cancel();
         if timeout(grace.drain, self.shared.tasks.wait()).await.is_err() {

@@ -1,21 +1,20 @@
-//! Page tokens: opaque, tamper-proof, good on every replica, and bound to the arguments they were made for.
+//! Page tokens: opaque, tamper-proof, valid on every replica, and bound to the arguments for which they were issued.
 //!
 //! A token is the last key of a page and a keyed hash over that key and the other arguments of the request. The key of
-//! the hash lies in the service's database, so every replica has the same one. A token grants nothing: whoever uses it is
-//! checked like any other caller.
+//! the hash is in the database of the service, so every replica has the same one. A token grants nothing: its user is
+//! authorised like any other caller.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tonic::Code;
 
-use crate::failure::{Failure, reason};
+use crate::failure::{Failure, Reason};
 
 const TAG_BYTES: usize = 16;
-/// No key of ours comes near; longer tokens are not worth decoding.
+/// Keys are far shorter; longer tokens are not decoded.
 const MAX_TOKEN_BYTES: usize = 2048;
 
-/// Makes and opens page tokens. Cheap to clone.
+/// Seals and opens page tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct PageTokens {
     key: [u8; 32],
@@ -33,7 +32,7 @@ impl PageTokens {
         Self { key }
     }
 
-    /// Makes the token of the page after `last_key`. `arguments` are the RPC's name and all arguments of the request that
+    /// Returns the token of the page after `last_key`. `arguments` are the RPC's name and all arguments of the request that
     /// must not change from page to page (so not `page_size`).
     pub fn seal(&self, arguments: &[&str], last_key: &[u8]) -> String {
         let mut bytes = self.tag(arguments, last_key);
@@ -41,10 +40,10 @@ impl PageTokens {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// Gives the last key of the page before; `None` for the empty token of a first page.
+    /// Returns the last key of the previous page; `None` for the empty token of a first page.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` `PAGE_TOKEN_INVALID` for a token that was not made here for these arguments.
+    /// `INVALID_ARGUMENT` `PAGE_TOKEN_INVALID` for a token that was not issued for these arguments.
     pub fn open(&self, arguments: &[&str], token: &str) -> Result<Option<Vec<u8>>, Failure> {
         if token.is_empty() {
             return Ok(None);
@@ -56,11 +55,8 @@ impl PageTokens {
             Some(last_key.to_vec())
         });
         opened.map(Some).ok_or_else(|| {
-            Failure::new(
-                Code::InvalidArgument,
-                reason::PAGE_TOKEN_INVALID,
-                "page_token was not made by this service for these arguments; begin again without it",
-            )
+            let message = "page_token was not issued by this service for these arguments; start again without it";
+            Failure::of(Reason::PageTokenInvalid, message)
         })
     }
 

@@ -1,5 +1,5 @@
-//! What a check of a database found, told to people in plain words and to machines as JSON. Knows nothing of what is
-//! checked: the services say that (`verify/`).
+//! The report of a check of a database, as text for people and as JSON for programs. The checks themselves are in the
+//! services (`verify`).
 
 use std::{
     fmt::{self, Display, Write as _},
@@ -10,19 +10,19 @@ use std::{
 
 use serde_json::{Value, json};
 
-/// What is said on standard error while it goes on, at most this often.
-const SAY_EVERY: Duration = Duration::from_secs(2);
+/// The time between progress messages on standard error.
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// One kind of check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Check {
-    /// A word for it, the same for ever: scripts look for it.
+    /// Its name, which never changes, since scripts use it.
     pub name: &'static str,
-    /// What holds in a database that is whole, as a sentence.
+    /// The invariant, as a sentence.
     pub promise: &'static str,
 }
 
-/// One place where a promise is broken.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     place: Vec<(&'static str, Value)>,
@@ -31,12 +31,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Says what should be there and what is.
+    /// Describes the expected and the actual state.
     pub fn new(expected: impl Display, found: impl Display) -> Self {
         Self { place: Vec::new(), expected: expected.to_string(), found: found.to_string() }
     }
 
-    /// Says where; `key` is the name of a column, such as `conversation_id`. More than one call makes the place narrower.
+    /// Adds the place; `key` is the name of a column, such as `conversation_id`. Several calls make it more precise.
     #[must_use]
     pub fn at(mut self, key: &'static str, value: impl Into<Value>) -> Self {
         self.place.push((key, value.into()));
@@ -67,16 +67,16 @@ impl Display for Finding {
     }
 }
 
-/// What a check of one service's tables found so far.
+/// The findings of a check so far.
 #[derive(Debug)]
 pub struct Report {
     service: &'static str,
     tallies: Vec<Tally>,
-    /// What was looked at, and how much of it.
+    /// The number of rows of each kind that were checked.
     counted: Vec<(&'static str, u64)>,
     max_examples: usize,
     begun: Instant,
-    said: Instant,
+    progress_at: Instant,
 }
 
 #[derive(Debug)]
@@ -87,14 +87,14 @@ struct Tally {
 }
 
 impl Report {
-    /// Begins one in which `checks` are told of in this order, each with at most this many examples.
+    /// Starts a report of `checks` in this order, each with at most this many examples.
     pub fn new(service: &'static str, checks: &[Check], max_examples: usize) -> Self {
         let tallies = checks.iter().map(|check| Tally { check: *check, problems: 0, examples: Vec::new() }).collect();
         let begun = Instant::now();
-        Self { service, tallies, counted: Vec::new(), max_examples, begun, said: begun }
+        Self { service, tallies, counted: Vec::new(), max_examples, begun, progress_at: begun }
     }
 
-    /// Notes a broken promise.
+    /// Adds a finding.
     pub fn found(&mut self, check: Check, finding: Finding) {
         let at = self.tallies.iter().position(|tally| tally.check == check).unwrap_or_else(|| {
             self.tallies.push(Tally { check, problems: 0, examples: Vec::new() });
@@ -107,26 +107,26 @@ impl Report {
         }
     }
 
-    /// Notes how much more was looked at, and says so on standard error when it takes long.
+    /// Counts rows that were checked, and reports progress on standard error when it takes long.
     pub fn counted(&mut self, what: &'static str, more: usize) {
         match self.counted.iter_mut().find(|(known, _)| *known == what) {
             Some((_, count)) => *count += more as u64,
             None => self.counted.push((what, more as u64)),
         }
-        if self.said.elapsed() >= SAY_EVERY {
-            self.said = Instant::now();
-            // With nobody left to read it there is nobody to tell.
+        if self.progress_at.elapsed() >= PROGRESS_EVERY {
+            self.progress_at = Instant::now();
+            // A closed standard error is ignored.
             let _ =
-                writeln!(io::stderr(), "{}: {} so far, {} problem(s)", self.service, self.looked_at(), self.problems());
+                writeln!(io::stderr(), "{}: {} so far, {} problem(s)", self.service, self.checked(), self.problems());
         }
     }
 
-    /// How many promises are broken.
+    /// Returns the number of findings.
     pub fn problems(&self) -> u64 {
         self.tallies.iter().map(|tally| tally.problems).sum()
     }
 
-    /// For machines: one object on one line.
+    /// Returns the report for programs: one object on one line.
     pub fn to_json(&self) -> String {
         let checks: Vec<_> = self
             .tallies
@@ -148,7 +148,7 @@ impl Report {
         .to_string()
     }
 
-    fn looked_at(&self) -> String {
+    fn checked(&self) -> String {
         if self.counted.is_empty() {
             return "nothing".to_owned();
         }
@@ -161,7 +161,7 @@ impl Report {
     }
 }
 
-/// For people: a line for each kind of check, its examples below it, and a closing line.
+/// The report for people: a line for each check with its examples below, and a summary.
 impl Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Tally { check, problems, examples } in &self.tallies {
@@ -184,18 +184,18 @@ impl Display for Report {
             more => format!("{more} PROBLEMS"),
         };
         let (service, seconds) = (self.service, self.begun.elapsed().as_secs_f64());
-        write!(formatter, "{service}: {problems} in {}; looked at within {seconds:.1} s", self.looked_at())
+        write!(formatter, "{service}: {problems} in {}; checked in {seconds:.1} s", self.checked())
     }
 }
 
-/// How a check of a database ended, from good to bad.
+/// The result of a check of a database, from good to bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Everything was checked, and nothing is wrong: exit code 0.
+    /// Everything was checked, without findings: exit code 0.
     Fine,
-    /// Everything was checked, and something is wrong: exit code 1.
+    /// Everything was checked, with findings: exit code 1.
     Problems,
-    /// Not everything could be checked, which is neither good news nor bad: exit code 2.
+    /// Not everything could be checked: exit code 2.
     Unchecked,
 }
 
@@ -205,28 +205,28 @@ impl From<Outcome> for ExitCode {
     }
 }
 
-/// What every check of a database can be told.
+/// The flags of every check of a database.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ReportArgs {
-    /// How many examples of each kind of problem to show.
+    /// Number of examples of each kind of problem to show.
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub examples: usize,
 
-    /// One line of JSON instead of words.
+    /// Print one line of JSON instead of text.
     #[arg(long)]
     pub json: bool,
 
-    /// How many rows to read at a time: fewer are gentler, more are faster.
+    /// Number of rows to read at a time: fewer are gentler, more are faster.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
     pub slice: u32,
 }
 
 impl ReportArgs {
-    /// Tells what was found on standard output.
+    /// Prints the report to standard output.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn tell(&self, report: &Report) -> io::Result<()> {
+    /// It cannot be written.
+    pub fn print(&self, report: &Report) -> io::Result<()> {
         if self.json {
             return writeln!(io::stdout(), "{}", report.to_json());
         }
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     const HOLES: Check = Check { name: "holes", promise: "Nothing is missing." };
-    const DOUBLES: Check = Check { name: "doubles", promise: "Everything is there once." };
+    const DOUBLES: Check = Check { name: "doubles", promise: "Every entry exists once." };
 
     fn report() -> Report {
         let mut report = Report::new("a-service", &[HOLES, DOUBLES], 2);
@@ -254,8 +254,8 @@ mod tests {
 
     #[test]
     fn people_read_a_line_for_each_check_and_some_examples() {
-        let told = report().to_string();
-        let lines: Vec<_> = told.lines().collect();
+        let text = report().to_string();
+        let lines: Vec<_> = text.lines().collect();
         assert_eq!(
             lines[..5],
             [
@@ -266,16 +266,16 @@ mod tests {
                 "doubles: none",
             ]
         );
-        assert!(lines[5].starts_with("a-service: 3 PROBLEMS in 42 entries"), "{told}");
+        assert!(lines[5].starts_with("a-service: 3 PROBLEMS in 42 entries"), "{text}");
     }
 
     #[test]
-    fn machines_read_the_same() {
-        let told: Value = serde_json::from_str(&report().to_json()).unwrap();
-        assert_eq!((&told["service"], &told["problems"]), (&json!("a-service"), &json!(3)));
-        assert_eq!(told["counted"], json!({ "entries": 42 }));
-        assert_eq!(told["checks"][1]["problems"], json!(0));
+    fn programs_read_the_same() {
+        let json: Value = serde_json::from_str(&report().to_json()).unwrap();
+        assert_eq!((&json["service"], &json["problems"]), (&json!("a-service"), &json!(3)));
+        assert_eq!(json["counted"], json!({ "entries": 42 }));
+        assert_eq!(json["checks"][1]["problems"], json!(0));
         let first = json!({ "conversation_id": "g", "sequence": 3, "expected": "an entry", "found": "none" });
-        assert_eq!(told["checks"][0]["examples"][0], first);
+        assert_eq!(json["checks"][0]["examples"][0], first);
     }
 }

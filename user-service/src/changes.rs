@@ -1,14 +1,16 @@
-//! The feed of changes: one task for each process looks for them, and tells everybody who watches.
+//! The feed of user changes: one task per process polls the outbox and publishes to all watchers.
 //!
-//! It looks while somebody watches, and only then. A watcher is never told less than there was: whoever may have missed
-//! something, by being slow or because nobody could look for too long, is told [`Change::Ready`] again. No queue grows:
-//! what is told is one ring, shared by all.
+//! It polls only while there are watchers. A watcher never misses a change without being notified: one that may have missed
+//! some, because it was slow or because the outbox could not be polled for too long, gets [`Change::Ready`] again. No queue
+//! grows: all watchers share one ring.
 
 use std::{sync::Arc, time::Duration};
 
 use service_kit::{
+    backoff::jittered,
+    database::outbox::Position,
     lifecycle::Lifecycle,
-    telemetry::metrics::{self, counter, gauge},
+    telemetry::metrics::{self, Counter, counter, gauge},
 };
 use tokio::{
     sync::{
@@ -21,24 +23,22 @@ use tokio::{
 
 use crate::{
     domain::User,
-    storage::{Error, Snapshot, Store},
+    storage::{ChangedUsers, Error, Store},
 };
 
-/// From one look to the next.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After a look that failed.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// A look that long after the last one may miss rows: they are kept for five minutes.
-const MAX_GAP: Duration = Duration::from_mins(2);
-/// A feed whose last look is older than this cannot say that nothing happened.
+/// The pause between polls.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// The pause after a poll that failed.
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+/// The age of the last poll beyond which the feed cannot claim that nothing has changed.
 const MAX_AGE: Duration = Duration::from_secs(2);
-/// What a watcher may be behind by before it has to begin anew.
+/// The number of changes that a watcher may be behind before it has to start over.
 const RING: usize = 4_096;
 
-/// What a watcher is told.
+/// An item of the feed.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// From here on everything is told; what was known before is not certain.
+    /// All changes follow from here on; what a watcher knew before may be out of date.
     Ready,
     /// The user as it is after the change.
     Changed(Arc<User>),
@@ -52,72 +52,79 @@ pub(crate) struct Changes {
 
 #[derive(Debug)]
 struct Shared {
-    told: broadcast::Sender<Change>,
-    /// When the last look that succeeded began. Set after everything that it saw is told.
-    looked: watch::Sender<Option<Instant>>,
-    /// Somebody came to watch.
+    ring: broadcast::Sender<Change>,
+    /// When the last poll that succeeded began. Set after all that it read is published.
+    polled_at: watch::Sender<Option<Instant>>,
+    /// A watcher has come.
     wanted: Notify,
 }
 
-/// One who watches. Dropping it is all it takes to stop.
+/// A receiver of the feed. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct Watcher {
-    told: broadcast::Receiver<Change>,
-    looked: watch::Receiver<Option<Instant>>,
-    /// Told that it is ready.
+    ring: broadcast::Receiver<Change>,
+    polled_at: watch::Receiver<Option<Instant>>,
+    /// It has received [`Change::Ready`].
     is_ready: bool,
 }
 
-/// The last look that succeeded.
 #[derive(Debug)]
-struct Last {
-    began: Instant,
-    snapshot: Snapshot,
+struct FeedMetrics {
+    failures: Counter,
+}
+
+impl FeedMetrics {
+    /// Also counts watchers until the lifecycle is closing.
+    fn new(shared: &Arc<Shared>, lifecycle: &Lifecycle) -> Self {
+        let (shared, watchers) = (shared.clone(), gauge!("parlance_watchers"));
+        metrics::watch(lifecycle, move || watchers.set(shared.ring.receiver_count() as f64));
+        let failures = counter!("parlance_changes_failures_total");
+        failures.increment(0);
+        Self { failures }
+    }
 }
 
 impl Changes {
-    /// Makes a feed that nobody watches.
+    /// Makes a feed without watchers.
     pub(crate) fn new() -> Self {
-        Self::with_room_for(RING)
+        Self::with_capacity(RING)
     }
 
-    fn with_room_for(most: usize) -> Self {
-        let shared =
-            Shared { told: broadcast::Sender::new(most), looked: watch::Sender::new(None), wanted: Notify::new() };
-        Self { shared: Arc::new(shared) }
+    fn with_capacity(capacity: usize) -> Self {
+        let (ring, polled_at) = (broadcast::Sender::new(capacity), watch::Sender::new(None));
+        Self { shared: Arc::new(Shared { ring, polled_at, wanted: Notify::new() }) }
     }
 
-    /// Begins to watch.
+    /// Adds a watcher.
     pub(crate) fn watch(&self) -> Watcher {
-        // In this order: a look that is seen to end after both has told everything to us, or saw it before.
-        let told = self.shared.told.subscribe();
-        let looked = self.shared.looked.subscribe();
+        // In this order: a poll whose end is seen after both has published everything to this watcher, or read it before.
+        let ring = self.shared.ring.subscribe();
+        let polled_at = self.shared.polled_at.subscribe();
         self.shared.wanted.notify_one();
-        Watcher { told, looked, is_ready: false }
+        Watcher { ring, polled_at, is_ready: false }
     }
 
-    /// Looks for changes until the lifecycle is closing.
-    pub(crate) async fn look(self, store: Store, lifecycle: Lifecycle) {
-        counter!("parlance_changes_failures_total").increment(0);
-        let shared = self.shared.clone();
-        let watchers = gauge!("parlance_watchers");
-        metrics::watch(&lifecycle, move || watchers.set(shared.told.receiver_count() as f64));
+    /// Polls until the lifecycle is closing.
+    pub(crate) async fn run(self, store: Store, lifecycle: Lifecycle) {
+        let metrics = FeedMetrics::new(&self.shared, &lifecycle);
         let work = async {
-            let mut last = None;
+            let mut position = None;
             loop {
-                while self.shared.told.receiver_count() == 0 {
-                    last = None;
+                while self.shared.ring.receiver_count() == 0 {
+                    position = None;
                     self.shared.wanted.notified().await;
                 }
-                match self.look_once(&store, last.as_ref()).await {
-                    Ok(this) => {
-                        last = Some(this);
-                        sleep(LOOK_EVERY).await;
+                match self.poll(&store, position.as_ref()).await {
+                    Ok((next, is_whole)) => {
+                        position = Some(next);
+                        if is_whole {
+                            sleep(POLL_EVERY).await;
+                        }
                     }
                     Err(error) => {
-                        counter!("parlance_changes_failures_total").increment(1);
-                        tracing::debug!(cause = &error as &dyn std::error::Error, "changes cannot be looked for");
-                        sleep(LOOK_AGAIN).await;
+                        metrics.failures.increment(1);
+                        tracing::debug!(cause = &error as &dyn std::error::Error, "changes of users cannot be polled");
+                        sleep(jittered(RETRY_AFTER, 0.75..1.25)).await;
                     }
                 }
             }
@@ -125,58 +132,49 @@ impl Changes {
         lifecycle.closing().run_until_cancelled(work).await;
     }
 
-    async fn look_once(&self, store: &Store, last: Option<&Last>) -> Result<Last, Error> {
+    /// Publishes what has changed since the position. Returns the next position, and true if nothing was left to read.
+    async fn poll(&self, store: &Store, last: Option<&Position>) -> Result<(Position, bool), Error> {
         let began = Instant::now();
-        let snapshot = match last.filter(|last| began.saturating_duration_since(last.began) <= MAX_GAP) {
-            None => {
-                let snapshot = store.snapshot().await?;
-                self.tell(Change::Ready);
-                snapshot
-            }
-            Some(last) => {
-                let look = store.look(&last.snapshot).await?;
-                match look.changed {
-                    Some(user_ids) if user_ids.is_empty() => {}
-                    Some(user_ids) => {
-                        let users = store.find_users(&user_ids).await?;
-                        for user in users {
-                            self.tell(Change::Changed(Arc::new(user)));
-                        }
-                    }
-                    None => self.tell(Change::Ready),
+        let read = store.read_changes(last).await?;
+        match read.batch {
+            None => self.publish(Change::Ready),
+            Some(ChangedUsers(user_ids)) if user_ids.is_empty() => {}
+            Some(ChangedUsers(user_ids)) => {
+                for user in store.find_users(&user_ids).await? {
+                    self.publish(Change::Changed(Arc::new(user)));
                 }
-                look.snapshot
             }
-        };
-        self.shared.looked.send_replace(Some(began));
-        Ok(Last { began, snapshot })
+        }
+        if read.is_whole {
+            self.shared.polled_at.send_replace(Some(began));
+        }
+        Ok((read.position, read.is_whole))
     }
 
-    fn tell(&self, change: Change) {
+    fn publish(&self, change: Change) {
         let kind = match change {
             Change::Ready => "ready",
             Change::Changed(_) => "changed",
         };
         counter!("parlance_changes_told_total", "kind" => kind).increment(1);
-        // It fails when the last watcher has just gone.
-        drop(self.shared.told.send(change));
+        // Fails when the last watcher has just gone.
+        drop(self.shared.ring.send(change));
     }
 }
 
 impl Watcher {
-    /// Waits for what is to be told next; first of all [`Change::Ready`]. Loses nothing when it is dropped half-way. None
-    /// when the feed is gone.
+    /// Waits for the next item, the first of which is [`Change::Ready`]. Cancel-safe. Returns `None` when the feed has ended.
     pub(crate) async fn next(&mut self) -> Option<Change> {
         loop {
-            let told = tokio::select! {
+            let received = tokio::select! {
                 biased;
-                told = self.told.recv() => told,
-                // What changed before that look is seen by whoever asks now, what changed after it will be told.
-                looked = self.looked.changed(), if !self.is_ready => {
-                    looked.map(|()| Change::Ready).map_err(|_| RecvError::Closed)
+                received = self.ring.recv() => received,
+                // A client that reads now sees what changed before that poll, and receives what changed after it.
+                polled = self.polled_at.changed(), if !self.is_ready => {
+                    polled.map(|()| Change::Ready).map_err(|_| RecvError::Closed)
                 }
             };
-            match told {
+            match received {
                 Ok(Change::Ready) | Err(RecvError::Lagged(_)) => {
                     self.is_ready = true;
                     return Some(Change::Ready);
@@ -188,9 +186,9 @@ impl Watcher {
         }
     }
 
-    /// True when all that changed until a moment ago has been told, once [`next`](Self::next) has nothing to give.
+    /// True when everything that changed until a moment ago has been published and [`next`](Self::next) is waiting.
     pub(crate) fn is_current(&self) -> bool {
-        self.is_ready && self.looked.borrow().is_some_and(|looked| looked.elapsed() < MAX_AGE)
+        self.is_ready && self.polled_at.borrow().is_some_and(|polled_at| polled_at.elapsed() < MAX_AGE)
     }
 }
 
@@ -200,7 +198,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::domain::{DisplayName, Etag, State, UserId, Username};
+    use crate::domain::{DisplayName, Etag, UserId, UserState, Username};
 
     fn changed(version: i64) -> Change {
         let now = OffsetDateTime::UNIX_EPOCH;
@@ -208,7 +206,7 @@ mod tests {
             user_id: UserId::parse("u").unwrap(),
             username: Some(Username::parse("u").unwrap()),
             display_name: DisplayName::default(),
-            state: State::Active,
+            state: UserState::Active,
             etag: Etag::of_version(version),
             created_at: now,
             updated_at: now,
@@ -224,21 +222,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ready_comes_first_even_to_who_comes_late() {
+    async fn ready_comes_first_also_for_a_late_watcher() {
         let changes = Changes::new();
         let mut early = changes.watch();
         assert!(timeout(Duration::from_mins(1), early.next()).await.is_err());
-        changes.tell(Change::Ready);
-        changes.shared.looked.send_replace(Some(Instant::now()));
-        changes.tell(changed(1));
+        changes.publish(Change::Ready);
+        changes.shared.polled_at.send_replace(Some(Instant::now()));
+        changes.publish(changed(1));
         assert_eq!(version(early.next().await), None);
         assert_eq!(version(early.next().await), Some(1));
 
         let mut late = changes.watch();
-        changes.tell(changed(2));
-        changes.shared.looked.send_replace(Some(Instant::now()));
-        changes.tell(changed(3));
-        // What came before it is ready may be left out: it can be seen by asking.
+        changes.publish(changed(2));
+        changes.shared.polled_at.send_replace(Some(Instant::now()));
+        changes.publish(changed(3));
+        // Changes before it is ready may be left out: its client reads them.
         let first = late.next().await;
         assert!(matches!(first, Some(Change::Ready)), "{first:?}");
         assert_eq!(version(early.next().await), Some(2));
@@ -246,25 +244,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_too_slow_is_told_to_begin_anew() {
-        let changes = Changes::with_room_for(4);
+    async fn a_watcher_that_is_too_slow_starts_over() {
+        let changes = Changes::with_capacity(4);
         let mut watcher = changes.watch();
-        changes.tell(Change::Ready);
+        changes.publish(Change::Ready);
         assert_eq!(version(watcher.next().await), None);
         for version in 1..=9 {
-            changes.tell(changed(version));
+            changes.publish(changed(version));
         }
         assert_eq!(version(watcher.next().await), None);
-        for told in 6..=9 {
-            assert_eq!(version(watcher.next().await), Some(told));
+        for published in 6..=9 {
+            assert_eq!(version(watcher.next().await), Some(published));
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_feed_that_cannot_look_does_not_claim_to_be_current() {
+    async fn a_feed_that_cannot_poll_does_not_claim_to_be_current() {
         let changes = Changes::new();
         let mut watcher = changes.watch();
-        changes.shared.looked.send_replace(Some(Instant::now()));
+        changes.shared.polled_at.send_replace(Some(Instant::now()));
         assert!(!watcher.is_current());
         assert_eq!(version(watcher.next().await), None);
         assert!(watcher.is_current());

@@ -1,16 +1,10 @@
-//! This service as its command line sees it: `serve`, `migrate`, `verify`, `healthcheck`.
+//! The command line of user-service: `serve`, `migrate`, `verify`, `healthcheck`.
 
-use service_kit::{
-    command::Service,
-    config::{Problems, SharedConfig},
-    database::Settings,
-    lifecycle::{self, BoxError},
-    verify::Report,
-};
+use service_kit::{command, config::Problems, database::Settings, lifecycle::BoxError, verify};
 
-use crate::{App, Args, Config, app, verify};
+use crate::{Args, Config, app::UserService, verify as checks};
 
-/// What to check: always everything.
+/// The flags of `verify`: none, since it always checks everything.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct VerifyArgs {}
 
@@ -18,41 +12,26 @@ pub struct VerifyArgs {}
 #[derive(Debug)]
 pub struct Process;
 
-impl Service for Process {
+impl command::Process for Process {
+    type Service = UserService;
     type Args = Args;
-    type Config = Config;
     type Verify = VerifyArgs;
 
     const NAME: &'static str = "user-service";
     const ABOUT: &'static str = "The accounts of Parlance, over gRPC on PostgreSQL.";
     const DEFAULT_LISTEN: &'static str = "127.0.0.1:50051";
+    const CHECKS: &'static [verify::Check] = &checks::CHECKS;
 
     fn configure(args: &Args) -> Result<Config, Problems> {
         Config::from_args(args)
     }
 
-    fn shared(config: &Config) -> &SharedConfig {
-        &config.shared
-    }
-
-    async fn serve(config: Config) -> Result<(), BoxError> {
-        let app = App::build(config).await?;
-        Ok(app.run(lifecycle::shutdown_signal()).await?)
-    }
-
-    async fn migrate(config: &Config) -> Result<usize, BoxError> {
-        Ok(app::migrate(config).await?)
-    }
-
-    fn report(max_examples: usize) -> Report {
-        Report::new(Self::NAME, &verify::CHECKS, max_examples)
-    }
-
-    fn database(config: &Config) -> &Settings {
-        &config.database
-    }
-
-    async fn verify(database: &Settings, _: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
-        Ok(verify::run(database, slice, report).await?)
+    async fn verify(
+        database: &Settings,
+        _: &VerifyArgs,
+        slice: u32,
+        report: &mut verify::Report,
+    ) -> Result<(), BoxError> {
+        Ok(checks::run(database, slice, report).await?)
     }
 }

@@ -1,5 +1,5 @@
-//! Settings of user-service: flags and environment variables in, values out, every problem at once. The only place that
-//! knows the names of either.
+//! The settings of user-service: turns flags and environment variables into values and reports all problems at once. The
+//! only module that knows their names.
 
 use std::net::SocketAddr;
 
@@ -11,16 +11,16 @@ use service_kit::{
 /// Flags and environment variables, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Address and port to answer gRPC on.
+    /// Address and port for gRPC.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
     pub listen: String,
 
-    /// PostgreSQL, such as <postgres://user:password@host:5432/database>. Required. The schema is `parlance_user`, so one
-    /// database can serve both services.
+    /// PostgreSQL, such as <postgres://user:password@host:5432/database>. Required. The schema is `parlance_user`, so both
+    /// services can share a database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
 
-    /// What both services share.
+    /// Settings that both services share.
     #[command(flatten)]
     pub shared: SharedArgs,
 }
@@ -28,11 +28,11 @@ pub struct Args {
 /// [`Args`] as values.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to answer gRPC; port 0 takes a free one.
+    /// The address for gRPC; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// The database and the bounds of using it.
+    /// The database, with pool size and timeout.
     pub database: database::Settings,
-    /// What both services share.
+    /// Settings that both services share.
     pub shared: SharedConfig,
 }
 
@@ -43,23 +43,17 @@ impl Config {
     /// Turns text into values.
     ///
     /// # Errors
-    /// Everything that is wrong, in one list.
+    /// All problems, in one list.
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let listen = problems.parse("--listen", &args.listen);
+        let listen = problems.listen("--listen", &args.listen, &args.shared);
         let connect = problems.database_url("--database-url", args.database_url.as_ref());
         let shared = args.shared.parse(&mut problems);
-        if let Some(listen) = listen {
-            args.shared.check_listen("--listen", listen, &mut problems);
-        }
-        let (Some(listen), Some(connect), Some(shared)) = (listen, connect, shared) else {
-            return Err(problems);
-        };
-        problems.into_result()?;
+        let (listen, connect, shared) = problems.finish((listen, connect, shared))?;
         Ok(Self::new(listen, connect, shared))
     }
 
-    /// Puts values together, for whoever has them already.
+    /// Combines values that are known already.
     pub fn new(listen: SocketAddr, connect: PgConnectOptions, shared: SharedConfig) -> Self {
         let database = database::Settings {
             connect,
@@ -74,19 +68,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use service_kit::command::parse_flags;
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
     fn config(flags: &[&str]) -> Result<Config, Problems> {
-        let line = ["user-service"].iter().chain(flags);
-        Config::from_args(&Line::try_parse_from(line).unwrap().args)
+        Config::from_args(&parse_flags(flags).unwrap())
     }
 
     #[test]
@@ -96,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn all_problems_are_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let flags = [
             ["--listen", "nowhere"],
             ["--database-url", "here"],
@@ -105,34 +92,26 @@ mod tests {
             ["--otlp-endpoint", "https://collector:4317"],
             ["--trace-ratio", "2"],
         ];
-        let told = config(flags.as_flattened()).unwrap_err().to_string();
-        assert!(told.contains("6 problem(s)"), "{told}");
+        let reported = config(flags.as_flattened()).unwrap_err().to_string();
+        assert!(reported.contains("6 problem(s)"), "{reported}");
         for [flag, _] in flags {
-            assert!(told.contains(flag), "{flag} is not in {told}");
+            assert!(reported.contains(flag), "{flag} is not in {reported}");
         }
     }
 
     #[test]
-    fn nothing_is_told_to_nobody_in_particular() {
+    fn metrics_and_traces_are_off_by_default() {
         let database = ["--database-url", "postgres://localhost/parlance"];
-        let silent = config(&database).unwrap().shared;
-        assert!(silent.admin_listen.is_none() && silent.otlp_endpoint.is_none());
-        // As environment files give what is not set.
+        let default = config(&database).unwrap().shared;
+        assert!(default.admin_listen.is_none() && default.otlp_endpoint.is_none());
+        // As in an environment file with empty values.
         let empty = config(&[&database[..], &["--admin-listen", "", "--otlp-endpoint", ""]].concat()).unwrap().shared;
         assert!(empty.admin_listen.is_none() && empty.otlp_endpoint.is_none());
     }
 
     #[test]
-    fn strangers_are_kept_out_unless_told_otherwise() {
-        let flags = ["--database-url", "postgres://localhost/parlance", "--listen", "0.0.0.0:50051"];
-        assert!(config(&flags).unwrap_err().to_string().contains("--insecure-allow-unauthenticated"));
-        assert!(config(&[&flags[..], &["--insecure-allow-unauthenticated"]].concat()).is_ok());
-    }
-
-    #[test]
     fn a_password_is_never_printed() {
-        let url = "postgres://parlance:topsecret@localhost/parlance";
-        let args = Line::try_parse_from(["user-service", "--database-url", url]).unwrap().args;
+        let args: Args = parse_flags(&["--database-url", "postgres://parlance:topsecret@localhost/parlance"]).unwrap();
         assert!(!format!("{args:?}").contains("topsecret"));
     }
 }

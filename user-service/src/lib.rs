@@ -1,9 +1,9 @@
 //! user-service: accounts, as `parlance.user.v1.UserService` and as the unpackaged `UserService` that Parlance began with.
 //!
-//! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
-//! `changes` (the feed of changes for those who watch), `grpc` (the only one that knows wire types; a file per RPC), `tasks`
-//! (jobs in the background), `verify` (the check of what is stored), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command
-//! line). What message-service has in common with this is in `service-kit`.
+//! The modules, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that uses `sqlx`),
+//! `changes` (the feed of changes for watchers), `grpc` (the only one that knows wire types; a file per RPC), `tasks`
+//! (background tasks), `verify` (checks what is stored), `app` (all wiring), `config` (the only one that reads the
+//! environment), `command` (the command line). Code shared with message-service is in `service-kit`.
 
 mod app;
 mod changes;
@@ -16,6 +16,10 @@ mod storage;
 mod tasks;
 mod verify;
 
-pub use app::{App, BuildError, MigrateError, RunError, migrate};
+pub use app::{App, UserService, migrate};
 pub use command::{Process, VerifyArgs};
 pub use config::{Args, Config};
+pub use service_kit::{
+    database::MigrateError,
+    service::{BuildError, RunError},
+};

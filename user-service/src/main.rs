@@ -1,4 +1,4 @@
-//! The process: runs what its command line says.
+//! The binary: runs the command line.
 
 use std::process::ExitCode;
 

@@ -1,30 +1,29 @@
-//! A check of everything that is stored, for operators. The tables' own constraints keep most of it; what is left are tables
-//! whose constraints or indexes were dropped, or are not what they say. Reads through `storage/verify.rs`.
+//! Checks everything that is stored, for operators. Constraints of the tables prevent most problems; this also finds those of
+//! tables whose constraints or indexes were dropped or are corrupt. Reads through `storage/verify.rs`.
 
 use service_kit::{
-    database::{Error, Settings, VersionError},
+    database::{Error, Inspection, Settings, VersionError},
     verify::{Check, Finding, Report},
 };
 
-use crate::storage::verify::{Inspection, UserRow};
+use crate::storage::verify::{UserRow, has_settings, open, read_outbox, read_users};
 
-const NAMES: Check =
-    Check { name: "names", promise: "A name is looked up regardless of case, and belongs to one user." };
+const NAMES: Check = Check { name: "names", promise: "A name has its lower-case key, and belongs to one user." };
 const TOMBSTONES: Check =
     Check { name: "tombstones", promise: "Nothing personal is left of a deleted user, and only of a deleted user." };
-const TIMES: Check = Check { name: "times", promise: "No user was changed before it was made." };
+const TIMES: Check = Check { name: "times", promise: "No user was changed before it was created." };
 const OUTBOX: Check = Check { name: "outbox", promise: "The outbox names users that exist." };
-const SETTINGS: Check = Check { name: "settings", promise: "The key that page tokens are signed with is there." };
+const SETTINGS: Check = Check { name: "settings", promise: "The key that signs page tokens exists." };
 
-/// All of them, in the order in which they are told.
+/// All checks, in the order of the report.
 pub(crate) const CHECKS: [Check; 5] = [NAMES, TOMBSTONES, TIMES, OUTBOX, SETTINGS];
 
-/// Checks all users, and notes what is wrong.
+/// Checks all users and reports problems.
 pub(crate) async fn run(settings: &Settings, slice: u32, report: &mut Report) -> Result<(), VersionError> {
-    let mut inspection = Inspection::open(settings, slice).await?;
+    let mut inspection = open(settings, slice).await?;
     check_users(&mut inspection, report).await?;
     check_outbox(&mut inspection, report).await?;
-    if !inspection.has_settings().await? {
+    if !has_settings(&mut inspection).await? {
         report.found(SETTINGS, Finding::new("page_token_key in settings", "none"));
     }
     Ok(())
@@ -33,12 +32,12 @@ pub(crate) async fn run(settings: &Settings, slice: u32, report: &mut Report) ->
 async fn check_users(inspection: &mut Inspection, report: &mut Report) -> Result<(), Error> {
     let mut after = String::new();
     loop {
-        let users = inspection.read_users(&after).await?;
+        let users = read_users(inspection, &after).await?;
         report.counted("users", users.len());
         for user in &users {
             check_user(user, report);
         }
-        let is_full = users.len() >= inspection.slice();
+        let is_full = users.len() >= inspection.slice() as usize;
         match users.into_iter().next_back() {
             Some(last) if is_full => after = last.user_id,
             _ => return Ok(()),
@@ -49,15 +48,15 @@ async fn check_users(inspection: &mut Inspection, report: &mut Report) -> Result
 fn check_user(user: &UserRow, report: &mut Report) {
     let at = |finding: Finding| finding.at("user_id", &*user.user_id);
     if user.username_key != user.expected_key {
-        // Names are personal: what is found of one that should be gone is not repeated.
+        // Names are personal: one that should have been erased is not repeated.
         let found = if user.is_deleted { "a name" } else { &user.username_key };
         report.found(NAMES, at(Finding::new(format!("username_key {}", user.expected_key), found)));
     }
     if let Some(namesake) = &user.namesake {
-        report.found(NAMES, at(Finding::new("a username_key of its own", format!("that of user {namesake}"))));
+        report.found(NAMES, at(Finding::new("a unique username_key", format!("that of user {namesake}"))));
     }
     if user.is_deleted && user.has_personal {
-        report.found(TOMBSTONES, at(Finding::new("empty personal fields of a deleted user", "some that are not")));
+        report.found(TOMBSTONES, at(Finding::new("empty personal fields of a deleted user", "personal data")));
     }
     if user.is_deleted != user.has_delete_time {
         let found = if user.has_delete_time { "one" } else { "none" };
@@ -72,7 +71,7 @@ fn check_user(user: &UserRow, report: &mut Report) {
 async fn check_outbox(inspection: &mut Inspection, report: &mut Report) -> Result<(), Error> {
     let mut after = i64::MIN;
     loop {
-        let outbox = inspection.read_outbox(after).await?;
+        let outbox = read_outbox(inspection, after).await?;
         report.counted("rows of the outbox", outbox.len());
         for row in &outbox {
             after = row.outbox_id;
@@ -81,7 +80,7 @@ async fn check_outbox(inspection: &mut Inspection, report: &mut Report) -> Resul
                 report.found(OUTBOX, finding.at("user_id", &*row.user_id).at("outbox_id", row.outbox_id));
             }
         }
-        if outbox.len() < inspection.slice() {
+        if outbox.len() < inspection.slice() as usize {
             return Ok(());
         }
     }

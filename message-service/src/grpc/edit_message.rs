@@ -47,7 +47,7 @@ fn decode(request: v1::EditMessageRequest) -> Result<Params, Failure> {
     let sequence = decode::sequence(&mut fields, request.sequence);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
     let [text, attributes] =
-        fields.named(request.update_mask.as_ref(), ["text", "attributes"]).unwrap_or([true, false]);
+        fields.update_mask(request.update_mask.as_ref(), ["text", "attributes"]).unwrap_or([true, false]);
     // A field that is not to be changed is not checked either.
     let text = decode::if_named(&mut fields, text, "text", || check_text(&request.text).map(|()| request.text));
     let attributes = decode::if_named(&mut fields, attributes, "attributes", || {

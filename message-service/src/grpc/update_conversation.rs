@@ -55,8 +55,9 @@ fn decode(request: &v1::UpdateConversationRequest) -> Result<Params, Failure> {
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
     let etag = fields.check("conversation.etag", bounds::no_nul(&conversation.etag));
     // Without a mask a title that is set is to be changed; with one an empty title is, too.
-    let is_named =
-        fields.named(request.update_mask.as_ref(), ["title"]).map_or(!conversation.title.is_empty(), |[title]| title);
+    let is_named = fields
+        .update_mask(request.update_mask.as_ref(), ["title"])
+        .map_or(!conversation.title.is_empty(), |[title]| title);
     let title = decode::if_named(&mut fields, is_named, "conversation.title", || {
         bounds::title(&conversation.title).map(|()| conversation.title.clone())
     });

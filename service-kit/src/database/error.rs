@@ -1,23 +1,21 @@
-//! What can go wrong with a database call, by what it means for the caller rather than by where it came from.
+//! Errors of database calls, classified by their meaning for the caller rather than by their origin.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tonic::Code;
+use crate::failure::{Failure, Reason};
 
-use crate::failure::{Failure, reason};
-
-/// A database call that failed. A missing row is no error.
+/// A database call that failed. A missing row is not an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A unique or check constraint said no.
+    /// A unique or check constraint is violated.
     #[error("constraint {constraint} is violated")]
     Conflict {
         /// The constraint's name.
         constraint: String,
-        /// What the driver said.
+        /// The error of the driver.
         source: sqlx::Error,
     },
-    /// Lost against other transactions: serialization failure or deadlock.
+    /// A serialization failure or a deadlock with another transaction.
     #[error("the transaction lost against another")]
     Serialization(#[source] sqlx::Error),
     /// A lock was not granted in time.
@@ -26,7 +24,7 @@ pub enum Error {
     /// The values sent cannot be stored: SQLSTATE class 22, 23 or 54.
     #[error("the data was refused")]
     Data(#[source] sqlx::Error),
-    /// No connection was to be had. Nothing was sent.
+    /// No connection could be opened. Nothing was sent.
     #[error("the database cannot be reached")]
     NotConnected(#[source] sqlx::Error),
     /// The connection broke, or the server cannot serve. What was sent may or may not have happened.
@@ -35,19 +33,19 @@ pub enum Error {
     /// No answer in time. What was sent may or may not have happened.
     #[error("the database did not answer within {limit:?}")]
     Timeout {
-        /// How long was waited.
+        /// The timeout.
         limit: Duration,
     },
-    /// A row that the code cannot have written.
+    /// A row that this code cannot have written.
     #[error("corrupt data: {0}")]
     Corrupt(String),
-    /// Anything else: our bug.
+    /// Any other error: a bug.
     #[error("the database refused the statement")]
     Driver(#[source] sqlx::Error),
 }
 
 impl Error {
-    /// A word for metrics: one for each variant.
+    /// The label for metrics, one for each variant.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Conflict { .. } => "conflict",
@@ -64,7 +62,7 @@ impl Error {
 
     pub(super) const TIMEOUT: &'static str = "timeout";
 
-    /// Of an attempt to get a connection: whatever failed, nothing was sent yet.
+    /// Converts an error of connecting: nothing has been sent yet.
     pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
         match error.into() {
             Self::Unavailable(source) => Self::NotConnected(source),
@@ -73,7 +71,7 @@ impl Error {
         }
     }
 
-    /// True when the same call may succeed once the database is there again.
+    /// True when the same call may succeed once the database is back.
     pub fn is_outage(&self) -> bool {
         matches!(self, Self::NotConnected(_) | Self::Unavailable(_) | Self::Timeout { .. })
     }
@@ -81,14 +79,26 @@ impl Error {
     /// True when the call may have taken effect although it failed.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {
-            // The server says itself that it did not do it, unless it is ending the session: that may come after the
-            // commit, in place of its answer.
+            // The server reports that it did not commit, unless it is ending the session: that may come after the commit, in
+            // place of its answer.
             Self::Unavailable(sqlx::Error::Database(error)) => {
                 let state = error.code().unwrap_or_default();
                 state.starts_with("08") || matches!(&*state, "57P01" | "57P02" | "57P05")
             }
             Self::Unavailable(_) | Self::Timeout { .. } => true,
             _ => false,
+        }
+    }
+}
+
+impl Error {
+    /// Maps the error of a write. A write whose outcome is unknown is `OUTCOME_UNKNOWN`, unless it `is_repeatable`: the
+    /// same call again stores nothing twice.
+    pub fn into_failure_of_write(self: Arc<Self>, is_repeatable: bool) -> Failure {
+        if self.outcome_is_unknown() && !is_repeatable {
+            Failure::outcome_unknown().caused_by(self)
+        } else {
+            self.into()
         }
     }
 }
@@ -132,21 +142,32 @@ fn from_sqlstate(state: &str, constraint: Option<String>, source: sqlx::Error) -
     }
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+/// The one mapping of database errors to responses, without the cause. A write that cannot be repeated safely needs
+/// [`Error::into_failure_of_write`] instead.
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
         match error {
-            Error::NotConnected(_) | Error::Unavailable(_) | Error::Timeout { .. } => {
-                Self::new(Code::Unavailable, reason::DATABASE_UNAVAILABLE, "the database is not available")
-                    .retry_after(Duration::from_secs(1))
-            }
+            Error::NotConnected(_) | Error::Unavailable(_) | Error::Timeout { .. } => Self::database_unavailable(),
             Error::Serialization(_) | Error::LockTimeout(_) => {
-                Self::new(Code::Aborted, reason::CONFLICT, "lost a race against another change")
-                    .retry_after(Duration::from_millis(100))
+                Self::of(Reason::Conflict, "lost a race against other changes")
             }
+            // Bounds are checked before anything is stored, and constraints that callers can violate are refusals.
             Error::Conflict { .. } | Error::Data(_) | Error::Corrupt(_) | Error::Driver(_) => {
-                Self::new(Code::Internal, reason::INTERNAL, "internal error")
+                Self::of(Reason::Internal, "internal error")
             }
         }
-        .caused_by(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::from(&error).caused_by(error)
+    }
+}
+
+/// For an error that several calls share.
+impl From<Arc<Error>> for Failure {
+    fn from(error: Arc<Error>) -> Self {
+        Self::from(&*error).caused_by(error)
     }
 }

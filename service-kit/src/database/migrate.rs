@@ -1,5 +1,5 @@
-//! Migrations by refinery over our own driver, under a lock that it does not take itself: ten processes starting at once
-//! on an empty database all come up, and each migration is applied once.
+//! Runs migrations with refinery over sqlx, under a lock, since refinery takes none: when ten processes start at once on an
+//! empty database, all of them start and each migration is applied once.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{Error, Settings};
 
-/// How long one process waits for another that is migrating.
+/// The longest time to wait for another process that is migrating.
 const LOCK_WAIT: Duration = Duration::from_mins(2);
 
-/// How long to wait before a database that could not be reached is tried again.
+/// The pause before the next attempt at a database that could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// One service's schema and its migrations, in order.
 #[derive(Debug, Clone)]
 pub struct Schema {
-    /// Name of the schema, made if missing. The history is kept in its table `schema_history`.
+    /// The name of the schema, which is created if it is missing. The history is kept in its table `schema_history`.
     pub name: &'static str,
     /// All migrations this binary knows.
     pub migrations: Vec<Migration>,
 }
 
-/// Why a database was not migrated.
+/// An error of a migration.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// The database has migrations that this binary does not know.
@@ -57,37 +57,37 @@ pub enum MigrateError {
     Refinery {
         /// The schema.
         schema: &'static str,
-        /// What refinery said.
+        /// The error of refinery.
         source: refinery_core::Error,
     },
 }
 
-/// Brings the schema up to this binary's version; gives the number of migrations applied, 0 when it was there already.
+/// Brings the schema up to the version of this binary and returns the number of migrations applied, 0 if it was already.
 ///
 /// # Errors
 /// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
 pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     let mut connection = settings.open().await?;
-    // A migration may take longer than a request may; that a table is there already is no news.
+    // A migration may take longer than a request. Notices that a table exists already are not useful.
     let session = "SET statement_timeout = 0; SET lock_timeout = 0; SET client_min_messages = warning";
     raw(&mut connection, session.to_owned()).await?;
     lock(&mut connection, schema).await?;
     let outcome = apply(&mut connection, schema).await;
-    // The session's end releases the lock, whatever happened before.
+    // The end of the session releases the lock in any case.
     let closed = connection.close().await;
     let applied = outcome?;
     closed.map_err(Error::from)?;
     Ok(applied)
 }
 
-/// The same, waiting for as long as it takes for a database that cannot be reached: one that starts beside us, or fails over.
+/// Does the same, and waits as long as it takes for a database that cannot be reached: one that is starting or failing over.
 ///
 /// # Errors
 /// Those of [`migrate`], but for a database that cannot be reached.
 pub async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     loop {
         match migrate(settings, schema).await {
-            // Others may have begun already, and what was begun is harmless to repeat.
+            // A migration that has begun can be repeated safely.
             Err(MigrateError::Database(cause)) if cause.is_outage() => {
                 tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
                 tokio::time::sleep(PAUSE).await;
@@ -106,7 +106,7 @@ async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), Migr
 }
 
 async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, MigrateError> {
-    // Looked up first, so that a role without the right to create schemas can run on one made for it.
+    // Checked first, so that a role without the right to create schemas can use one created for it.
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
         .bind(schema.name)
         .fetch_one(&mut *connection)
@@ -146,11 +146,11 @@ async fn refuse_newer(target: &mut Target<'_>, schema: &Schema, known: i32) -> R
 }
 
 async fn raw(connection: &mut PgConnection, statement: String) -> Result<(), Error> {
-    // Made of names and numbers of ours only.
+    // Built only from constant names and numbers.
     Ok(connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)?)
 }
 
-/// The connection as refinery wants to see it.
+/// The connection, for refinery.
 struct Target<'c>(&'c mut PgConnection);
 
 impl AsyncTransaction for Target<'_> {

@@ -1,9 +1,12 @@
-//! The connection to PostgreSQL: a pool whose sessions are set the same whatever the cluster's defaults, and calls that
-//! always end. SQL itself is the services' (`storage/`).
+//! The connection to PostgreSQL: a pool whose sessions have the same settings on every cluster, and calls that always end.
+//! The statements are in the services (`storage/`).
 
 mod error;
+mod inspection;
 mod listener;
 mod migrate;
+mod notifier;
+pub mod outbox;
 mod version;
 
 use std::{
@@ -12,8 +15,10 @@ use std::{
 };
 
 pub use error::Error;
-pub use listener::{Heard, Listener};
+pub use inspection::Inspection;
+pub use listener::{Heard, Listener, Notification};
 pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
+pub use notifier::{MAX_PAYLOAD_BYTES, Notifier};
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
@@ -29,22 +34,22 @@ use crate::{
     telemetry::metrics::{self, Counter, Histogram, counter, gauge, histogram},
 };
 
-/// A connection that has been idle for longer is asked whether it still lives before it is used.
+/// A connection that has been idle for longer is pinged before it is used.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 
-/// How to reach a database, and the bounds of using it. Its `Debug` names the database, never the password.
+/// The address of a database, and the limits of using it. Its `Debug` names the database, never the password.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where it is and who we are there.
+    /// The address and the credentials.
     pub connect: PgConnectOptions,
     /// Shown in `pg_stat_activity`.
     pub application_name: &'static str,
-    /// The most connections of the pool.
+    /// The size of the pool.
     pub connections: u32,
-    /// The longest one call may take, waiting for a connection included.
+    /// The timeout of one call, including the wait for a connection.
     pub timeout: Duration,
-    /// Plan every statement for its values and for what the tables hold by then. For tables that grow from empty: a plan kept
-    /// from their first minutes reads them whole.
+    /// Plans every statement for its values and the current size of the tables. For tables that grow from empty: a plan cached
+    /// in their first minutes scans them sequentially.
     pub plan_anew: bool,
 }
 
@@ -61,29 +66,29 @@ impl std::fmt::Debug for Settings {
 }
 
 /// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a connection whose call timed out is
-/// closed, since nobody knows what it is doing.
+/// closed, since its state is unknown.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: PgPool,
     settings: Settings,
-    counted: Counted,
+    metrics: PoolMetrics,
 }
 
-/// What is counted of a pool.
+/// The metrics of a pool.
 #[derive(Debug, Clone)]
-struct Counted {
+struct PoolMetrics {
     of: &'static str,
     waited: Histogram,
     called: Histogram,
 }
 
-impl Counted {
+impl PoolMetrics {
     fn new(of: &'static str) -> Self {
         let waited = histogram!("parlance_database_wait_seconds", "pool" => of);
         let called = histogram!("parlance_database_call_seconds", "pool" => of);
-        let counted = Self { of, waited, called };
-        counted.errors(Error::TIMEOUT).increment(0);
-        counted
+        let metrics = Self { of, waited, called };
+        metrics.errors(Error::TIMEOUT).increment(0);
+        metrics
     }
 
     fn failed(&self, error: &Error) {
@@ -118,16 +123,16 @@ impl Database {
                 Box::pin(async move { session.apply(connection).await })
             })
             .connect_lazy_with(settings.connect_options());
-        let counted = Counted::new(settings.application_name);
-        Self { pool, settings, counted }
+        let metrics = PoolMetrics::new(settings.application_name);
+        Self { pool, settings, metrics }
     }
 
-    /// The bounds it was made with.
+    /// Returns the settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// All rows, in the order of the statement.
+    /// Returns all rows, in the order of the statement.
     pub async fn fetch_all<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<Vec<O>, Error>
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
@@ -135,7 +140,7 @@ impl Database {
         self.call(async |connection, limit| bounded(limit, query.fetch_all(connection)).await).await
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, if there is one.
     pub async fn fetch_optional<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<Option<O>, Error>
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
@@ -143,7 +148,7 @@ impl Database {
         self.call(async |connection, limit| bounded(limit, query.fetch_optional(connection)).await).await
     }
 
-    /// The one row of a statement that always gives one.
+    /// Returns the row of a statement that always returns one.
     pub async fn fetch_one<O>(&self, query: QueryAs<'_, Postgres, O, PgArguments>) -> Result<O, Error>
     where
         O: Send + Unpin + for<'r> sqlx::FromRow<'r, PgRow>,
@@ -151,19 +156,19 @@ impl Database {
         self.call(async |connection, limit| bounded(limit, query.fetch_one(connection)).await).await
     }
 
-    /// Runs a statement; gives the number of rows it changed.
+    /// Runs a statement and returns the number of rows that it changed.
     pub async fn execute(&self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         self.call(async |connection, limit| bounded(limit, query.execute(connection)).await)
             .await
             .map(|done| done.rows_affected())
     }
 
-    /// Asks whether the database answers.
+    /// Checks that the database answers.
     pub async fn ping(&self) -> Result<(), Error> {
         self.execute(sqlx::query("SELECT 1")).await.map(drop)
     }
 
-    /// Opens a connection outside the pool, with the same session settings, for a task that keeps one of its own.
+    /// Opens a connection outside the pool, with the same session settings, for a task that keeps it.
     pub async fn connect(&self) -> Result<PgConnection, Error> {
         self.settings.open().await
     }
@@ -173,7 +178,7 @@ impl Database {
         self.pool.close().await;
     }
 
-    /// One call over a connection of the pool, within the limit.
+    /// Makes one call over a connection of the pool, within the timeout.
     async fn call<T>(
         &self,
         call: impl AsyncFnOnce(&mut PgConnection, Duration) -> Result<T, Error>,
@@ -181,13 +186,13 @@ impl Database {
         let outcome = async {
             let asked = Instant::now();
             let mut lease = self.lease().await?;
-            self.counted.waited.record(asked.elapsed());
+            self.metrics.waited.record(asked.elapsed());
             let began = Instant::now();
             let outcome = call(lease.connection()?, self.settings.timeout).await;
-            self.counted.called.record(began.elapsed());
+            self.metrics.called.record(began.elapsed());
             lease.end(outcome)
         };
-        outcome.await.inspect_err(|error| self.counted.failed(error))
+        outcome.await.inspect_err(|error| self.metrics.failed(error))
     }
 
     async fn lease(&self) -> Result<Lease, Error> {
@@ -195,7 +200,7 @@ impl Database {
         Ok(Lease { connection: Some(connection), limit: self.settings.timeout })
     }
 
-    /// Counts the connections of the pool from now on, until the lifecycle is closing.
+    /// Keeps the gauges of the pool up to date until the lifecycle is closing.
     pub fn watch(&self, lifecycle: &Lifecycle) {
         let (pool, of) = (self.pool.clone(), self.settings.application_name);
         gauge!("parlance_database_connections_max", "pool" => of).set(self.settings.connections);
@@ -209,18 +214,18 @@ impl Database {
     }
 }
 
-/// A connection in use. One whose call ran out of time is closed rather than given back: the pool would wait for its answer,
-/// without a limit of its own, before anybody else could have it. One whose caller hung up is given back once the call has
-/// ended, if it does in time: many callers in a hurry must not make the database answer to many new connections, too.
+/// A connection in use. One whose call timed out is closed rather than returned: the pool would wait for its answer without
+/// a limit before it could be used again. One whose caller has gone is returned once the call has ended, if that happens in
+/// time: many callers that give up early must not make the database accept many new connections, too.
 struct Lease {
-    /// Until the call was seen to its end.
+    /// Present until the call has ended.
     connection: Option<PoolConnection<Postgres>>,
     limit: Duration,
 }
 
 impl Lease {
     fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        // Always there: it is taken when the lease ends.
+        // Always present: it is taken when the lease ends.
         self.connection.as_deref_mut().ok_or(Error::NotConnected(sqlx::Error::PoolClosed))
     }
 
@@ -237,7 +242,7 @@ impl Drop for Lease {
         let Some(mut connection) = self.connection.take() else { return };
         let Ok(runtime) = Handle::try_current() else { return connection.close_on_drop() };
         let limit = self.limit;
-        // Outside of the service's life: it ends by itself, and the pool's own end waits for it.
+        // Outside of the lifecycle: it ends by itself, and closing the pool waits for it.
         runtime.spawn(async move {
             if bounded(limit, connection.ping()).await.is_err() {
                 connection.close_on_drop();
@@ -247,7 +252,7 @@ impl Drop for Lease {
 }
 
 impl Settings {
-    /// Opens one connection with the session settings that everything here relies on.
+    /// Opens one connection with the session settings that all statements rely on.
     pub async fn open(&self) -> Result<PgConnection, Error> {
         let opened = bounded(self.timeout, async {
             let mut connection = self.connect_options().connect().await?;
@@ -275,12 +280,12 @@ impl Settings {
              SET idle_in_transaction_session_timeout = 10000; SET timezone = 'UTC'; \
              SET plan_cache_mode = {plan_cache_mode}"
         );
-        // Numbers and words of ours only: nothing here comes from a caller.
+        // Built only from constants and numbers: nothing comes from a caller.
         connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
     }
 }
 
-/// Holds one database future to a time.
+/// Applies a timeout to a database call.
 pub async fn bounded<T>(limit: Duration, call: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(limit, call).await {
         Ok(outcome) => Ok(outcome?),
@@ -288,7 +293,7 @@ pub async fn bounded<T>(limit: Duration, call: impl Future<Output = Result<T, sq
     }
 }
 
-/// Warns of server settings under which an acknowledged write may be lost.
+/// Warns of server settings under which acknowledged writes can be lost.
 pub async fn warn_of_unsafe_settings(database: &Database) -> Result<(), Error> {
     let (fsync, full_page_writes): (String, String) = database
         .fetch_one(sqlx::query_as("SELECT current_setting('fsync'), current_setting('full_page_writes')"))
@@ -315,8 +320,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_listens_nothing_was_sent() {
-        let settings = settings("postgres://nobody@127.0.0.1:1/none", Duration::from_millis(500));
+    async fn a_refused_connection_means_that_nothing_was_sent() {
+        let settings = settings("postgres://test@127.0.0.1:1/none", Duration::from_millis(500));
         let database = Database::new(settings.clone());
         for error in [database.ping().await.unwrap_err(), settings.open().await.unwrap_err()] {
             assert!(matches!(error, Error::NotConnected(_)) && !error.outcome_is_unknown(), "{error:?}");
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_hangs_up_costs_no_connection() {
+    async fn a_caller_that_hangs_up_costs_no_connection() {
         let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
         let database = Database::new(settings(&url, Duration::from_secs(10)));
         let backend = async || -> i32 {
@@ -344,7 +349,7 @@ mod tests {
     async fn a_call_that_runs_out_of_time_ends_and_the_next_one_works() {
         let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
         let database = Database::new(settings(&url, Duration::from_millis(300)));
-        // It is ended by the server or by this side, which have the same limit.
+        // The server or this process ends it: both have the same limit.
         let error = database.execute(sqlx::query("SELECT pg_sleep(5)")).await.unwrap_err();
         assert!(error.is_outage(), "{error:?}");
         database.ping().await.unwrap();

@@ -1,16 +1,14 @@
-//! Whether a database is at the version that a binary knows, for commands that read it and must not migrate it.
+//! Checks that a database is at the version of this binary, for commands that read it and must not migrate it.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use super::{Error, Schema};
 
-/// Why the tables are not those that this binary knows.
+/// The reason why the tables are not those that this binary knows.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
-    /// Nothing of ours is there.
-    #[error(
-        "the database {database} has no schema {schema}: nothing was ever migrated here; is it the right database?"
-    )]
+    /// The schema does not exist.
+    #[error("the database {database} has no schema {schema}: it was never migrated; is it the right database?")]
     Missing {
         /// The database.
         database: String,
@@ -19,7 +17,7 @@ pub enum VersionError {
     },
     /// Migrations are missing.
     #[error(
-        "the database schema {schema} is at version {found}, older than the {known} that this binary knows: migrate it first, or use the binary that it belongs to"
+        "the database schema {schema} is at version {found}, older than the {known} that this binary knows: migrate it first, or use the binary of that version"
     )]
     Older {
         /// The schema.
@@ -41,12 +39,12 @@ pub enum VersionError {
         /// Newest version known here.
         known: i32,
     },
-    /// It could not be found out.
+    /// The version could not be read.
     #[error(transparent)]
     Database(#[from] Error),
 }
 
-/// Finds out whether the schema is exactly at this binary's version. Changes nothing.
+/// Checks that the schema is exactly at the version of this binary. Changes nothing.
 ///
 /// # Errors
 /// [`VersionError`] when it is not, or cannot be read.

@@ -1,4 +1,4 @@
-//! Who gets a connection: the cap of all, the cap per address, and the pause after an accept that failed.
+//! Admission of connections: the limit in total, the limit per address, and the pauses after accepts that failed.
 
 use std::{
     collections::HashMap,
@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+
+use crate::backoff::Backoff;
 
 /// Counts the places taken. Clones share them.
 #[derive(Debug, Clone)]
@@ -66,31 +68,13 @@ impl Drop for Place {
     }
 }
 
-/// The pause after accepts that fail in a row. Without one, running out of file descriptors would spin a core.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    failures: u32,
-}
+/// The pauses after accepts that failed. Without them, running out of file descriptors would spin a core.
+pub(super) const ACCEPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
 
-impl Backoff {
-    const FIRST: Duration = Duration::from_millis(5);
-    const LONGEST: Duration = Duration::from_secs(1);
-
-    /// An accept that worked.
-    pub(super) fn reset(&mut self) {
-        self.failures = 0;
-    }
-
-    /// How long to wait after this error; nothing when it concerned just the one connection that failed.
-    pub(super) fn after(&mut self, error: &io::Error) -> Option<Duration> {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-        if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted) {
-            return None;
-        }
-        let pause = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
-        self.failures += 1;
-        Some(pause)
-    }
+/// True unless the error concerns only the one connection that failed.
+pub(super) fn needs_pause(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 #[cfg(test)]
@@ -113,14 +97,12 @@ mod tests {
 
     #[test]
     fn running_out_of_descriptors_makes_longer_and_longer_pauses() {
-        let mut backoff = Backoff::default();
-        let exhausted = io::Error::from_raw_os_error(24);
-        let pauses: Vec<_> = (0..12).map(|_| backoff.after(&exhausted).unwrap()).collect();
-        assert_eq!(pauses[0], Backoff::FIRST);
+        assert!(needs_pause(&io::Error::from_raw_os_error(24)));
+        assert!(!needs_pause(&io::ErrorKind::ConnectionAborted.into()));
+        let mut backoff = ACCEPT_BACKOFF;
+        let pauses: Vec<_> = (0..12).map(|_| backoff.next_pause_with(0.0)).collect();
+        assert_eq!(pauses[0], Duration::from_millis(5));
         assert!(pauses.is_sorted());
-        assert_eq!(pauses[11], Backoff::LONGEST);
-        assert_eq!(backoff.after(&io::ErrorKind::ConnectionAborted.into()), None);
-        backoff.reset();
-        assert_eq!(backoff.after(&exhausted), Some(Backoff::FIRST));
+        assert_eq!(pauses[11], Duration::from_millis(500));
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::lifecycle::Lifecycle;
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 #[derive(Debug)]
 pub(super) struct Connections {
     protocol: auto::Builder<StreamExecutor>,
@@ -27,7 +27,7 @@ pub(super) struct Connections {
     lifecycle: Lifecycle,
 }
 
-/// Where a connection is in its life; its one timer ends the stage.
+/// The stage of a connection. Its one timer ends the stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// The peer has yet to speak.
@@ -68,7 +68,7 @@ impl Connections {
             tracing::debug!(%peer, %cause, "socket options refused");
         }
         let local = stream.local_addr().ok();
-        let (socket, heard) = Socket::new(stream, self.settings.stall_timeout);
+        let (socket, received) = Socket::new(stream, self.settings.stall_timeout);
         // Streams end by themselves, with a hint to come back, when the connection is sent away.
         let leaving = Leaving(self.lifecycle.closing().child_token());
         let service = self.stack.for_connection(local, peer, leaving.clone());
@@ -89,7 +89,7 @@ impl Connections {
                     connection.as_mut().graceful_shutdown();
                 }
                 () = timer.as_mut() => match stage {
-                    Stage::Handshake if heard.load(std::sync::atomic::Ordering::Relaxed) < PREFACE_BYTES => {
+                    Stage::Handshake if received.load(std::sync::atomic::Ordering::Relaxed) < PREFACE_BYTES => {
                         break "dropped: silent peer".to_owned();
                     }
                     Stage::Handshake => {
@@ -111,7 +111,7 @@ impl Connections {
 }
 
 /// The stage in which the connection of a call is sent away, for age or because the process closes. In the extensions of every
-/// request: a stream that lives on ends then, and tells its client to come back.
+/// request: a stream that is still open ends then, and asks its client to reconnect.
 #[derive(Debug, Clone)]
 pub struct Leaving(CancellationToken);
 

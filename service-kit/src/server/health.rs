@@ -11,16 +11,13 @@ use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, Reason},
     lifecycle::Lifecycle,
     telemetry::metrics::{Gauge, gauge},
 };
 
 /// The generated server to add to the routes.
 pub type HealthServer = health_server::HealthServer<Health>;
-
-/// The reason given for a name that nobody registered: the contract's zero value, since the health protocol is not ours.
-const NOT_REGISTERED: &str = "UNSPECIFIED";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct State {
@@ -29,7 +26,7 @@ struct State {
     stage: Stage,
 }
 
-/// How far the shutdown is, as in the lifecycle.
+/// The stage of the shutdown, as in the lifecycle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     #[default]
@@ -47,7 +44,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Makes the health of a process that serves these full service names. Nothing but `liveness` is up yet.
+    /// Makes the health of a process that serves these full service names. Only `liveness` is up yet.
     pub fn new<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
         let services: Arc<[String]> = services.into_iter().map(str::to_owned).collect();
         let serving = services.iter().map(|name| gauge!("parlance_serving", "grpc_service" => name.clone())).collect();
@@ -61,8 +58,8 @@ impl Health {
         health_server::HealthServer::new(self.clone())
     }
 
-    /// Lets the stages of the lifecycle show: draining is not serving, closing ends the Watch streams, which would
-    /// hold their connections open otherwise.
+    /// Follows the stages of the lifecycle: draining is not serving, and closing ends the Watch streams, which would
+    /// otherwise keep their connections open.
     pub fn follow(&self, lifecycle: &Lifecycle) {
         let (health, stages) = (self.clone(), lifecycle.clone());
         lifecycle.spawn("health", async move {
@@ -73,17 +70,17 @@ impl Health {
         });
     }
 
-    /// Start-up is over: migrated and listening.
+    /// Marks the end of the start-up: migrated and listening.
     pub fn set_started(&self) {
         self.change(|state| state.started = true);
     }
 
-    /// Whether calls can be answered, in the eyes of the service.
+    /// Sets if the service can answer calls.
     pub fn set_ready(&self, ready: bool) {
         self.change(|state| state.ready = ready);
     }
 
-    /// Not ready any more, whatever [`set_ready`](Self::set_ready) says later.
+    /// Ends readiness for good: [`set_ready`](Self::set_ready) has no effect any more.
     pub fn set_draining(&self) {
         self.change(|state| state.stage = state.stage.max(Stage::Draining));
     }
@@ -93,7 +90,7 @@ impl Health {
         self.change(|state| state.stage = Stage::Ended);
     }
 
-    /// Tells whether the process is ready for calls.
+    /// True if the process is ready for calls.
     pub fn is_ready(&self) -> bool {
         self.state.borrow().is_serving()
     }
@@ -137,7 +134,7 @@ impl health_server::Health for Health {
         let state = *self.state.borrow();
         match self.status(&request.get_ref().service, state) {
             ServingStatus::ServiceUnknown => {
-                Err(Failure::new(Code::NotFound, NOT_REGISTERED, "service not registered").into())
+                Err(Failure::new(Code::NotFound, Reason::Unspecified, "service not registered").into())
             }
             status => Ok(Response::new(HealthCheckResponse { status: status.into() })),
         }

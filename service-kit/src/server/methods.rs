@@ -1,7 +1,7 @@
-//! Which methods exist and which of them stream, as told by descriptor sets.
+//! Which methods exist and which of them stream, according to descriptor sets.
 //!
 //! Deadlines and the concurrency limit treat unary calls differently, and a log line or a metric names a method only
-//! when it is one of ours: a path is the caller's text.
+//! when it is known: a path is the caller's text.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -38,13 +38,13 @@ pub(crate) struct Methods {
 impl Methods {
     /// Reads the methods of these sets, and of health and reflection, which every server has.
     pub(crate) fn read(descriptors: &[&[u8]]) -> Result<Self, DecodeError> {
-        let ours = [
+        let built_in = [
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
         let mut methods = HashMap::new();
-        for encoded in descriptors.iter().copied().chain(ours) {
+        for encoded in descriptors.iter().copied().chain(built_in) {
             for file in FileDescriptorSet::decode(encoded)?.file {
                 for service in &file.service {
                     let service_name = match file.package() {
@@ -69,12 +69,12 @@ impl Methods {
         Ok(Self { by_path: methods, others: Arc::new(MethodMetrics::new("unary", "unknown", "unknown")) })
     }
 
-    /// The method of this path, if it is one of ours.
+    /// The method of this path, if it is known.
     pub(crate) fn find(&self, path: &str) -> Option<&Method> {
         self.by_path.get(path)
     }
 
-    /// What counts calls of this method, or of all those that are none of ours.
+    /// Returns the counters of this method, or those that all unknown methods share.
     pub(crate) fn metrics(&self, method: Option<&Method>) -> Arc<MethodMetrics> {
         method.map_or(&self.others, |method| &method.metrics).clone()
     }

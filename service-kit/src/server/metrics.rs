@@ -1,4 +1,4 @@
-//! What is counted of each method: calls begun, calls ended by their code, and how long they took. Names and labels are those
+//! Metrics of each method: calls begun, calls ended by their code, and how long they took. Names and labels are those
 //! that gRPC servers are known by to dashboards.
 
 use std::{sync::OnceLock, time::Duration};
@@ -27,7 +27,7 @@ impl MethodMetrics {
         let started = counter!("grpc_server_started_total", labels.clone());
         let seconds = histogram!("grpc_server_handling_seconds", labels.clone());
         let metrics = Self { labels, started, seconds, handled: Default::default() };
-        // The one that rates are divided by is there from the beginning.
+        // Rates are divided by this one, so it exists from the beginning.
         metrics.handled(Code::Ok);
         metrics
     }

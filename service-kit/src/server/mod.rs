@@ -1,4 +1,4 @@
-//! Serves tonic's routes from an accept loop of its own, since tonic's `Server` cannot bound a stalled reader's buffer,
+//! Serves tonic's routes from its own accept loop, since tonic's `Server` cannot bound a stalled reader's buffer,
 //! a silent handshake, the number of connections or its own shutdown; and puts one stack of layers around every call.
 //!
 //! [`serve`] is the way in. The caller owns the listener, the routes and the [`Lifecycle`]; [`health`], [`readiness`] and
@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 
 use self::{
-    admission::{Admission, Backoff},
+    admission::{ACCEPT_BACKOFF, Admission, needs_pause},
     connection::Connections,
     stack::Stack,
 };
@@ -63,7 +63,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, li
 }
 
 async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admission: &Admission, tasks: &TaskTracker) {
-    let mut backoff = Backoff::default();
+    let mut backoff = ACCEPT_BACKOFF;
     let mut full = false;
     let (open, refused) = (gauge!("parlance_connections"), counter!("parlance_connections_refused_total"));
     loop {
@@ -88,7 +88,8 @@ async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admissio
                 });
             }
             Err(cause) => {
-                if let Some(pause) = backoff.after(&cause) {
+                if needs_pause(&cause) {
+                    let pause = backoff.next_pause();
                     tracing::error!(%cause, ?pause, "cannot accept");
                     tokio::time::sleep(pause).await;
                 }

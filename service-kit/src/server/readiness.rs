@@ -10,14 +10,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use super::health::Health;
 use crate::lifecycle::Lifecycle;
 
-/// How the database is probed.
+/// The intervals and timeouts of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probing {
     /// Time from probe to probe.
     pub interval: Duration,
-    /// What one probe may take before it counts as failed.
+    /// The timeout of one probe.
     pub timeout: Duration,
-    /// How long probes must fail, without one success between, before readiness is lost.
+    /// The time for which all probes must fail before readiness is lost.
     pub tolerance: Duration,
 }
 

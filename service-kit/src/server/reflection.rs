@@ -3,8 +3,8 @@
 use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
-/// What every server has.
-const OURS: [&str; 3] =
+/// The services that every server has.
+const BUILT_IN: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
 /// Adds both versions to the routes. The descriptor sets must contain their imports, since clients ask for those by
@@ -15,14 +15,14 @@ const OURS: [&str; 3] =
 /// A set that cannot be decoded.
 pub fn add_to(routes: Routes, descriptors: &[&[u8]], services: &[&str]) -> Result<Routes, Error> {
     let builder = || {
-        let ours = [
+        let built_in = [
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET,
         ];
-        let all = descriptors.iter().copied().chain(ours);
+        let all = descriptors.iter().copied().chain(built_in);
         let empty = Builder::configure().include_reflection_service(false);
-        let listed = services.iter().copied().chain(OURS).fold(empty, Builder::with_service_name);
+        let listed = services.iter().copied().chain(BUILT_IN).fold(empty, Builder::with_service_name);
         all.fold(listed, Builder::register_encoded_file_descriptor_set)
     };
     Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))

@@ -1,4 +1,4 @@
-//! What the server admits and how long it waits. Every bound can be overridden; the defaults are meant for production.
+//! The limits and timeouts of the server. Each can be overridden; the defaults are meant for production.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub struct Settings {
     /// Connections open at a time. One beyond is accepted and closed at once: its client learns that immediately and
     /// can go to another replica, and the kernel's backlog stays free. Keep it below the limit of open files.
     pub max_connections: usize,
-    /// The same per peer address; none when a proxy stands in front of everyone.
+    /// The same per peer address; none when all clients connect through a proxy.
     pub max_connections_per_ip: Option<usize>,
     /// From accept to the 24 bytes of the HTTP/2 preface or, for HTTP/1.1, the end of the request's head.
     pub handshake_timeout: Duration,
@@ -26,22 +26,22 @@ pub struct Settings {
     pub max_header_list_bytes: u32,
     /// Resets that the peer's own protocol errors may cause on one connection before it is sent away (CVE-2025-8671).
     pub max_local_error_resets: usize,
-    /// What a peer may send ahead on one stream, in bytes.
+    /// The receive window of one stream, in bytes.
     pub stream_window_bytes: u32,
-    /// What a peer may send ahead on all streams of a connection, in bytes. The allowance for unread small frames grows
+    /// The receive window of a connection, in bytes. The allowance for unread small frames grows
     /// with it, and is half of it.
     pub connection_window_bytes: u32,
-    /// How often a silent HTTP/2 peer is pinged.
+    /// The interval of pings to a silent HTTP/2 peer.
     pub keepalive_interval: Duration,
-    /// How long it may take to answer a ping.
+    /// The timeout of a ping.
     pub keepalive_timeout: Duration,
     /// Idle time before the kernel probes a TCP peer.
     pub tcp_keepalive: Duration,
     /// Age at which a connection is sent away (GOAWAY), give or take a tenth, so that load spreads over new replicas.
     pub max_connection_age: Duration,
-    /// What the calls of a connection that is sent away for its age get before they are dropped with it.
+    /// The time for calls of a connection that has reached its age to end, before they are dropped with it.
     pub connection_age_grace: Duration,
-    /// How long a peer may take nothing at all, of one response or from the socket, before that is cut.
+    /// The time for which a peer may read nothing, of one response or from the socket, before that is closed.
     pub stall_timeout: Duration,
     /// The deadline of unary calls that bring none. A stream without one must begin its response within it, no more.
     pub default_deadline: Duration,
@@ -52,7 +52,7 @@ pub struct Settings {
     pub check_host: bool,
     /// Origins whose pages may call over gRPC-Web. Without any no CORS header is ever sent.
     pub cors_allow_origins: Vec<HeaderValue>,
-    /// Encoded descriptor sets of the services served: they tell unary methods from streams. A method found in none
+    /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method found in none
     /// counts as unary.
     pub descriptors: Vec<&'static [u8]>,
 }

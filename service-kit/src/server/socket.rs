@@ -17,24 +17,24 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How many bytes the peer has sent, counted only up to what a handshake needs.
-pub(super) type Heard = Arc<AtomicUsize>;
+/// The number of bytes that the peer has sent, counted only until the handshake is complete.
+pub(super) type Received = Arc<AtomicUsize>;
 
-/// The length of the HTTP/2 preface; no HTTP/1.1 request of ours is shorter.
+/// The length of the HTTP/2 preface; no HTTP/1.1 request that is served is shorter.
 pub(super) const PREFACE_BYTES: usize = 24;
 
 pub(super) struct Socket {
     stream: TcpStream,
-    heard: Heard,
+    received: Received,
     stall_timeout: Duration,
     // Set while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> (Self, Heard) {
-        let heard = Heard::default();
-        (Self { stream, heard: heard.clone(), stall_timeout, stalled: None }, heard)
+    pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> (Self, Received) {
+        let received = Received::default();
+        (Self { stream, received: received.clone(), stall_timeout, stalled: None }, received)
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -55,8 +55,8 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.heard.load(Relaxed) < PREFACE_BYTES {
-            self.heard.fetch_add(buf.filled().len() - before, Relaxed);
+        if self.received.load(Relaxed) < PREFACE_BYTES {
+            self.received.fetch_add(buf.filled().len() - before, Relaxed);
         }
         read
     }

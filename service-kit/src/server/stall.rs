@@ -1,8 +1,8 @@
 //! Cuts a response that its peer takes nothing of.
 //!
 //! hyper asks a response for its next frame only when the peer's window has room for the last one, so a response cannot
-//! notice by itself that nobody reads. Here the body notes when it handed out a frame, and [`StreamExecutor`] runs each
-//! HTTP/2 stream inside a guard that looks at the note: a frame that stays the last one for too long ends the stream,
+//! notice by itself that the peer does not read. Here the body records when it returned a frame, and [`StreamExecutor`] runs each
+//! HTTP/2 stream inside a guard that checks the record: a frame that stays the last one for too long ends the stream,
 //! which resets it and frees what it had buffered. Bodies and guards meet through a task-local.
 
 use std::{
@@ -42,7 +42,7 @@ impl Progress {
     }
 }
 
-/// A response body that comes in small pieces and tells the guard of its stream when one is taken.
+/// A response body in small pieces, which notifies the guard of its stream when one is taken.
 #[derive(Debug)]
 pub(super) struct Paced {
     inner: Body,

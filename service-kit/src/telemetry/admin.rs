@@ -22,7 +22,7 @@ const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// After an accept that failed, such as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What Prometheus calls its text format.
+/// The content type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Answers until it is dropped.

@@ -1,7 +1,7 @@
 //! Metrics in Prometheus's terms. They are kept only where an admin port is configured; elsewhere counting costs nothing.
 //!
-//! Whoever counts names the metric where it counts. What each name means is told once, by [`describe`]: every crate has
-//! one table of its own, so that the page explains itself and documentation can be held against it.
+//! Metrics are named where they are counted. Their help texts are in one table per crate, passed to [`describe`], so that the
+//! page explains itself and the documentation can be compared with it.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -14,23 +14,23 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 use super::process;
 use crate::lifecycle::Lifecycle;
 
-/// How often what is not counted as it happens is looked at.
+/// The interval at which gauges are read that are not kept by events.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// From half a millisecond, which is less than one commit takes, to the default deadline.
 const SECONDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// For numbers of things in one batch, or behind.
+/// Buckets for counts, such as the size of a batch.
 const COUNTS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Only grows.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// How often what took, or was, how much.
+    /// A distribution of values.
     Histogram,
 }
 
@@ -39,15 +39,15 @@ pub enum Kind {
 pub struct Metric {
     /// The name.
     pub name: &'static str,
-    /// What it is.
+    /// The kind.
     pub kind: Kind,
-    /// What it says, in a sentence.
+    /// The help text, one sentence.
     pub help: &'static str,
 }
 
-/// What every process of ours tells.
+/// The metrics of every process.
 pub const METRICS: &[Metric] = &[
-    Metric { name: "grpc_server_started_total", kind: Kind::Counter, help: "Calls begun, by method." },
+    Metric { name: "grpc_server_started_total", kind: Kind::Counter, help: "Calls started, by method." },
     Metric {
         name: "grpc_server_handled_total",
         kind: Kind::Counter,
@@ -56,15 +56,15 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "grpc_server_handling_seconds",
         kind: Kind::Histogram,
-        help: "How long calls took, by method; of a stream, how long it was open.",
+        help: "Duration of calls, by method; of a stream, the time it was open.",
     },
-    Metric { name: "parlance_build_info", kind: Kind::Gauge, help: "Always 1; the labels say which build this is." },
+    Metric { name: "parlance_build_info", kind: Kind::Gauge, help: "Always 1; the labels name the build." },
     Metric {
         name: "parlance_serving",
         kind: Kind::Gauge,
         help: "1 while the service is ready for calls, 0 while it starts, drains or has no database; by service.",
     },
-    Metric { name: "parlance_connections", kind: Kind::Gauge, help: "Connections of clients that are open." },
+    Metric { name: "parlance_connections", kind: Kind::Gauge, help: "Open client connections." },
     Metric {
         name: "parlance_connections_refused_total",
         kind: Kind::Counter,
@@ -73,22 +73,22 @@ pub const METRICS: &[Metric] = &[
     Metric {
         name: "parlance_database_connections",
         kind: Kind::Gauge,
-        help: "Connections of the pool to PostgreSQL, by pool and by whether they are used or idle.",
+        help: "Connections of the pool to PostgreSQL, by pool and state (used or idle).",
     },
     Metric {
         name: "parlance_database_connections_max",
         kind: Kind::Gauge,
-        help: "The most connections of the pool, by pool.",
+        help: "Maximum number of connections of the pool, by pool.",
     },
     Metric {
         name: "parlance_database_wait_seconds",
         kind: Kind::Histogram,
-        help: "How long calls waited for a connection of the pool, by pool.",
+        help: "Time that calls waited for a connection of the pool, by pool.",
     },
     Metric {
         name: "parlance_database_call_seconds",
         kind: Kind::Histogram,
-        help: "How long calls to PostgreSQL took once they had a connection of the pool, by pool.",
+        help: "Duration of calls to PostgreSQL once they had a connection of the pool, by pool.",
     },
     Metric {
         name: "parlance_database_errors_total",
@@ -97,16 +97,16 @@ pub const METRICS: &[Metric] = &[
     },
 ];
 
-/// Where metrics are kept. Clones share it.
+/// The recorder of metrics. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder {
     handle: PrometheusHandle,
 }
 
-/// Of this process, once there is one.
+/// The recorder of this process, once there is one.
 static INSTALLED: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
 
-/// Begins to keep metrics. What counted before is not seen.
+/// Starts to keep metrics. Earlier counts are lost.
 pub(super) fn install(name: &'static str) -> Result<Recorder, BuildError> {
     let mut installed = installed();
     let handle = if let Some(handle) = &*installed {
@@ -126,11 +126,11 @@ pub(super) fn install(name: &'static str) -> Result<Recorder, BuildError> {
 impl Recorder {
     /// The page.
     pub(super) fn render(&self) -> String {
-        process::look();
+        process::read();
         self.handle.render()
     }
 
-    /// Puts away what was counted, also while nobody scrapes, so that it does not pile up.
+    /// Processes samples also while there are no scrapes, so that they do not pile up.
     pub(super) async fn keep(self) {
         loop {
             tokio::time::sleep(EVERY).await;
@@ -143,7 +143,7 @@ fn installed() -> MutexGuard<'static, Option<PrometheusHandle>> {
     INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Explains metrics on the page.
+/// Adds help texts to the page.
 pub fn describe(metrics: &[Metric]) {
     for Metric { name, kind, help } in metrics.iter().copied() {
         match kind {
@@ -154,9 +154,8 @@ pub fn describe(metrics: &[Metric]) {
     }
 }
 
-/// Looks at what is not counted as it happens, every 5 s from now until the lifecycle is killed; never where no metrics are
-/// kept.
-pub fn watch(lifecycle: &Lifecycle, mut look: impl FnMut() + Send + 'static) {
+/// Calls `read` every 5 s until the lifecycle is closing, to set gauges. Does nothing where no metrics are kept.
+pub fn watch(lifecycle: &Lifecycle, mut read: impl FnMut() + Send + 'static) {
     if installed().is_none() {
         return;
     }
@@ -164,7 +163,7 @@ pub fn watch(lifecycle: &Lifecycle, mut look: impl FnMut() + Send + 'static) {
     lifecycle.spawn_job("metrics", async move {
         let work = async {
             loop {
-                look();
+                read();
                 tokio::time::sleep(EVERY).await;
             }
         };

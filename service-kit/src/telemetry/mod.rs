@@ -1,4 +1,4 @@
-//! What a process tells of itself: logs on standard error, metrics on the admin port, traces to a collector. Never a message
+//! Telemetry: logs on standard error, metrics on the admin port, traces to a collector. Never a message
 //! text, a token or a connection string in any of them; who logs sees to that.
 
 mod admin;
@@ -49,7 +49,7 @@ impl Telemetry {
         Ok(Self { traces, admin })
     }
 
-    /// Where the admin port is: the configured address with the port that was taken.
+    /// Returns the address of the admin port: the configured one, with the port that was taken.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(|admin| admin.address)
     }
@@ -80,7 +80,7 @@ impl Admin {
     }
 }
 
-/// Begins logs only, as a command needs them that does one thing and ends.
+/// Starts logs only, for commands that do not serve.
 pub fn logs(config: &SharedConfig) {
     install(config, None);
 }

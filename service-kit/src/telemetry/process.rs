@@ -1,8 +1,8 @@
-//! What the system says of this process, by the names that every Prometheus client uses. Linux only: elsewhere it says nothing.
+//! Metrics of the process, by the names that every Prometheus client uses. Linux only.
 
 use super::metrics::{Kind, Metric};
 
-/// What is told.
+/// The metrics.
 pub(super) const METRICS: &[Metric] = &[
     Metric {
         name: "process_cpu_seconds_total",
@@ -21,9 +21,9 @@ pub(super) const METRICS: &[Metric] = &[
     },
 ];
 
-/// Looks. What cannot be read is not told.
+/// Reads the metrics. Values that cannot be read are left out.
 #[cfg(target_os = "linux")]
-pub(super) fn look() {
+pub(super) fn read() {
     use metrics::{counter, gauge};
     use procfs::{
         WithCurrentSystemInfo, boot_time_secs,
@@ -53,4 +53,4 @@ pub(super) fn look() {
 
 /// Looks.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn look() {}
+pub(super) fn read() {}

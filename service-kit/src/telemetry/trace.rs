@@ -1,5 +1,5 @@
 //! Traces over OTLP, when a collector is configured: one trace goes from the caller through both services to the statements.
-//! Without one, all of this costs a look at a flag.
+//! Without one, all of this costs one check of a flag.
 //!
 //! Contexts come and go as W3C `traceparent`. What several calls have in common, such as one batch of writes, is a span of
 //! the first of their traces and linked to the others.
@@ -39,7 +39,7 @@ const MAX_LINKS: usize = 32;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
-/// Whether spans are sent anywhere.
+/// True if spans are exported.
 pub fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
@@ -72,7 +72,7 @@ pub fn inject(metadata: &mut MetadataMap) {
 }
 
 /// Makes a span the child of what the caller's headers say; gives the id of its trace, as far as there is one, for the log.
-/// For a span that nobody has entered yet.
+/// For a span that has not been entered yet.
 pub(crate) fn adopt(span: &Span, headers: &HeaderMap) -> Option<String> {
     let given = TraceContextPropagator::new().extract(&Headers(headers));
     let context = if is_on() {
@@ -119,13 +119,13 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
     IS_ON.store(true, Ordering::Relaxed);
-    let ours = ["service_kit", "user_service", "message_service"].map(|name| (name, Level::INFO));
+    let exported = ["service_kit", "user_service", "message_service"].map(|name| (name, Level::INFO));
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("parlance"))
         .with_location(false)
         .with_threads(false)
         .with_tracked_inactivity(false)
-        .with_filter(Targets::new().with_targets(ours))
+        .with_filter(Targets::new().with_targets(exported))
 }
 
 struct Headers<'h>(&'h HeaderMap);

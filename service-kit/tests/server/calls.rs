@@ -1,4 +1,4 @@
-//! What callers see of calls that fail, run late or break.
+//! Responses to calls that fail, run late or break.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -33,8 +33,8 @@ async fn a_call_is_answered_and_carries_its_id_and_peer() {
 async fn an_error_keeps_its_details_and_carries_the_id() {
     let server = start(settings()).await;
     let refusal = unary(&server.channel().await, "refuse").await.unwrap_err();
-    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "THING_NOT_FOUND".to_owned()));
-    assert_eq!(refusal.message(), "no such thing");
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
+    assert_eq!(refusal.message(), "no such row");
     assert!(refusal.metadata().contains_key("x-request-id"));
 }
 

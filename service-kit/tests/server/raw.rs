@@ -147,7 +147,7 @@ fn length(encoded: &mut Vec<u8>, length: usize) {
     encoded.push(u8::try_from(rest).unwrap());
 }
 
-/// How long until the server closes a connection on which the peer says no more than this.
+/// The time until the server closes a connection on which the peer sends no more than this.
 pub(crate) async fn closed_after_saying(mut tcp: TcpStream, said: &[u8]) -> Duration {
     let started = std::time::Instant::now();
     tcp.write_all(said).await.unwrap();

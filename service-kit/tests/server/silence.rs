@@ -53,13 +53,13 @@ async fn a_peer_that_speaks_in_time_stays() {
 #[tokio::test]
 async fn a_stream_that_nobody_reads_is_cut_and_its_neighbours_go_on() {
     let server = start(impatient()).await;
-    // Nobody gives window for anything beyond the first 1,000 bytes of each stream.
+    // The peer gives no window for anything beyond the first 1,000 bytes of each stream.
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
     peer.call(1, FLOW, "flood").await.unwrap();
     let cut = peer.next_of(RST_STREAM).await.expect("cut, not closed");
     assert_eq!(cut.stream, 1);
 
-    // What was held for it: the send buffer, a chunk of tonic's and a frame of ours.
+    // The memory held for it: the send buffer, a chunk of tonic and a frame of the body.
     let made = server.subject.made.load(SeqCst) * 8 * 1024;
     assert!(made <= 64 * 1024 + 64 * 1024, "{made} bytes made for a reader that takes nothing");
     eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;

@@ -1,4 +1,4 @@
-//! A tiny service without generated code. Its unary and its streaming method do what the text of the request says.
+//! A tiny service without generated code. Its unary and its streaming method do as the text of the request demands.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use http::{Request as HttpRequest, Response as HttpResponse};
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use service_kit::{
-    failure::{Failure, reason},
+    failure::{Failure, Reason},
     server::{Deadline, MAX_REQUEST_BYTES, RequestId, note_cause},
 };
 use tonic::{
@@ -116,7 +116,7 @@ impl UnaryService<String> for Unary {
                 }
                 "library error" => return Err(Status::internal("row 7 is broken")),
                 "refuse" => {
-                    return Err(Failure::new(Code::NotFound, "THING_NOT_FOUND", "no such thing").into());
+                    return Err(Failure::new(Code::NotFound, "ROW_NOT_FOUND", "no such row").into());
                 }
                 "deadline" => format!("{:?}", Deadline::of(extensions).remaining().map(|left| left.as_millis())),
                 "request id" => RequestId::find(extensions).expect("set by the stack").as_str().to_owned(),
@@ -162,7 +162,7 @@ impl ServerStreamingService<String> for Flow {
                 Err(status)
             }))),
             "draining" => Box::pin(first.chain(stream::once(async {
-                Err(Failure::new(Code::Unavailable, reason::DRAINING, "going away").into())
+                Err(Failure::new(Code::Unavailable, Reason::Draining, "going away").into())
             }))),
             _ => Box::pin(first),
         };

@@ -48,7 +48,7 @@ impl Drop for Server {
     }
 }
 
-/// Settings for tests: ours for the subject, the rest as in production.
+/// Settings for tests: the descriptors of the subject, the rest as in production.
 pub(crate) fn settings() -> Settings {
     Settings { descriptors: vec![descriptors()], ..Settings::default() }
 }
@@ -119,7 +119,7 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
-/// Looks again and again until the value is as wanted; says what it last saw when it never is.
+/// Polls until the value is the expected one; panics with the last value if it never is.
 pub(crate) async fn eventually<T: Debug>(mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
     let started = Instant::now();
     loop {

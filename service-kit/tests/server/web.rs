@@ -19,7 +19,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// One request over HTTP/1.1 on a connection of its own.
+/// One request over HTTP/1.1 on its own connection.
 async fn request(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
@@ -76,7 +76,7 @@ async fn an_error_reaches_grpc_web_with_its_details() {
     let server = start(settings()).await;
     let answer = request(&server, "POST", UNARY, &[HOST, WEB], &raw::message("refuse")).await;
     let status = Status::from_header_map(&answer.headers).unwrap();
-    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "THING_NOT_FOUND".to_owned()));
+    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
 }
 
 #[tokio::test]
@@ -112,8 +112,8 @@ async fn a_foreign_host_is_refused_on_loopback_unless_told_otherwise() {
 
 #[tokio::test]
 async fn a_preflight_is_answered_for_configured_origins_only() {
-    let ours = "https://chat.example";
-    let server = start(Settings { cors_allow_origins: vec![HeaderValue::from_static(ours)], ..settings() }).await;
+    let allowed = "https://chat.example";
+    let server = start(Settings { cors_allow_origins: vec![HeaderValue::from_static(allowed)], ..settings() }).await;
     let preflight = |origin| {
         let headers = [
             HOST,
@@ -125,16 +125,16 @@ async fn a_preflight_is_answered_for_configured_origins_only() {
         async move { request(server, "OPTIONS", UNARY, &headers, b"").await }
     };
 
-    let answer = preflight(ours).await;
+    let answer = preflight(allowed).await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.headers["access-control-allow-origin"], ours);
+    assert_eq!(answer.headers["access-control-allow-origin"], allowed);
     let allowed = answer.headers["access-control-allow-headers"].to_str().unwrap();
     for name in ["content-type", "x-grpc-web", "x-user-agent", "grpc-timeout", "authorization", "x-request-id"] {
         assert!(allowed.contains(name), "{name} in {allowed}");
     }
     assert!(!preflight("https://other.example").await.headers.contains_key("access-control-allow-origin"));
 
-    let answer = request(&server, "POST", UNARY, &[HOST, WEB, ("Origin", ours)], &raw::message("hello")).await;
+    let answer = request(&server, "POST", UNARY, &[HOST, WEB, ("Origin", allowed)], &raw::message("hello")).await;
     let exposed = answer.headers["access-control-expose-headers"].to_str().unwrap();
     for name in ["grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id"] {
         assert!(exposed.contains(name), "{name} in {exposed}");

@@ -131,7 +131,7 @@ async fn a_database_that_cannot_be_checked_is_an_error() {
 
     let empty = TestDatabase::empty().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {
-        check_cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "nothing was ever migrated"]).await;
+        check_cannot(name, &empty.url(), &[], &[&format!("has no schema {schema}"), "it was never migrated"]).await;
     }
 
     let database = TestDatabase::migrated().await;

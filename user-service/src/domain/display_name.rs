@@ -2,13 +2,12 @@
 
 use service_kit::bounds::{self, OutOfBounds};
 
-/// What a user is called on a screen. At most 256 code points, possibly none, without U+0000, which PostgreSQL cannot
-/// store.
+/// The name of a user on a screen. At most 256 code points, possibly none, without U+0000, which PostgreSQL cannot store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct DisplayName(String);
 
 impl DisplayName {
-    /// Takes a text that is within its bounds.
+    /// Checks the bounds.
     pub(crate) fn parse(text: &str) -> Result<Self, OutOfBounds> {
         bounds::title(text).map(|()| Self(text.to_owned()))
     }

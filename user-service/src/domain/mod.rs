@@ -1,5 +1,5 @@
-//! What a user is: values that cannot be out of bounds, rules, and the refusals a caller may be told. No I/O, no async,
-//! no wire types; `storage` and `grpc` speak in these words.
+//! Users: values that cannot be out of bounds, rules, and refusals. No I/O, no async, no wire types. `storage` and `grpc`
+//! convert to and from these types.
 
 mod display_name;
 mod refusal;
@@ -10,9 +10,9 @@ mod username;
 
 pub(crate) use self::{
     display_name::DisplayName,
-    refusal::Refusal,
+    refusal::{Changed, Created, Refusal},
     request::{ContentHash, Request, RequestId},
-    user::{Etag, NewUser, State, User, UserChange},
+    user::{Etag, NewUser, User, UserChange, UserState},
     user_id::UserId,
     username::{Username, UsernamePrefix},
 };

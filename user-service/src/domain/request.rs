@@ -1,16 +1,16 @@
-//! What makes a retry harmless: the id of a request, and a hash of what it asked for.
+//! Request ids and content hashes, which make retries harmless.
 
 use service_kit::bounds::{self, OutOfBounds};
 use sha2::{Digest, Sha256};
 
 use super::{DisplayName, UserId, Username};
 
-/// Names one request for ever, over all callers. 1 to 64 printable ASCII characters.
+/// Identifies one request for ever, over all callers. 1 to 64 printable ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestId(String);
 
 impl RequestId {
-    /// Takes an id that is within its bounds.
+    /// Checks the bounds.
     pub(crate) fn parse(text: &str) -> Result<Self, OutOfBounds> {
         bounds::request_id(text).map(|()| Self(text.to_owned()))
     }
@@ -20,12 +20,12 @@ impl RequestId {
     }
 }
 
-/// 16 bytes over what a caller asked for; equal for the same content only.
+/// A hash of 16 bytes over the content of a request; equal only for the same content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ContentHash([u8; 16]);
 
 impl ContentHash {
-    /// Hashes what was asked for, not what came of it: an id that was made here is not part of it.
+    /// Hashes the request, not its result: an id that the service generates is not part of it.
     pub(crate) fn of(user_id: Option<&UserId>, username: &Username, display_name: &DisplayName) -> Self {
         let mut hash = Sha256::new();
         for part in [user_id.map_or("", UserId::as_str), username.as_str(), display_name.as_str()] {
@@ -43,12 +43,12 @@ impl ContentHash {
     }
 }
 
-/// A request that can be recognised when it comes again.
+/// A request whose retries can be recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The caller's id for it.
+    /// The id from the caller.
     pub(crate) request_id: RequestId,
-    /// What it asked for.
+    /// The hash of its content.
     pub(crate) content: ContentHash,
 }
 

@@ -1,4 +1,4 @@
-//! The user itself, and what can be asked to become of one.
+//! Users, and the changes to them.
 
 use time::OffsetDateTime;
 
@@ -13,7 +13,7 @@ pub(crate) struct User {
     pub(crate) username: Option<Username>,
     /// Empty once deleted.
     pub(crate) display_name: DisplayName,
-    pub(crate) state: State,
+    pub(crate) state: UserState,
     pub(crate) etag: Etag,
     pub(crate) created_at: OffsetDateTime,
     pub(crate) updated_at: OffsetDateTime,
@@ -22,23 +22,23 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// Where the user stands in lists: by name regardless of case, deleted ones behind all names.
+    /// The key by which lists are ordered: by name regardless of case, deleted users after all names.
     pub(crate) fn list_key(&self) -> String {
         self.username.as_ref().map_or_else(|| format!("~{}", self.user_id), Username::key)
     }
 }
 
-/// What a user may do.
+/// The state of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum UserState {
     Active,
     Deactivated,
-    /// A tombstone, for ever.
+    /// A tombstone. This state is final.
     Deleted,
 }
 
-impl State {
-    /// The word in the database.
+impl UserState {
+    /// The word for it in the database.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -58,22 +58,22 @@ impl State {
 pub(crate) struct Etag(i64);
 
 impl Etag {
-    /// Versions count from 1, so this is nobody's.
-    const OF_NOBODY: Self = Self(0);
+    /// Matches no user, since versions count from 1.
+    const STALE: Self = Self(0);
 
-    /// Makes the etag of a version, 1 or more.
+    /// Returns the etag of a version, 1 or more.
     pub(crate) fn of_version(version: i64) -> Self {
         Self(version)
     }
 
-    /// Reads what a caller gave back. A text that was never given out is the etag of nobody, hence stale.
+    /// Reads the etag of a request. A text that was never issued is stale.
     pub(crate) fn read(text: &str) -> Self {
         let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
-        // Only the very text that was given out counts, not everything that reads as the same number.
-        version.map(Self).filter(|etag| etag.to_text() == text).unwrap_or(Self::OF_NOBODY)
+        // Only the exact text that was issued counts, not every text that parses as the same number.
+        version.map(Self).filter(|etag| etag.to_text() == text).unwrap_or(Self::STALE)
     }
 
-    /// The text for callers, a quoted string as HTTP has it.
+    /// Returns the text for callers, a quoted string as in HTTP.
     pub(crate) fn to_text(self) -> String {
         format!("\"{}\"", self.0)
     }
@@ -83,23 +83,23 @@ impl Etag {
     }
 }
 
-/// A user to be made.
+/// A user to be created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NewUser {
     pub(crate) user_id: UserId,
     pub(crate) username: Username,
     pub(crate) display_name: DisplayName,
-    /// What a retry is recognised by, if the caller gave an id for it.
+    /// Identifies retries, if the caller sent a request id.
     pub(crate) request: Option<Request>,
 }
 
-/// A change of one user's fields; none of them changes nothing.
+/// A change of one user's fields. A field that is `None` stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserChange {
     pub(crate) user_id: UserId,
     pub(crate) username: Option<Username>,
     pub(crate) display_name: Option<DisplayName>,
-    /// The etag that the user must still have, if the caller cares.
+    /// The etag that the user must still have, if the caller sent one.
     pub(crate) expected: Option<Etag>,
 }
 
@@ -112,15 +112,15 @@ mod tests {
         let etag = Etag::of_version(41);
         assert_eq!(Etag::read(&etag.to_text()), etag);
         for other in ["41", "\"041\"", "\"+41\"", "\"\"", "\"", "W/\"41\"", ""] {
-            assert_eq!(Etag::read(other), Etag::OF_NOBODY, "{other}");
+            assert_eq!(Etag::read(other), Etag::STALE, "{other}");
         }
     }
 
     #[test]
-    fn states_have_words_of_their_own() {
-        for state in [State::Active, State::Deactivated, State::Deleted] {
-            assert_eq!(State::from_word(state.as_str()), Some(state));
+    fn every_state_has_its_word() {
+        for state in [UserState::Active, UserState::Deactivated, UserState::Deleted] {
+            assert_eq!(UserState::from_word(state.as_str()), Some(state));
         }
-        assert_eq!(State::from_word("asleep"), None);
+        assert_eq!(UserState::from_word("asleep"), None);
     }
 }

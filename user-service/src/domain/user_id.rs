@@ -1,21 +1,21 @@
-//! User ids: the caller's own, or one made here.
+//! User ids, chosen by the caller or generated.
 
 use std::fmt;
 
 use service_kit::bounds::{self, OutOfBounds};
 use uuid::Uuid;
 
-/// Names one user for ever. 1 to 64 of `A-Z a-z 0-9 . _ ~ -`, not beginning with `~`; case-sensitive.
+/// Identifies one user for ever. 1 to 64 of `A-Z a-z 0-9 . _ ~ -`, not beginning with `~`; case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct UserId(String);
 
 impl UserId {
-    /// Takes an id that is within its bounds.
+    /// Checks the bounds.
     pub(crate) fn parse(text: &str) -> Result<Self, OutOfBounds> {
         bounds::own_id(text).map(|()| Self(text.to_owned()))
     }
 
-    /// Makes an id of a `UUIDv7`: ids made later sort later, so they land side by side in the index.
+    /// Returns the id for a `UUIDv7`: later ids sort later, so they are close together in the index.
     pub(crate) fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid.to_string())
     }
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_made_here_is_within_its_own_bounds() {
+    fn a_generated_id_is_within_the_bounds() {
         let made = UserId::from_uuid(Uuid::now_v7());
         assert_eq!(UserId::parse(made.as_str()), Ok(made));
     }

@@ -2,15 +2,15 @@
 
 use service_kit::bounds::{self, OutOfBounds};
 
-/// Sorts behind everything that a name may contain, and no name contains it.
-const BEHIND_ALL_NAMES: char = '~';
+/// Sorts after every character of names, and no name contains it.
+const AFTER_ALL_NAMES: char = '~';
 
 /// A name as its user writes it. 1 to 64 of `A-Z a-z 0-9 . _ -`, unique without regard to case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Username(String);
 
 impl Username {
-    /// Takes a name that is within its bounds.
+    /// Checks the bounds.
     pub(crate) fn parse(text: &str) -> Result<Self, OutOfBounds> {
         bounds::username(text).map(|()| Self(text.to_owned()))
     }
@@ -23,18 +23,18 @@ impl Username {
         self.0
     }
 
-    /// What two names have in common that differ in case only. PostgreSQL's `lower` in the collation "C" gives the same.
+    /// The key that is equal for names that differ only in case. PostgreSQL's `lower` in the collation "C" returns the same.
     pub(crate) fn key(&self) -> String {
         self.0.to_ascii_lowercase()
     }
 }
 
-/// The beginning of names, regardless of case: at most 64 of `A-Z a-z 0-9 . _ -`, possibly none.
+/// A prefix of names, regardless of case: at most 64 of `A-Z a-z 0-9 . _ -`, possibly none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct UsernamePrefix(String);
 
 impl UsernamePrefix {
-    /// Takes a prefix that is within its bounds.
+    /// Checks the bounds.
     pub(crate) fn parse(text: &str) -> Result<Self, OutOfBounds> {
         if text.is_empty() || bounds::username(text).is_ok() {
             Ok(Self(text.to_ascii_lowercase()))
@@ -47,14 +47,14 @@ impl UsernamePrefix {
         self.0.is_empty()
     }
 
-    /// The first key that begins so, or would.
+    /// The lower bound of keys with this prefix.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// What all keys that begin so are below, and no deleted user's key is.
+    /// The upper bound of keys with this prefix, below the keys of deleted users.
     pub(crate) fn upper_bound(&self) -> String {
-        format!("{}{BEHIND_ALL_NAMES}", self.0)
+        format!("{}{AFTER_ALL_NAMES}", self.0)
     }
 }
 

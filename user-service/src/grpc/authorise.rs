@@ -1,29 +1,27 @@
-//! Who may call what here. Without authentication every caller is trusted; a caller of a kind not named here is refused.
+//! Which caller may call which RPC. Without authentication every caller is trusted; a kind of caller not named here is
+//! refused.
 
-use parlance::error::v1::ErrorReason;
-use service_kit::{caller::Caller, failure::Failure};
-use tonic::{Code, Extensions};
+use service_kit::{
+    caller::Caller,
+    failure::{Failure, Reason},
+};
+use tonic::Extensions;
 
-use super::status::reason;
 use crate::domain::UserId;
 
-/// Calls that manage accounts: for whoever runs the product, not for its users.
+/// Allows RPCs that manage accounts: those are for the operator's own systems, not for users.
 pub(super) fn admin(extensions: &Extensions) -> Result<(), Failure> {
     match Caller::of(extensions) {
         Caller::Trusted => Ok(()),
-        _ => Err(not_allowed("the caller may not manage users")),
+        _ => Err(Failure::of(Reason::CallerNotAllowed, "the caller may not manage users")),
     }
 }
 
-/// Calls about one's own account.
+/// Allows RPCs about the caller's own account.
 pub(super) fn user(extensions: &Extensions, user_id: &UserId) -> Result<(), Failure> {
     if Caller::of(extensions).may_act_for(user_id.as_str()) {
-        Ok(())
-    } else {
-        Err(not_allowed("the caller may not act for this user").with("user_id", user_id.as_str()))
+        return Ok(());
     }
-}
-
-fn not_allowed(message: &str) -> Failure {
-    Failure::new(Code::PermissionDenied, reason(ErrorReason::CallerNotAllowed), message)
+    let message = "the caller may not act for this user";
+    Err(Failure::of(Reason::CallerNotAllowed, message).with("user_id", user_id.as_str()))
 }

@@ -1,57 +1,50 @@
-//! `GetUser`: one user by id, by name, or by both. The original contract asks here, too.
+//! `GetUser`: one user by id, by name, or by both. The original contract uses this, too.
 
 use parlance::user::v1;
-use service_kit::failure::{Failure, Violations};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{
-    convert::{self, optional},
-    service::Service,
-};
+use super::{context::Context, convert};
 use crate::domain::{Refusal, User, UserId, Username};
 
-/// Who is asked for.
+/// The user that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum UserKey {
     Id(UserId),
     Name(Username),
     Both(UserId, Username),
 }
 
-pub(super) async fn answer(service: &Service, request: Request<v1::GetUserRequest>) -> Result<v1::User, Failure> {
-    let asked = decode(&request.get_ref().user_id, &request.get_ref().username)?;
-    // Everybody may look: message-service does so for each sender.
-    let user = find(service, asked).await?;
-    Ok(convert::user(user))
+pub(super) async fn answer(context: &Context, request: Request<v1::GetUserRequest>) -> Result<v1::User, Failure> {
+    let key = decode(&request.get_ref().user_id, &request.get_ref().username)?;
+    // Every caller may read users: message-service does for each sender.
+    let user = find(context, key).await?;
+    Ok(convert::user::to_wire(user))
 }
 
-pub(super) fn decode(user_id: &str, username: &str) -> Result<Asked, Failure> {
-    let mut violations = Violations::default();
-    let by_id = optional(&mut violations, "user_id", user_id, UserId::parse);
-    let by_name = optional(&mut violations, "username", username, Username::parse);
-    match (by_id, by_name) {
-        (Some(Some(user_id)), Some(None)) => Ok(Asked::Id(user_id)),
-        (Some(None), Some(Some(username))) => Ok(Asked::Name(username)),
-        (Some(Some(user_id)), Some(Some(username))) => Ok(Asked::Both(user_id, username)),
-        (Some(None), Some(None)) => {
-            violations.add("user_id", "user_id or username is required");
-            Err(convert::refused(violations))
-        }
-        (None, _) | (_, None) => Err(convert::refused(violations)),
+pub(super) fn decode(user_id: &str, username: &str) -> Result<UserKey, Failure> {
+    let mut fields = Fields::default();
+    let user_id = fields.optional("user_id", user_id, UserId::parse);
+    let username = fields.optional("username", username, Username::parse);
+    match fields.finish((user_id, username))? {
+        (Some(user_id), None) => Ok(UserKey::Id(user_id)),
+        (None, Some(username)) => Ok(UserKey::Name(username)),
+        (Some(user_id), Some(username)) => Ok(UserKey::Both(user_id, username)),
+        (None, None) => Err(Failure::invalid_field("user_id", "user_id or username is required")),
     }
 }
 
-pub(super) async fn find(service: &Service, asked: Asked) -> Result<User, Failure> {
-    let (found, missing) = match asked {
-        Asked::Id(user_id) => (service.lookups.find(user_id.clone()).await?, Refusal::UserNotFound { user_id }),
-        Asked::Name(username) => {
-            (service.store.find_user_by_name(&username).await?, Refusal::UsernameNotFound { username })
+pub(super) async fn find(context: &Context, key: UserKey) -> Result<User, Failure> {
+    let (found, refusal) = match key {
+        UserKey::Id(user_id) => (context.lookups.find(user_id.clone()).await?, Refusal::UserNotFound { user_id }),
+        UserKey::Name(username) => {
+            (context.store.find_user_by_name(&username).await?, Refusal::UsernameNotFound { username })
         }
-        Asked::Both(user_id, username) => {
-            let named_so = |user: &User| user.list_key() == username.key();
-            let found = service.lookups.find(user_id.clone()).await?.filter(named_so);
+        UserKey::Both(user_id, username) => {
+            let has_name = |user: &User| user.list_key() == username.key();
+            let found = context.lookups.find(user_id.clone()).await?.filter(has_name);
             (found, Refusal::NotTheSameUser { user_id, username })
         }
     };
-    found.ok_or_else(|| missing.into())
+    found.ok_or_else(|| refusal.into())
 }

@@ -1,18 +1,18 @@
-//! `ReactivateUser`: lets a deactivated user act again.
+//! `ReactivateUser`: allows a deactivated user to act again.
 
 use parlance::user::v1;
 use service_kit::failure::Failure;
 use tonic::Request;
 
-use super::{authorise, convert, service::Service};
-use crate::domain::State;
+use super::{authorise, context::Context, convert};
+use crate::domain::UserState;
 
 pub(super) async fn answer(
-    service: &Service,
+    context: &Context,
     request: Request<v1::ReactivateUserRequest>,
 ) -> Result<v1::User, Failure> {
-    let user_id = convert::only_user_id(&request.get_ref().user_id)?;
+    let user_id = convert::user::only_id(&request.get_ref().user_id)?;
     authorise::admin(request.extensions())?;
-    let user = service.store.set_user_state(&user_id, State::Active).await?;
-    Ok(convert::user(user))
+    let changed = context.store.set_user_state(&user_id, UserState::Active).await?;
+    Ok(convert::user::to_wire(changed.into_user(&user_id)?))
 }

@@ -1,4 +1,4 @@
-//! The table of contents: what `parlance.user.v1.UserService` answers, each in the file named after it.
+//! The table of RPCs: each method of `parlance.user.v1.UserService` is in the file named after it.
 
 use parlance::user::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, DeactivateUserRequest, DeleteUserRequest,
@@ -8,30 +8,13 @@ use parlance::user::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    batch_get_users, create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
+    batch_get_users,
+    context::Context,
+    create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
     watch_users::{self, Items},
 };
-use crate::{
-    changes::Changes,
-    storage::{Lookups, Store},
-};
-
-/// What every RPC works with. Cheap to clone.
-#[derive(Debug, Clone)]
-pub(crate) struct Service {
-    pub(super) store: Store,
-    pub(super) lookups: Lookups,
-    pub(super) changes: Changes,
-}
-
-impl Service {
-    pub(crate) fn new(store: Store, lookups: Lookups, changes: Changes) -> Self {
-        Self { store, lookups, changes }
-    }
-}
-
 #[async_trait]
-impl UserService for Service {
+impl UserService for Context {
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
         Ok(create_user::answer(self, request).await.map(Response::new)?)
     }

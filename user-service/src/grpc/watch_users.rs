@@ -12,22 +12,22 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
-use super::{authorise, convert, service::Service, status};
+use super::{authorise, context::Context, convert, status};
 use crate::changes::{Change, Watcher};
 
-/// From one heartbeat to the next.
+/// The time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// One that cannot be given, because changes cannot be looked for, is tried again after this.
-const HEARTBEAT_AGAIN: Duration = Duration::from_millis(250);
+/// The time to the next attempt at a heartbeat that cannot be sent, because changes cannot be polled.
+const HEARTBEAT_RETRY: Duration = Duration::from_millis(250);
 
-/// What the client gets.
+/// The stream of a client.
 pub(super) type Items = Pin<Box<dyn Stream<Item = Result<WatchUsersResponse, Status>> + Send>>;
 
-pub(super) fn answer(service: &Service, request: &Request<WatchUsersRequest>) -> Result<Items, Failure> {
+pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) -> Result<Items, Failure> {
     authorise::admin(request.extensions())?;
-    service.store.check_open()?;
+    context.store.check_open()?;
     let watch = Watch {
-        watcher: service.changes.watch(),
+        watcher: context.changes.watch(),
         heartbeat_at: Instant::now() + HEARTBEAT,
         leaving: Leaving::of(request.extensions()),
         is_over: false,
@@ -38,7 +38,7 @@ pub(super) fn answer(service: &Service, request: &Request<WatchUsersRequest>) ->
     })))
 }
 
-/// One client's stream.
+/// The state of a stream.
 struct Watch {
     watcher: Watcher,
     heartbeat_at: Instant,
@@ -56,15 +56,15 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = self.leaving.cancelled() => return Some(Err(self.drain())),
-                // Before the heartbeat, which says that there is nothing more to tell.
+                // Before the heartbeat, which means that all changes have been sent.
                 change = self.watcher.next() => break match change {
                     Some(Change::Ready) => Item::Ready(Ready {}),
-                    Some(Change::Changed(user)) => Item::ChangedUser(convert::user((*user).clone())),
+                    Some(Change::Changed(user)) => Item::ChangedUser(convert::user::to_wire((*user).clone())),
                     None => return Some(Err(self.drain())),
                 },
                 () = sleep_until(self.heartbeat_at) => {
                     let is_current = self.watcher.is_current();
-                    self.heartbeat_at = Instant::now() + if is_current { HEARTBEAT } else { HEARTBEAT_AGAIN };
+                    self.heartbeat_at = Instant::now() + if is_current { HEARTBEAT } else { HEARTBEAT_RETRY };
                     if is_current {
                         break Item::Heartbeat(Heartbeat {});
                     }

@@ -1,8 +1,8 @@
-//! Lookups by id that arrive together become one query. Pure queueing: the query itself is a parameter.
+//! Merges lookups by id that arrive together into one query. Pure queueing: the query itself is a parameter.
 //!
-//! A lookup joins a query that was not sent yet, never one in flight, so its answer is never older than its question.
-//! The queue is bounded and full is said at once; each waiter waits no longer than a database call may take; one that
-//! hangs up is skipped and harms nobody.
+//! A lookup joins a query that has not been sent yet, never one in flight, so its answer is never older than its request.
+//! The queue is bounded, and a lookup that does not fit fails at once. A lookup waits no longer than a database call may take;
+//! one whose caller has gone is skipped.
 
 use std::{
     collections::HashMap,
@@ -27,9 +27,9 @@ use tracing::{Instrument, Span};
 use super::Error;
 use crate::domain::{User, UserId};
 
-/// The most ids that one query asks for.
+/// The most ids of one query.
 const MAX_BATCH: usize = 1_000;
-/// The most lookups that wait to be taken.
+/// The most lookups that wait for a query.
 const MAX_WAITING: usize = 8_192;
 
 type Answer = Result<Option<User>, Error>;
@@ -38,11 +38,11 @@ type Answer = Result<Option<User>, Error>;
 struct Lookup {
     user_id: UserId,
     answer: oneshot::Sender<Answer>,
-    /// Of the call that waits, where traces are on.
+    /// The span of the call that waits, if it is traced.
     span: Span,
 }
 
-/// Asks. Cheap to clone.
+/// Sends lookups. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookups {
     waiting: mpsc::Sender<Lookup>,
@@ -50,23 +50,23 @@ pub(crate) struct Lookups {
     rejected: Counter,
 }
 
-/// What was asked and not taken yet. Clones share it: one worker for each query that may run at a time.
+/// The lookups that wait. Clones share it: one worker for each query that may run at a time.
 #[derive(Debug, Clone)]
 pub(crate) struct Queue(Arc<Mutex<mpsc::Receiver<Lookup>>>);
 
 impl Lookups {
-    /// Makes both ends. `limit` is the longest that one lookup waits for its answer.
+    /// Makes both ends. `limit` is the longest time that a lookup waits.
     pub(crate) fn new(limit: Duration) -> (Self, Queue) {
-        Self::with_room_for(MAX_WAITING, limit)
+        Self::with_capacity(MAX_WAITING, limit)
     }
 
-    fn with_room_for(most: usize, limit: Duration) -> (Self, Queue) {
-        let (sender, receiver) = mpsc::channel(most);
+    fn with_capacity(capacity: usize, limit: Duration) -> (Self, Queue) {
+        let (sender, receiver) = mpsc::channel(capacity);
         let rejected = counter!("parlance_lookups_rejected_total");
         (Self { waiting: sender, limit, rejected }, Queue(Arc::new(Mutex::new(receiver))))
     }
 
-    /// Finds the user with this id, tombstones included.
+    /// Returns the user with this id, tombstones included.
     pub(crate) async fn find(&self, user_id: UserId) -> Answer {
         let (sender, answer) = oneshot::channel();
         let lookup = Lookup { user_id, answer: sender, span: trace::current() };
@@ -79,7 +79,7 @@ impl Lookups {
         })?;
         match timeout(self.limit, answer).await {
             Ok(Ok(answer)) => answer,
-            // The workers were dropped with the process's last breath.
+            // The workers have ended, since the process is killed.
             Ok(Err(_)) => Err(Error::NotReady),
             Err(_) => Err(database::Error::Timeout { limit: self.limit }.into()),
         }
@@ -87,7 +87,7 @@ impl Lookups {
 }
 
 impl Queue {
-    /// Answers lookups until nobody can ask any more. `find_all` gives the users with these ids, in any order, each once.
+    /// Answers lookups until all senders are gone. `find_all` returns the users with these ids, in any order, each once.
     pub(crate) async fn work<F, Q>(self, find_all: F)
     where
         F: Fn(Vec<UserId>) -> Q,
@@ -109,14 +109,14 @@ impl Queue {
         }
     }
 
-    /// Takes whatever is waiting, at least one; false when nobody can ask any more. Only one worker waits here at a time,
-    /// and it lets the next one in before it sends its query.
+    /// Takes all that wait, at least one. Returns false when all senders are gone. Only one worker waits here at a time, and
+    /// lets the next one in before it sends its query.
     async fn take(&self, taken: &mut Vec<Lookup>) -> bool {
         self.0.lock().await.recv_many(taken, MAX_BATCH).await > 0
     }
 }
 
-/// Of one query, for all who wait for it.
+/// Returns the span of one query, linked to all lookups that wait for it.
 fn span(taken: &[Lookup]) -> Span {
     trace::of_all(taken.iter().map(|lookup| &lookup.span), |parent| {
         tracing::info_span!(
@@ -141,8 +141,8 @@ fn by_id(lookups: impl Iterator<Item = Lookup>) -> Waiters {
 }
 
 fn answer(mut waiters: Waiters, found: Result<Vec<User>, Error>) {
-    // Who hung up meanwhile does not hear it; that is all.
-    let tell = |waiting: Vec<oneshot::Sender<Answer>>, answer: &Answer| {
+    // Fails for callers that have gone.
+    let send = |waiting: Vec<oneshot::Sender<Answer>>, answer: &Answer| {
         for one in waiting {
             drop(one.send(answer.clone()));
         }
@@ -151,14 +151,14 @@ fn answer(mut waiters: Waiters, found: Result<Vec<User>, Error>) {
         Ok(users) => {
             for user in users {
                 let waiting = waiters.remove(&user.user_id).unwrap_or_default();
-                tell(waiting, &Ok(Some(user)));
+                send(waiting, &Ok(Some(user)));
             }
             Ok(None)
         }
         Err(error) => Err(error),
     };
     for waiting in waiters.into_values() {
-        tell(waiting, &others);
+        send(waiting, &others);
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     use tokio::{join, sync::Notify};
 
     use super::*;
-    use crate::domain::{DisplayName, Etag, State, Username};
+    use crate::domain::{DisplayName, Etag, UserState, Username};
 
     const LIMIT: Duration = Duration::from_secs(5);
 
@@ -181,9 +181,9 @@ mod tests {
     fn user(user_id: UserId) -> User {
         User {
             user_id,
-            username: Some(Username::parse("somebody").unwrap()),
+            username: Some(Username::parse("someone").unwrap()),
             display_name: DisplayName::default(),
-            state: State::Active,
+            state: UserState::Active,
             etag: Etag::of_version(1),
             created_at: OffsetDateTime::UNIX_EPOCH,
             updated_at: OffsetDateTime::UNIX_EPOCH,
@@ -191,20 +191,20 @@ mod tests {
         }
     }
 
-    /// A database that waits for a sign before each answer, and notes what it was asked.
+    /// A database that waits for a signal before each answer, and records its queries.
     #[derive(Default)]
     struct Slow {
-        asked: SyncMutex<Vec<Vec<UserId>>>,
+        queries: SyncMutex<Vec<Vec<UserId>>>,
         began: Notify,
-        go_on: Notify,
+        resume: Notify,
     }
 
     impl Slow {
         async fn find_all(&self, ids: Vec<UserId>) -> Result<Vec<User>, Error> {
-            self.asked.lock().unwrap().push(ids.clone());
+            self.queries.lock().unwrap().push(ids.clone());
             self.began.notify_one();
-            self.go_on.notified().await;
-            Ok(ids.into_iter().filter(|id| id.as_str() != "nobody").map(user).collect())
+            self.resume.notified().await;
+            Ok(ids.into_iter().filter(|id| id.as_str() != "missing").map(user).collect())
         }
     }
 
@@ -218,35 +218,35 @@ mod tests {
             async move { database.find_all(ids).await }
         });
 
-        let asking = async {
+        let calls = async {
             let first = lookups.find(id("a"));
             let later = async {
                 slow.began.notified().await;
                 // The first query is in flight: these wait for the next one, together.
-                let both = async { join!(lookups.find(id("a")), lookups.find(id("a")), lookups.find(id("nobody"))) };
-                let signs = async {
-                    slow.go_on.notify_one();
+                let both = async { join!(lookups.find(id("a")), lookups.find(id("a")), lookups.find(id("missing"))) };
+                let signals = async {
+                    slow.resume.notify_one();
                     slow.began.notified().await;
-                    slow.go_on.notify_one();
+                    slow.resume.notify_one();
                 };
-                join!(both, signs).0
+                join!(both, signals).0
             };
-            let (first, (second, third, nobody)) = join!(first, later);
+            let (first, (second, third, missing)) = join!(first, later);
             for found in [first, second, third] {
                 assert_eq!(found.unwrap().unwrap().user_id, id("a"));
             }
-            assert!(nobody.unwrap().is_none());
+            assert!(missing.unwrap().is_none());
         };
-        tokio::select! { () = worker => panic!("ended early"), () = asking => {} }
+        tokio::select! { () = worker => panic!("ended early"), () = calls => {} }
 
-        let asked = slow.asked.lock().unwrap();
-        assert_eq!(asked.len(), 2);
-        assert_eq!((asked[0].len(), asked[1].len()), (1, 2));
+        let queries = slow.queries.lock().unwrap();
+        assert_eq!(queries.len(), 2);
+        assert_eq!((queries[0].len(), queries[1].len()), (1, 2));
     }
 
     #[tokio::test]
-    async fn a_full_queue_says_so_at_once() {
-        let (lookups, _queue) = Lookups::with_room_for(1, LIMIT);
+    async fn a_full_queue_fails_at_once() {
+        let (lookups, _queue) = Lookups::with_capacity(1, LIMIT);
         let waiting = lookups.find(id("a"));
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hung_up_is_not_asked_for() {
+    async fn callers_that_have_gone_are_skipped() {
         let (lookups, queue) = Lookups::new(LIMIT);
         {
             let gone = lookups.find(id("gone"));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_failure_answers_all_who_wait_for_it() {
+    async fn one_failure_answers_all_that_wait_for_it() {
         let (lookups, queue) = Lookups::new(LIMIT);
         let worker = queue.work(|_| async { Err(database::Error::Timeout { limit: LIMIT }.into()) });
         tokio::select! {
@@ -285,13 +285,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_longer_than_the_limit() {
+    async fn no_lookup_waits_longer_than_the_limit() {
         let (lookups, _queue) = Lookups::new(Duration::from_millis(1));
         assert!(matches!(lookups.find(id("a")).await, Err(Error::Database(_))));
     }
 
     #[tokio::test]
-    async fn workers_end_when_nobody_can_ask() {
+    async fn workers_end_with_the_last_sender() {
         let (lookups, queue) = Lookups::new(LIMIT);
         drop(lookups);
         queue.work(|_| async { Ok(Vec::new()) }).await;

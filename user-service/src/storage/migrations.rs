@@ -1,4 +1,4 @@
-//! The schema of user-service: its migrations, embedded.
+//! The embedded migrations of user-service.
 
 use service_kit::database::Schema;
 
@@ -6,7 +6,7 @@ mod embedded {
     refinery::embed_migrations!("../migrations/user");
 }
 
-/// The schema `parlance_user` and all migrations that this binary knows.
+/// Returns the schema `parlance_user` and all migrations that this binary knows.
 pub(crate) fn schema() -> Schema {
     Schema { name: "parlance_user", migrations: embedded::migrations::runner().get_migrations().clone() }
 }
@@ -17,7 +17,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_embedded() {
-        // A file whose name refinery does not like would be left out with no more than a line in the log.
+        // refinery leaves out a file whose name it cannot parse, and only logs that.
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/user");
         let files = std::fs::read_dir(folder).unwrap().count();
         let mut versions: Vec<_> = schema().migrations.iter().map(refinery::Migration::version).collect();

@@ -1,7 +1,7 @@
-//! The one place that says `sqlx`: statements, rows and what their failures mean. Speaks the domain's words; knows
-//! nothing of gRPC.
+//! Statements, rows and errors of PostgreSQL. The only module that uses `sqlx`. It returns domain values and outcomes, and
+//! knows nothing of gRPC.
 //!
-//! Every write is one call of one SQL function in autocommit, so no lock outlives a round trip and there is no
+//! Every write is one call of one SQL function in autocommit, so no lock is held over a round trip and there is no
 //! transaction to own.
 
 mod error;
@@ -16,17 +16,18 @@ pub(crate) mod verify;
 use std::sync::{Arc, OnceLock};
 
 use service_kit::{
-    database::{self, Database},
+    database::{self, Database, outbox::Reader},
     page_token::PageTokens,
 };
 
 #[cfg(test)]
 pub(crate) use self::error::samples;
+use self::outbox::UserChanges;
 pub(crate) use self::{
     error::Error,
     lookups::{Lookups, Queue},
     migrations::schema,
-    outbox::{Horizon, Snapshot},
+    outbox::ChangedUsers,
     users::KeyRange,
 };
 
@@ -34,17 +35,19 @@ pub(crate) use self::{
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
     database: Database,
-    /// Set once the schema is known to be this binary's. Until then every call is [`Error::NotReady`].
+    changes: Arc<Reader<UserChanges>>,
+    /// Set once the schema is at the version of this binary. Until then every call is [`Error::NotReady`].
     opened: Arc<OnceLock<PageTokens>>,
 }
 
 impl Store {
-    /// Makes a store that answers nothing before [`open`](Self::open).
+    /// Makes a store that is not open.
     pub(crate) fn new(database: Database) -> Self {
-        Self { database, opened: Arc::default() }
+        let changes = Arc::new(outbox::reader(database.clone()));
+        Self { database, changes, opened: Arc::default() }
     }
 
-    /// Reads what all replicas share. Call it when the schema is migrated.
+    /// Reads what all replicas share. Requires the migrated schema.
     pub(crate) async fn open(&self) -> Result<(), database::Error> {
         let key = settings::find_page_token_key(&self.database).await?;
         // A second call reads the same key.
@@ -52,7 +55,7 @@ impl Store {
         Ok(())
     }
 
-    /// The page tokens of this database.
+    /// Returns the page tokens of this database.
     pub(crate) fn page_tokens(&self) -> Result<&PageTokens, Error> {
         self.opened.get().ok_or(Error::NotReady)
     }

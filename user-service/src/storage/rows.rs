@@ -1,4 +1,4 @@
-//! Rows of `parlance_user.users` and answers of its functions, turned into the domain's values. What cannot be turned was
+//! Rows of `parlance_user.users` and results of its functions, converted to domain values. A row that cannot be converted was
 //! not written by this code and is corrupt.
 
 use std::str::FromStr;
@@ -7,10 +7,9 @@ use service_kit::database;
 use sqlx::{FromRow, Row, postgres::PgRow};
 use time::OffsetDateTime;
 
-use super::Error;
-use crate::domain::{DisplayName, Etag, Refusal, State, User, UserId, Username};
+use crate::domain::{DisplayName, Etag, User, UserId, UserState, Username};
 
-/// A row as it is stored.
+/// A row of the table.
 #[derive(Debug, FromRow)]
 pub(super) struct UserRow {
     user_id: String,
@@ -28,10 +27,10 @@ impl TryFrom<UserRow> for User {
 
     fn try_from(row: UserRow) -> Result<Self, database::Error> {
         let corrupt = |column: &str| database::Error::Corrupt(format!("users.{column} of user {:?}", row.user_id));
-        let state = State::from_word(&row.state).ok_or_else(|| corrupt("state"))?;
+        let state = UserState::from_word(&row.state).ok_or_else(|| corrupt("state"))?;
         let username = match state {
-            State::Deleted => None,
-            State::Active | State::Deactivated => {
+            UserState::Deleted => None,
+            UserState::Active | UserState::Deactivated => {
                 Some(Username::parse(&row.username).map_err(|_| corrupt("username"))?)
             }
         };
@@ -48,7 +47,7 @@ impl TryFrom<UserRow> for User {
     }
 }
 
-/// What a writing function says became of the call. Its words are listed with each function.
+/// The outcome that a writing function returns, as a word. The migrations list the words of each function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Created,
@@ -64,9 +63,9 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// What a function answers that it has no reason to.
-    pub(super) fn unexpected_from(self, function: &str) -> Error {
-        database::Error::Corrupt(format!("{function} answered {self:?}")).into()
+    /// The error for an outcome that the function cannot have.
+    pub(super) fn unexpected_from(self, function: &str) -> database::Error {
+        database::Error::Corrupt(format!("{function} returned {self:?}"))
     }
 }
 
@@ -90,7 +89,7 @@ impl FromStr for Outcome {
     }
 }
 
-/// An outcome and the row after it, if there is one.
+/// An outcome, and the row as it is after the call, if there is one.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) outcome: Outcome,
@@ -107,25 +106,9 @@ impl FromRow<'_, PgRow> for Answer {
 }
 
 impl Answer {
-    /// The user after a call that succeeded.
-    pub(super) fn into_user(self) -> Result<User, Error> {
-        let row = self.account.ok_or_else(|| database::Error::Corrupt("an answer without its row".to_owned()))?;
-        Ok(row.try_into()?)
-    }
-
-    /// Reads the answer of a function that changes one user.
-    pub(super) fn of_change(self, user_id: &UserId, function: &str) -> Result<User, Error> {
-        let user_id = || user_id.clone();
-        match self.outcome {
-            Outcome::Changed | Outcome::Unchanged => self.into_user(),
-            Outcome::NotFound => Err(Refusal::UserNotFound { user_id: user_id() }.into()),
-            Outcome::Deleted => Err(Refusal::UserDeleted { user_id: user_id() }.into()),
-            Outcome::VersionMismatch => Err(Refusal::EtagMismatch { user_id: user_id() }.into()),
-            other @ (Outcome::Created
-            | Outcome::Repeated
-            | Outcome::UserIdTaken
-            | Outcome::UsernameTaken
-            | Outcome::RequestIdReused) => Err(other.unexpected_from(function)),
-        }
+    /// Returns the user of a call that succeeded.
+    pub(super) fn into_user(self) -> Result<User, database::Error> {
+        let row = self.account.ok_or_else(|| database::Error::Corrupt("an outcome without its row".to_owned()))?;
+        row.try_into()
     }
 }

@@ -1,13 +1,14 @@
-//! What all replicas share: rows of `parlance_user.settings`.
+//! Settings that all replicas share: rows of `parlance_user.settings`.
 
 use service_kit::database::{Database, Error};
 
+// By settings_pkey.
 const FIND_PAGE_TOKEN_KEY: &str = "
     SELECT value
     FROM parlance_user.settings
     WHERE name = 'page_token_key'";
 
-/// The key that page tokens are signed with, made by the migration.
+/// Returns the key that page tokens are signed with, which the migration has created.
 pub(super) async fn find_page_token_key(database: &Database) -> Result<[u8; 32], Error> {
     let row: Option<(Vec<u8>,)> = database.fetch_optional(sqlx::query_as(FIND_PAGE_TOKEN_KEY)).await?;
     row.and_then(|(value,)| value.try_into().ok())

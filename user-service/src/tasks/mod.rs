@@ -1,3 +1,3 @@
-//! Jobs in the background that no call waits for.
+//! Background tasks that no call waits for.
 
 pub(crate) mod trim_outbox;

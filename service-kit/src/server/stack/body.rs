@@ -58,7 +58,7 @@ impl CallBody {
         let status = status::normalise(status);
         self.log.failed(&status, self.noted.take());
         self.ended = true;
-        // Drops the handler's side now: it may hold a database connection, and after a panic nobody should poll it.
+        // Drops the handler's side now: it may hold a database connection, and after a panic it must not be polled.
         self.inner = Body::empty();
         let mut trailers = HeaderMap::new();
         match status.add_header(&mut trailers) {

@@ -1,7 +1,7 @@
 //! Carries the cause of a stream's end to the log line of its call.
 //!
 //! The cause of a unary failure travels inside its `Status`. A stream's status becomes trailers before any layer sees it
-//! and loses its source on the way, so whoever ends a stream with an error notes the cause here first.
+//! and loses its source on the way, so code that ends a stream with an error records the cause here first.
 
 use std::{cell::RefCell, error::Error};
 
@@ -16,7 +16,7 @@ pub fn note_cause(status: &Status) {
     let Some(text) = status.source().map(text) else {
         return;
     };
-    // An error means that nobody listens.
+    // Fails when there is no receiver.
     let _ = CAUSE.try_with(|cause| cause.replace(Some(text)));
 }
 

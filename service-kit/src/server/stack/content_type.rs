@@ -2,11 +2,11 @@
 //! other type across origins without asking first.
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use tonic::{Code, Status, body::Body};
+use tonic::{Status, body::Body};
 
-use crate::failure::{Failure, reason};
+use crate::failure::{Failure, Reason};
 
-/// How the call is framed.
+/// The framing of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// Length-prefixed messages and trailers over HTTP/2.
@@ -15,7 +15,7 @@ pub(super) enum Protocol {
     GrpcWeb,
 }
 
-/// Tells the protocol of a request, or answers it with 405 or 415 and a gRPC status for clients that look for one.
+/// Returns the protocol of a request, or a response with 405 or 415 and a gRPC status for clients that expect one.
 pub(super) fn check<B>(request: &Request<B>) -> Result<Protocol, Response<Body>> {
     if request.method() != Method::POST {
         let mut refusal = refuse(StatusCode::METHOD_NOT_ALLOWED, "a call is a POST");
@@ -47,7 +47,7 @@ fn is_grpc(content_type: &str) -> bool {
 
 fn refuse(http_status: StatusCode, message: &str) -> Response<Body> {
     tracing::debug!(%http_status, message, "request refused");
-    let failure = Failure::new(Code::InvalidArgument, reason::MALFORMED_REQUEST, message);
+    let failure = Failure::of(Reason::MalformedRequest, message);
     let mut refusal = Status::from(failure).into_http();
     *refusal.status_mut() = http_status;
     refusal

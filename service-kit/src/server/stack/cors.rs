@@ -7,7 +7,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::request_id;
 
-/// How long a browser may remember the answer to a preflight.
+/// The time for which a browser may cache the response to a preflight request.
 const MAX_AGE: Duration = Duration::from_hours(2);
 
 /// The layer for these origins (`*` for all); none when there are none, and then no CORS header is ever sent.

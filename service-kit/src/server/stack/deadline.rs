@@ -1,17 +1,16 @@
-//! When the caller stops waiting: `grpc-timeout`, or the default of unary calls.
+//! Deadlines of calls: `grpc-timeout`, or the default of unary calls.
 //!
-//! The layer ends the call itself; handlers find the [`Deadline`] in the request's extensions and pass what is left of
-//! it on, to the database and to other services.
+//! The layer ends the call itself; handlers find the [`Deadline`] in the request's extensions and pass the
+//! remaining time on, to the database and to other services.
 
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
-use tonic::Code;
 
-use crate::failure::{Failure, reason};
+use crate::failure::{Failure, Reason};
 
-/// The moment after which nobody waits for the answer; streams without one have none.
+/// The moment after which the caller no longer waits for the response. Streams may have none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Deadline(Option<Instant>);
 
@@ -36,12 +35,12 @@ impl Deadline {
         self.0
     }
 
-    /// What is left, zero when it has passed; nothing without a deadline.
+    /// Returns the remaining time, zero when it has passed; `None` without a deadline.
     pub fn remaining(self) -> Option<Duration> {
         self.0.map(|moment| moment.saturating_duration_since(Instant::now()))
     }
 
-    /// What is left, but at most this long: the bound of one step of the work.
+    /// Returns the remaining time, but at most this much: the bound of one step of the work.
     pub fn remaining_within(self, most: Duration) -> Duration {
         self.remaining().map_or(most, |left| left.min(most))
     }
@@ -52,7 +51,7 @@ pub(super) fn given(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };
-    let malformed = || Failure::new(Code::InvalidArgument, reason::MALFORMED_REQUEST, "malformed grpc-timeout");
+    let malformed = || Failure::of(Reason::MalformedRequest, "malformed grpc-timeout");
     let text = value.to_str().map_err(|_| malformed())?;
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(malformed)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -70,7 +69,7 @@ pub(super) fn given(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     }
 }
 
-/// What a caller is told whose deadline passed.
+/// The failure of a call whose deadline has passed.
 pub(super) fn exceeded() -> Failure {
-    Failure::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, "deadline exceeded")
+    Failure::of(Reason::DeadlineExceeded, "deadline exceeded")
 }

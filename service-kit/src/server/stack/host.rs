@@ -6,9 +6,8 @@
 use std::net::IpAddr;
 
 use http::{Request, header::HOST, uri::Authority};
-use tonic::Code;
 
-use crate::failure::{Failure, reason};
+use crate::failure::{Failure, Reason};
 
 /// Lets through requests all of whose host names, of which there must be one, are loopback names.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
@@ -20,10 +19,10 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     }
     tracing::info!("request refused: not a loopback host name");
     let message = "only loopback host names are answered while there is no authentication";
-    Err(Failure::new(Code::PermissionDenied, reason::HOST_NOT_ALLOWED, message))
+    Err(Failure::of(Reason::HostNotAllowed, message))
 }
 
-/// Whether a host name, with or without a port, leads to this machine whoever resolves it.
+/// True if a host name, with or without a port, always resolves to this machine.
 pub fn is_loopback(name: &str) -> bool {
     let Ok(authority) = name.parse::<Authority>() else {
         return false;

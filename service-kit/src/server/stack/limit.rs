@@ -1,14 +1,11 @@
-//! How many unary calls run at a time. Beyond that a call is refused at once, with advice, in place of a queue that
-//! only turns overload into timeouts.
+//! Limits the number of unary calls that run at a time. A call beyond that is refused at once, with a retry delay: a queue
+//! would only turn overload into timeouts.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tonic::Code;
 
-use crate::failure::{Failure, reason};
-
-const RETRY_DELAY: Duration = Duration::from_millis(500);
+use crate::failure::Failure;
 
 #[derive(Debug)]
 pub(super) struct Limit(Arc<Semaphore>);
@@ -20,10 +17,8 @@ impl Limit {
 
     /// Takes a place for a call, which it holds until its response begins.
     pub(super) fn enter(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        Arc::clone(&self.0).try_acquire_owned().map_err(|_| {
-            Failure::new(Code::ResourceExhausted, reason::OVERLOADED, "too many calls at a time")
-                .quota("server", "calls running at a time")
-                .retry_after(RETRY_DELAY)
-        })
+        Arc::clone(&self.0)
+            .try_acquire_owned()
+            .map_err(|_| Failure::overloaded("too many calls at a time", "server", "calls running at a time"))
     }
 }

@@ -1,7 +1,7 @@
-//! What surrounds every call of both services, outermost first: panics, `Host`, CORS, gRPC-Web, content type, then
+//! The layers around every call of both services, outermost first: panics, `Host`, CORS, gRPC-Web, content type, then
 //! request id, span and log line, caller, deadline, limit, and statuses that all look the same.
 //!
-//! This file is the order; each concern has a file of its own. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
+//! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
 //! in the request's extensions.
 
 mod body;

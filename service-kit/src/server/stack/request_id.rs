@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
-/// Where a caller may give the id, and where it is echoed.
+/// The header in which a caller may send the id, and in which it is returned.
 pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 const MAX_LEN: usize = 64;
 
-/// The id of a call: 1–64 visible ASCII characters, the caller's or made here. It says nothing about idempotency.
+/// The id of a call: 1–64 visible ASCII characters, chosen by the caller or generated. It has nothing to do with idempotency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestId(Arc<str>);
 

@@ -1,21 +1,18 @@
-//! Makes every error that leaves one of ours: with an `ErrorInfo`, with the code that a client expects, without texts of
-//! libraries that say how we are built.
+//! Gives every error an `ErrorInfo` and the code that a client expects, and removes the texts of libraries, which reveal
+//! internals.
 //!
 //! A status with details was made on purpose and is left alone. One without came from tonic, tonic-web, reflection or
-//! from a mistake of ours.
+//! from a bug.
 
 use http::{HeaderMap, Response};
 use tonic::{Code, Status};
 
 use crate::{
-    failure::{Failure, reason},
+    failure::{Failure, Reason},
     server::MAX_REQUEST_BYTES,
 };
 
-/// The reason of an error for which the contract has no word: its zero value.
-const UNSPECIFIED: &str = "UNSPECIFIED";
-
-/// How tonic begins the texts of requests that it cannot read. They come with codes that would blame the server.
+/// The beginnings of the texts of tonic for requests that it cannot read. Their codes would blame the server.
 const UNREADABLE: [&str; 8] = [
     "Missing request message",
     "Unexpected EOF decoding stream",
@@ -58,23 +55,23 @@ fn replacement(status: &Status) -> Failure {
     let as_is = |reason| Failure::new(status.code(), reason, text);
     match status.code() {
         Code::Internal | Code::Unknown | Code::DataLoss if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
-            Failure::new(Code::InvalidArgument, reason::MALFORMED_REQUEST, "the request cannot be read")
+            Failure::of(Reason::MalformedRequest, "the request cannot be read")
         }
         Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(),
         Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(),
-        // An answer of ours that is too large, too.
+        // Also a response that is too large.
         Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange => {
-            Failure::new(Code::Internal, reason::INTERNAL, "internal error")
+            Failure::of(Reason::Internal, "internal error")
         }
         Code::Cancelled if text == "Timeout expired" => super::deadline::exceeded(),
-        Code::Cancelled => as_is(reason::CANCELLED),
-        Code::DeadlineExceeded => as_is(reason::DEADLINE_EXCEEDED),
+        Code::Cancelled => as_is(Reason::Cancelled),
+        Code::DeadlineExceeded => as_is(Reason::DeadlineExceeded),
         Code::Unimplemented if text.is_empty() => {
-            Failure::new(Code::Unimplemented, reason::UNIMPLEMENTED, "no such method")
+            Failure::of(Reason::Unimplemented, "no such method")
         }
-        Code::Unimplemented => as_is(reason::UNIMPLEMENTED),
-        Code::InvalidArgument => as_is(reason::INVALID_ARGUMENT),
-        Code::ResourceExhausted => as_is(reason::OVERLOADED),
+        Code::Unimplemented => as_is(Reason::Unimplemented),
+        Code::InvalidArgument => as_is(Reason::InvalidArgument),
+        Code::ResourceExhausted => as_is(Reason::Overloaded),
         Code::Ok
         | Code::NotFound
         | Code::AlreadyExists
@@ -82,12 +79,13 @@ fn replacement(status: &Status) -> Failure {
         | Code::FailedPrecondition
         | Code::Aborted
         | Code::Unavailable
-        | Code::Unauthenticated => as_is(UNSPECIFIED),
+        // The contract has no reason for these.
+        | Code::Unauthenticated => as_is(Reason::Unspecified),
     }
 }
 
 fn too_large() -> Failure {
-    Failure::new(Code::ResourceExhausted, reason::REQUEST_TOO_LARGE, "the request is larger than the message limit")
+    Failure::of(Reason::RequestTooLarge, "the request is larger than the message limit")
         .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
         .quota("request", "bytes of one message")
 }
@@ -133,8 +131,8 @@ mod tests {
 
     #[test]
     fn an_error_made_on_purpose_is_left_alone() {
-        let ours = Status::from(Failure::new(Code::OutOfRange, "SOME_REASON", "beyond the end"));
-        let kept = normalise(ours);
+        let failure = Status::from(Failure::new(Code::OutOfRange, "SOME_REASON", "beyond the end"));
+        let kept = normalise(failure);
         assert_eq!((kept.code(), kept.message()), (Code::OutOfRange, "beyond the end"));
     }
 }

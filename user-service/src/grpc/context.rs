@@ -1,0 +1,21 @@
+//! The state that every RPC works with.
+
+use crate::{
+    changes::Changes,
+    storage::{Lookups, Store},
+};
+
+/// The state of the gRPC services. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    pub(super) store: Store,
+    pub(super) lookups: Lookups,
+    pub(super) changes: Changes,
+}
+
+impl Context {
+    /// Combines the parts.
+    pub(crate) fn new(store: Store, lookups: Lookups, changes: Changes) -> Self {
+        Self { store, lookups, changes }
+    }
+}
