@@ -1,19 +1,13 @@
-//! This service as its command line sees it: `serve`, `migrate`, `verify`, `healthcheck`.
+//! The command line of message-service: `serve`, `migrate`, `verify`, `healthcheck`.
 
-use service_kit::{
-    command::Service,
-    config::{Problems, SharedConfig},
-    database::Settings,
-    lifecycle::{self, BoxError},
-    verify::Report,
-};
+use service_kit::{command, config::Problems, database::Settings, lifecycle::BoxError, verify};
 
-use crate::{App, Args, Config, app, verify};
+use crate::{Args, Config, app::MessageService, verify as checks};
 
-/// What to check.
+/// The flags of `verify`.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct VerifyArgs {
-    /// One conversation instead of everything.
+    /// Check one conversation only.
     #[arg(long = "conversation", value_name = "ID")]
     pub conversation_id: Option<String>,
 }
@@ -22,41 +16,26 @@ pub struct VerifyArgs {
 #[derive(Debug)]
 pub struct Process;
 
-impl Service for Process {
+impl command::Process for Process {
+    type Service = MessageService;
     type Args = Args;
-    type Config = Config;
     type Verify = VerifyArgs;
 
     const NAME: &'static str = "message-service";
     const ABOUT: &'static str = "The conversations of Parlance, over gRPC on PostgreSQL.";
     const DEFAULT_LISTEN: &'static str = "127.0.0.1:50052";
+    const CHECKS: &'static [verify::Check] = &checks::CHECKS;
 
     fn configure(args: &Args) -> Result<Config, Problems> {
         Config::from_args(args)
     }
 
-    fn shared(config: &Config) -> &SharedConfig {
-        &config.shared
-    }
-
-    async fn serve(config: Config) -> Result<(), BoxError> {
-        let app = App::build(config).await?;
-        Ok(app.run(lifecycle::shutdown_signal()).await?)
-    }
-
-    async fn migrate(config: &Config) -> Result<usize, BoxError> {
-        Ok(app::migrate(config).await?)
-    }
-
-    fn report(max_examples: usize) -> Report {
-        Report::new(Self::NAME, &verify::CHECKS, max_examples)
-    }
-
-    fn database(config: &Config) -> &Settings {
-        &config.database
-    }
-
-    async fn verify(database: &Settings, what: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
-        Ok(verify::run(database, what.conversation_id.as_deref(), slice, report).await?)
+    async fn verify(
+        database: &Settings,
+        flags: &VerifyArgs,
+        slice: u32,
+        report: &mut verify::Report,
+    ) -> Result<(), BoxError> {
+        Ok(checks::run(database, flags.conversation_id.as_deref(), slice, report).await?)
     }
 }

@@ -21,7 +21,7 @@ mod storage;
 mod tasks;
 mod verify;
 
-pub use app::{App, BuildError, MigrateError, RunError, migrate};
+pub use app::{App, MessageService, migrate};
 pub use bus::{Address as BusAddress, NotABus, nats::Servers as NatsServers};
 pub use command::{Process, VerifyArgs};
 pub use config::{Args, Config, Tuning, TuningArgs};

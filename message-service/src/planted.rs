@@ -47,3 +47,20 @@ pub(crate) fn is(bug: Bug) -> bool {
     });
     *CHOSEN == Some(bug)
 }
+
+/// [`Bug::OutboxByNumber`]: the outbox is read from a position that takes open transactions for finished ones.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn outbox_position(
+    position: &service_kit::database::outbox::Position,
+) -> std::borrow::Cow<'_, service_kit::database::outbox::Position> {
+    use std::borrow::Cow;
+    if is(Bug::OutboxByNumber) { Cow::Owned(position.clone().ignoring_open_transactions()) } else { Cow::Borrowed(position) }
+}
+
+/// Returns the position as it is.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) fn outbox_position(
+    position: &service_kit::database::outbox::Position,
+) -> std::borrow::Cow<'_, service_kit::database::outbox::Position> {
+    std::borrow::Cow::Borrowed(position)
+}

@@ -7,23 +7,23 @@
 
 use std::time::{Duration, Instant};
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{backoff::jittered, database::outbox::Position, lifecycle::Lifecycle};
 
 use super::live::LiveLogs;
 use crate::{
     bus::Exchange,
     domain::ids::{ConversationId, UserId},
     metrics::OutboxMetrics,
-    storage::{Error, Store, outbox::Seen},
+    storage::{
+        Error, Store,
+        outbox::{CommitReader, Committed},
+    },
 };
 
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
 /// The least time between polls, however often the bus says so.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
-
-/// A poll that is older than this part of what rows of the outbox are kept for is not built upon.
-const MAX_AGE: f64 = 0.4;
 
 /// All heads are read again this often, whatever the polls say.
 const REREAD_EVERY: Duration = Duration::from_mins(1);
@@ -43,14 +43,15 @@ pub(crate) async fn follow(
     lifecycle: Lifecycle,
 ) {
     let mut poller = Poller {
+        commits: store.commits(retention),
         store,
         live,
-        max_age: retention.mul_f64(MAX_AGE),
-        last: None,
+        position: None,
+        read_at: None,
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
         reread_at: Instant::now(),
-        counted: OutboxMetrics::new(),
+        metrics: OutboxMetrics::new(),
     };
     let work = async {
         let mut is_failing = false;
@@ -59,15 +60,19 @@ pub(crate) async fn follow(
             let began = Instant::now();
             let outcome = poller.poll().await;
             poller.count(began, outcome.is_ok());
-            if let Err(error) = outcome {
-                if !is_failing {
-                    tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");
+            match outcome {
+                Ok(true) => is_failing = false,
+                // The rest is read at once.
+                Ok(false) => continue,
+                Err(error) => {
+                    if !is_failing {
+                        tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");
+                    }
+                    is_failing = true;
+                    tokio::time::sleep(jittered(POLL_EVERY, 0.75..1.25)).await;
+                    continue;
                 }
-                is_failing = true;
-                tokio::time::sleep(POLL_EVERY.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
-                continue;
             }
-            is_failing = false;
             // At most half of the time is spent on reading.
             let pause = began.elapsed().clamp(LEAST_PAUSE, POLL_EVERY);
             tokio::time::sleep(pause).await;
@@ -79,70 +84,82 @@ pub(crate) async fn follow(
 }
 
 struct Poller {
+    commits: CommitReader,
     store: Store,
     live: LiveLogs,
-    max_age: Duration,
-    /// What the last good poll saw, and when it was sent.
-    last: Option<(Instant, Seen)>,
+    /// The position of the last successful poll; `None` before the first, and while there are no subscribers.
+    position: Option<Position>,
+    /// When the last successful poll began.
+    read_at: Option<Instant>,
     /// Conversations whose heads are still to be read again.
     heads_to_reread: Vec<ConversationId>,
     /// Users whose conversations are still to be listed again.
     users_to_reread: Vec<UserId>,
     /// When all of both are to be read again.
     reread_at: Instant,
-    counted: OutboxMetrics,
+    metrics: OutboxMetrics,
 }
 
 impl Poller {
     /// While nobody follows there is nothing to read, and no poll to build upon afterwards.
     async fn wait_for_followers(&mut self) {
         if !self.live.is_followed() {
-            self.last = None;
+            self.position = None;
+            self.read_at = None;
             self.live.followed().await;
         }
     }
 
     fn count(&self, began: Instant, is_good: bool) {
         if is_good {
-            self.counted.seconds.record(began.elapsed());
-            self.counted.age.set(0.0);
+            self.metrics.seconds.record(began.elapsed());
+            self.metrics.age.set(0.0);
         } else {
-            self.counted.failures.increment(1);
-            self.counted.age.set(self.last.as_ref().map_or(0.0, |(sent, _)| sent.elapsed().as_secs_f64()));
+            self.metrics.failures.increment(1);
+            self.metrics.age.set(self.read_at.map_or(0.0, |read_at| read_at.elapsed().as_secs_f64()));
         }
     }
 
-    async fn poll(&mut self) -> Result<(), Error> {
+    /// Polls once. Returns true if nothing was left to read.
+    async fn poll(&mut self) -> Result<bool, Error> {
         let now = Instant::now();
-        let last =
-            self.last.as_ref().filter(|(sent, _)| now.duration_since(*sent) < self.max_age).map(|(_, seen)| seen);
-        let news = self.store.read_outbox(last).await?;
-        for (id, head) in &news.heads {
+        let read = self.commits.read(self.position.as_ref()).await?;
+        if let Some(committed) = &read.batch {
+            self.metrics.continued.increment(1);
+            self.deliver(committed);
+            self.reread(now).await?;
+        } else {
+            self.metrics.reread.increment(1);
+            self.reread_all(now).await?;
+        }
+        self.position = Some(read.position);
+        self.read_at = Some(now);
+        Ok(read.is_whole)
+    }
+
+    fn deliver(&self, committed: &Committed) {
+        for (id, head) in &committed.heads {
             self.live.advance_head_of(id, *head);
         }
-        for joins in &news.joins {
+        for joins in &committed.joins {
             for user_id in &joins.user_ids {
                 self.live.joined(user_id, &joins.conversation_ids);
             }
         }
-        if news.is_whole && last.is_some_and(|last| news.seen.continues(last)) {
-            self.counted.continued.increment(1);
-            self.reread(now).await?;
-        } else {
-            self.counted.reread.increment(1);
-            // Read after the new snapshot was taken, so that what is committed later is found by the next poll. Whoever begins
-            // to follow later reads the head itself.
-            for ids in self.live.conversation_ids().chunks(MAX_READ) {
-                self.read_heads(ids).await?;
-            }
-            for ids in self.live.user_ids().chunks(MAX_LISTED) {
-                self.list_conversations(ids).await?;
-            }
-            self.heads_to_reread.clear();
-            self.users_to_reread.clear();
-            self.reread_at = now + REREAD_EVERY;
+    }
+
+    /// Reads all heads and memberships that matter here, after the snapshot of the poll was taken: what is committed later is
+    /// found by the next poll, and a new subscription reads its heads itself.
+    async fn reread_all(&mut self, now: Instant) -> Result<(), Error> {
+        for ids in self.live.conversation_ids().chunks(MAX_READ) {
+            self.read_heads(ids).await?;
         }
-        self.last = Some((now, news.seen));
+        for ids in self.live.user_ids().chunks(MAX_LISTED) {
+            self.list_conversations(ids).await?;
+        }
+        self.heads_to_reread.clear();
+        self.users_to_reread.clear();
+        self.reread_at = now + REREAD_EVERY;
         Ok(())
     }
 

@@ -1,44 +1,14 @@
-//! Keeps the outbox short: rows of transactions that had ended long enough ago go.
+//! Keeps the outbox short.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use service_kit::{lifecycle::Lifecycle, telemetry::metrics::counter};
-use tokio::time::Instant;
 
-use crate::storage::{Error, Store, outbox::Horizon};
+use crate::storage::Store;
 
-/// How often, at least so many times while a row is kept.
-const EVERY: Duration = Duration::from_secs(30);
-const TIMES: u32 = 10;
-
-/// Trims until the lifecycle is closing. Readers have `retention` to read a row after its transaction has ended.
+/// Trims until the lifecycle is closing. Rows are kept for `retention`, so that readers have that long to read them.
 pub(crate) async fn run(store: Store, retention: Duration, lifecycle: Lifecycle) {
-    counter!("parlance_outbox_trimmed_total").increment(0);
-    let work = async {
-        let mut horizons = VecDeque::new();
-        loop {
-            tokio::time::sleep(EVERY.min(retention / TIMES)).await;
-            if let Err(error) = trim(&store, retention, &mut horizons).await {
-                tracing::debug!(cause = &error as &dyn std::error::Error, "the outbox was not trimmed");
-            }
-        }
-    };
-    lifecycle.closing().run_until_cancelled(work).await;
-}
-
-async fn trim(store: &Store, retention: Duration, horizons: &mut VecDeque<(Instant, Horizon)>) -> Result<(), Error> {
-    horizons.push_back((Instant::now(), store.horizon().await?));
-    // The newest of those that are old enough; older ones say less.
-    let old_enough = horizons.iter().take_while(|(taken, _)| taken.elapsed() >= retention).count();
-    horizons.drain(..old_enough.saturating_sub(1));
-    if let Some((_, below)) = horizons.front().filter(|_| old_enough > 0) {
-        loop {
-            let trimmed = store.trim_outbox(below).await?;
-            counter!("parlance_outbox_trimmed_total").increment(trimmed);
-            if !Store::is_full_trim(trimmed) {
-                break;
-            }
-        }
-    }
-    Ok(())
+    let trimmed = counter!("parlance_outbox_trimmed_total");
+    trimmed.increment(0);
+    store.trimmer(retention).run(lifecycle, |rows| trimmed.increment(rows)).await;
 }

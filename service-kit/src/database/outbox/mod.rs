@@ -11,13 +11,17 @@
 //! else:             remember the snapshot of this read
 //! ```
 //!
+//! A [`Consumer`] is a reader with a name whose position is stored, for work that must survive a restart.
+//!
 //! A [`Trimmer`] deletes rows once every reader has had `retention` to read them. A reader whose [`Position`] is too old, or
 //! from another history of the database, reports a gap in place of rows.
 
+mod consumer;
 mod position;
 mod reader;
 mod trim;
 
+pub use consumer::Consumer;
 pub use position::{InvalidPosition, Position};
 pub use reader::{Read, Reader, Source};
 pub use trim::{Horizon, Trimmer};
