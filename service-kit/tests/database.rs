@@ -95,8 +95,9 @@ impl Fresh {
         connection
     }
 
-    async fn count(&self) -> i64 {
-        let (count,) = self.database.fetch_one(sqlx::query_as("SELECT count(*) FROM outbox")).await.unwrap();
+    async fn count(&self, name: &str) -> i64 {
+        let query = sqlx::query_as("SELECT count(*) FROM outbox WHERE name = $1").bind(name);
+        let (count,) = self.database.fetch_one(query).await.unwrap();
         count
     }
 
@@ -145,6 +146,8 @@ async fn each_row_is_read_once_after_its_commit_however_late_that_is() {
 async fn a_reader_by_number_loses_what_commits_late() {
     let fresh = Fresh::new("number").await;
     let mut late = fresh.open("late").await;
+    // Only behind a transaction with a higher number is one counted as begun.
+    fresh.insert("before").await;
     let position = fresh.begin().await;
     late.execute("COMMIT").await.unwrap();
     let exact = fresh.reader().read(Some(&position)).await.unwrap();
@@ -197,11 +200,12 @@ async fn rows_of_another_server_are_neither_read_nor_kept() {
     assert_eq!(read(&fresh.reader(), &mut position).await, (vec!["c".to_owned()], true));
 
     let trimmer = fresh.trimmer();
-    let nothing_old = trimmer.horizon().await.unwrap();
+    let horizon = trimmer.horizon().await.unwrap();
     fresh.insert("d").await;
-    assert_eq!(trimmer.delete_below(&nothing_old).await.unwrap(), 10_001, "a full statement and the row before");
-    assert_eq!(trimmer.delete_below(&nothing_old).await.unwrap(), 1);
-    assert_eq!(fresh.count().await, 1);
+    assert!(trimmer.delete_below(&horizon).await.unwrap() >= 10_000, "a full statement");
+    assert!(trimmer.delete_below(&horizon).await.unwrap() >= 1, "the rest");
+    assert_eq!(fresh.count("r").await, 0);
+    assert_eq!(fresh.count("d").await, 1);
     fresh.drop().await;
 }
 
@@ -257,8 +261,16 @@ async fn rows_that_had_not_ended_at_the_horizon_stay() {
 
     assert_eq!(trimmer.delete_below(&before_the_others).await.unwrap(), 0);
     assert_eq!(trimmer.delete_below(&while_one_is_open).await.unwrap(), 0);
-    let after_all = trimmer.horizon().await.unwrap();
-    assert_eq!(trimmer.delete_below(&after_all).await.unwrap(), 4);
+    // Transactions of other tests on the server hold the horizon back, too.
+    let mut deleted = 0;
+    for _ in 0..200 {
+        deleted += trimmer.delete_below(&trimmer.horizon().await.unwrap()).await.unwrap();
+        if deleted >= 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(deleted, 4);
     fresh.drop().await;
 }
 

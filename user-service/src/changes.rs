@@ -115,11 +115,9 @@ impl Changes {
                     self.shared.wanted.notified().await;
                 }
                 match self.poll(&store, position.as_ref()).await {
-                    Ok((next, is_whole)) => {
+                    Ok(next) => {
                         position = Some(next);
-                        if is_whole {
-                            sleep(POLL_EVERY).await;
-                        }
+                        sleep(POLL_EVERY).await;
                     }
                     Err(error) => {
                         metrics.failures.increment(1);
@@ -132,23 +130,23 @@ impl Changes {
         lifecycle.closing().run_until_cancelled(work).await;
     }
 
-    /// Publishes what has changed since the position. Returns the next position, and true if nothing was left to read.
-    async fn poll(&self, store: &Store, last: Option<&Position>) -> Result<(Position, bool), Error> {
+    /// Publishes what has changed since the position, and returns the next position.
+    async fn poll(&self, store: &Store, last: Option<&Position>) -> Result<Position, Error> {
         let began = Instant::now();
         let read = store.read_changes(last).await?;
         match read.batch {
-            None => self.publish(Change::Ready),
-            Some(ChangedUsers(user_ids)) if user_ids.is_empty() => {}
-            Some(ChangedUsers(user_ids)) => {
-                for user in store.find_users(&user_ids).await? {
-                    self.publish(Change::Changed(Arc::new(user)));
+            Some(ChangedUsers(user_ids)) if read.is_whole => {
+                if !user_ids.is_empty() {
+                    for user in store.find_users(&user_ids).await? {
+                        self.publish(Change::Changed(Arc::new(user)));
+                    }
                 }
             }
+            // A gap, or more changes than watchers should receive one by one.
+            _ => self.publish(Change::Ready),
         }
-        if read.is_whole {
-            self.shared.polled_at.send_replace(Some(began));
-        }
-        Ok((read.position, read.is_whole))
+        self.shared.polled_at.send_replace(Some(began));
+        Ok(read.position.skip_rest())
     }
 
     fn publish(&self, change: Change) {
