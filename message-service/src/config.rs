@@ -158,7 +158,8 @@ impl Config {
             timeout: shared.database_timeout,
             plan_anew: true,
         };
-        let directory = directory::Settings { address: user_service, fresh: directory_fresh, stale: directory_stale };
+        let directory =
+            directory::Settings { address: user_service, cache_ttl: directory_fresh, fallback_ttl: directory_stale };
         Self { listen, database, directory, bus, writers, outbox_retention, live_log_bytes, shared }
     }
 }
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(config.listen, "127.0.0.1:50052".parse().unwrap());
         assert_eq!(config.directory.address, "http://127.0.0.1:50051".parse().unwrap());
         assert_eq!((config.writers, config.live_log_bytes), (4, 256 * 1024 * 1024));
-        assert_eq!((config.directory.fresh.as_secs(), config.directory.stale.as_secs()), (30, 300));
+        assert_eq!((config.directory.cache_ttl.as_secs(), config.directory.fallback_ttl.as_secs()), (30, 300));
     }
 
     #[test]

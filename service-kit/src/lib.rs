@@ -4,6 +4,7 @@
 //!
 //! Nothing here knows a user, a conversation or the wire contract; what differs between the services is a parameter.
 
+pub mod backoff;
 pub mod bounds;
 pub mod caller;
 pub mod command;

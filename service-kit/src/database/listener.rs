@@ -1,4 +1,4 @@
-//! Notifications of PostgreSQL, heard on a connection of their own. They may be lost: whoever listens must not rely on them.
+//! Receives notifications of PostgreSQL over a connection outside the pool. They may be lost, so nothing may depend on them.
 
 use std::{io, time::Duration};
 
@@ -6,21 +6,24 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{Error, Settings, bounded};
 
-/// A connection that was silent for longer is asked whether it still lives.
+/// A connection that has been silent for longer is pinged.
 const SILENCE_BEFORE_PING: Duration = Duration::from_secs(30);
 
-/// What was notified.
+/// A notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
-    /// On which of the channels.
+pub struct Notification {
+    /// The channel.
     pub channel: String,
-    /// With which words; empty for a notification without any.
+    /// The payload, which may be empty.
     pub payload: String,
-    /// The server's process of the session that said it.
+    /// The id of the server process that sent it.
     pub process_id: u32,
 }
 
-/// Hears what is notified on some channels. After an error it is of no more use: make a new one.
+/// The former name of [`Notification`].
+pub type Heard = Notification;
+
+/// Receives the notifications of some channels. After an error it cannot be used again: make a new one.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
@@ -34,7 +37,7 @@ impl Settings {
     /// The database cannot be reached or refuses.
     pub async fn listen(&self, channels: &[&str]) -> Result<Listener, Error> {
         let session = self.clone();
-        // The only way to a listener. It is never asked for a second connection.
+        // The only way to a listener. It never needs a second connection.
         let pool = PgPoolOptions::new()
             .max_connections(1)
             .max_lifetime(None)
@@ -60,11 +63,11 @@ impl Listener {
     ///
     /// # Errors
     /// The connection is lost.
-    pub async fn next(&mut self) -> Result<Heard, Error> {
+    pub async fn next(&mut self) -> Result<Notification, Error> {
         loop {
             match tokio::time::timeout(SILENCE_BEFORE_PING, self.listener.try_recv()).await {
                 Ok(Ok(Some(notification))) => {
-                    return Ok(Heard {
+                    return Ok(Notification {
                         channel: notification.channel().to_owned(),
                         payload: notification.payload().to_owned(),
                         process_id: notification.process_id(),

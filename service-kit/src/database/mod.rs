@@ -4,6 +4,7 @@
 mod error;
 mod listener;
 mod migrate;
+mod notifier;
 mod version;
 
 use std::{
@@ -12,8 +13,9 @@ use std::{
 };
 
 pub use error::Error;
-pub use listener::{Heard, Listener};
+pub use listener::{Heard, Listener, Notification};
 pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
+pub use notifier::{MAX_PAYLOAD_BYTES, Notifier};
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,

@@ -11,7 +11,7 @@ use crate::domain::{
     sequence::{Position, Sequence},
 };
 use crate::{
-    directory::NoAnswer,
+    directory::LookupError,
     domain::{
         change::Outcome,
         ids::{ConversationId, UserId},
@@ -115,7 +115,7 @@ fn what_waiting_cures_says_how_long() {
     expect(write(WriteError::QueueFull), Code::ResourceExhausted, Reason::Overloaded, &[], "quota and retry");
     expect(write(WriteError::Draining), Code::Unavailable, Reason::Draining, &[], "retry");
     expect(write(WriteError::Busy), Code::Unavailable, Reason::ConversationBusy, &["conversation_id"], "retry");
-    let unavailable = DirectoryError::Unavailable(NoAnswer::NoAddress);
+    let unavailable = DirectoryError::Unavailable(LookupError::NoAddress);
     expect(unavailable, Code::Unavailable, Reason::UserServiceUnavailable, &[], "retry");
     expect(not_ready(), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
     let overloaded = Status::from(Failure::from(Refusal::QueueFull));
