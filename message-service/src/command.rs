@@ -1,4 +1,4 @@
-//! This service as its command line sees it: `serve`, `migrate`, `verify`, `healthcheck`.
+//! The subcommands of the binary: `serve`, `migrate`, `verify`, `healthcheck`.
 
 use service_kit::{
     command::Service,
@@ -10,10 +10,10 @@ use service_kit::{
 
 use crate::{App, Args, Config, app, verify};
 
-/// What to check.
+/// The scope of a check.
 #[derive(Debug, Default, Clone, clap::Args)]
 pub struct VerifyArgs {
-    /// One conversation instead of everything.
+    /// Check one conversation instead of everything.
     #[arg(long = "conversation", value_name = "ID")]
     pub conversation_id: Option<String>,
 }
@@ -56,7 +56,7 @@ impl Service for Process {
         &config.database
     }
 
-    async fn verify(database: &Settings, what: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
-        Ok(verify::run(database, what.conversation_id.as_deref(), slice, report).await?)
+    async fn verify(database: &Settings, args: &VerifyArgs, slice: u32, report: &mut Report) -> Result<(), BoxError> {
+        Ok(verify::run(database, args.conversation_id.as_deref(), slice, report).await?)
     }
 }

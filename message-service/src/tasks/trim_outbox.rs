@@ -1,4 +1,4 @@
-//! Keeps the outbox short: rows of transactions that had ended long enough ago go.
+//! Deletes outbox rows of transactions that ended longer ago than the retention.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::storage::{Error, Store, outbox::Horizon};
 
-/// How often, at least so many times while a row is kept.
-const EVERY: Duration = Duration::from_secs(30);
-const TIMES: u32 = 10;
+/// The interval of trimming, unless a tenth of the retention is shorter.
+const INTERVAL: Duration = Duration::from_secs(30);
+const TRIMS_PER_RETENTION: u32 = 10;
 
 /// Trims until the lifecycle is closing. Readers have `retention` to read a row after its transaction has ended.
 pub(crate) async fn run(store: Store, retention: Duration, lifecycle: Lifecycle) {
@@ -17,9 +17,9 @@ pub(crate) async fn run(store: Store, retention: Duration, lifecycle: Lifecycle)
     let work = async {
         let mut horizons = VecDeque::new();
         loop {
-            tokio::time::sleep(EVERY.min(retention / TIMES)).await;
+            tokio::time::sleep(INTERVAL.min(retention / TRIMS_PER_RETENTION)).await;
             if let Err(error) = trim(&store, retention, &mut horizons).await {
-                tracing::debug!(cause = &error as &dyn std::error::Error, "the outbox was not trimmed");
+                tracing::debug!(cause = &error as &dyn std::error::Error, "could not trim the outbox");
             }
         }
     };
@@ -28,7 +28,7 @@ pub(crate) async fn run(store: Store, retention: Duration, lifecycle: Lifecycle)
 
 async fn trim(store: &Store, retention: Duration, horizons: &mut VecDeque<(Instant, Horizon)>) -> Result<(), Error> {
     horizons.push_back((Instant::now(), store.horizon().await?));
-    // The newest of those that are old enough; older ones say less.
+    // The newest horizon that is old enough covers all older ones.
     let old_enough = horizons.iter().take_while(|(taken, _)| taken.elapsed() >= retention).count();
     horizons.drain(..old_enough.saturating_sub(1));
     if let Some((_, below)) = horizons.front().filter(|_| old_enough > 0) {

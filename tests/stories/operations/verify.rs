@@ -132,7 +132,7 @@ async fn what_cannot_be_checked_is_neither_good_nor_bad() {
     }
 
     let database = TestDatabase::migrated().await;
-    cannot("message-service", &database.url(), &["--conversation", "g"], &["there is no conversation \"g\""]).await;
+    cannot("message-service", &database.url(), &["--conversation", "g"], &["conversation \"g\" does not exist"]).await;
     let mut connection = database.connect().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {
         let insert = format!(
