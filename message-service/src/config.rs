@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
 
-    /// Address of user-service (http://host:port), which is asked if senders are active. A host name is resolved every 10s, and
+    /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every 10s, and
     /// calls are spread over its addresses.
     #[arg(long, env = "USER_SERVICE_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub user_service_url: String,
@@ -49,12 +49,12 @@ pub struct Args {
 /// Flags and environment variables other than addresses, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TuningArgs {
-    /// How long to cache the state of a user that user-service returned (at most 30s). While change notifications are down: 2s,
-    /// or this value if shorter.
+    /// Time to cache the state of a user that user-service returned (at most 30s). While change notifications are down: 2s, or
+    /// this value if shorter.
     #[arg(long, env = "DIRECTORY_FRESH", default_value = "30s", value_name = "DURATION")]
     pub directory_fresh: String,
 
-    /// How long a user last seen as active may continue to act while user-service cannot be reached (at most 24h).
+    /// Time for which a user last seen as active may act while user-service cannot be reached (at most 24h).
     #[arg(long, env = "DIRECTORY_STALE", default_value = "5m", value_name = "DURATION")]
     pub directory_stale: String,
 
@@ -62,12 +62,12 @@ pub struct TuningArgs {
     #[arg(long, env = "WRITERS", default_value = "4", value_name = "COUNT")]
     pub writers: String,
 
-    /// How replicas notify each other: `postgres` (LISTEN/NOTIFY) or NATS servers such as <nats://host:4222>,
+    /// Transport of notifications between replicas: `postgres` (LISTEN/NOTIFY) or NATS servers such as <nats://host:4222>,
     /// separated by commas. Notifications are hints: losing one delays delivery by at most 250ms. Same value on all replicas.
     #[arg(long, env = "BUS_URL", default_value = "postgres", hide_env_values = true, value_name = "URL")]
     pub bus_url: Secret,
 
-    /// How long outbox rows are kept (1s to 24h), and so how long a replica can lose the database and still catch up without
+    /// Time to keep outbox rows (1s to 24h), and so the time for which a replica can lose the database and still catch up without
     /// re-reading every head. Same value on all replicas.
     #[arg(long, env = "OUTBOX_RETENTION", default_value = "5m", value_name = "DURATION")]
     pub outbox_retention: String,
