@@ -1,5 +1,5 @@
-//! Settings of message-service: flags and environment variables in, values out, every problem at once. The only place that
-//! knows the names of either.
+//! Settings of message-service: parses flags and environment variables, and reports every problem at once. No other file knows
+//! their names.
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -13,65 +13,67 @@ use crate::{
     directory::{self, Address},
 };
 
-/// The longest that an answer of user-service may be gone by without asking again.
-const MAX_FRESH: Duration = Duration::from_secs(30);
-/// The longest that it may be gone by while user-service cannot be reached.
-const MAX_STALE: Duration = Duration::from_hours(24);
-/// For how long rows of the outbox may be kept.
+/// The longest cache TTL.
+const MAX_CACHE_TTL: Duration = Duration::from_secs(30);
+/// The longest fallback TTL.
+const MAX_FALLBACK_TTL: Duration = Duration::from_hours(24);
+/// The bounds of the outbox retention.
 const RETENTION: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 /// Flags and environment variables, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Address and port to answer gRPC on.
+    /// Address and port of the gRPC server.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub listen: String,
 
-    /// PostgreSQL, such as <postgres://user:password@host:5432/database>. Required. The schema is `parlance_message`, so
-    /// one database can serve both services.
+    /// PostgreSQL database, such as <postgres://user:password@host:5432/database>. Required. The schema is `parlance_message`,
+    /// so one database can serve both services.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
 
-    /// Where user-service is, which is asked about every sender. A host name is resolved again every few seconds.
+    /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every 10s, and
+    /// calls are spread over its addresses.
     #[arg(long, env = "USER_SERVICE_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub user_service_url: String,
 
-    /// What `parlance serve` takes too.
+    /// The flags that `parlance serve` has too.
     #[command(flatten)]
     pub tuning: TuningArgs,
 
-    /// What both services share.
+    /// The flags of both services.
     #[command(flatten)]
     pub shared: SharedArgs,
 }
 
-/// Flags and environment variables that have nothing to do with where things are, as text.
+/// Flags and environment variables other than addresses, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TuningArgs {
-    /// For how long an answer of user-service is gone by before it is asked again, while changes of users are told of; at most
-    /// 30s. While they are not: 2s, or less if this is less.
+    /// Time to cache the state of a user that user-service returned (at most 30s). While change notifications are down: 2s, or
+    /// this value if shorter.
     #[arg(long, env = "DIRECTORY_FRESH", default_value = "30s", value_name = "DURATION")]
     pub directory_fresh: String,
 
-    /// For how long a user last known as active may go on while user-service cannot be reached; at most 24h.
+    /// Time for which a user last seen as active may act while user-service cannot be reached (at most 24h).
     #[arg(long, env = "DIRECTORY_STALE", default_value = "5m", value_name = "DURATION")]
     pub directory_stale: String,
 
-    /// Writers, each with a database connection of its own beside the pool: 1 to 64.
+    /// Number of writers (1 to 64). Each uses up to two database connections beside the pool.
     #[arg(long, env = "WRITERS", default_value = "4", value_name = "COUNT")]
     pub writers: String,
 
-    /// What replicas tell each other through: `postgres`, the database that is there anyway, or servers of NATS such as
-    /// <nats://host:4222>, for many replicas and much to tell. What is lost on the way is delivered a moment later.
+    /// Transport of notifications between replicas: `postgres` (LISTEN/NOTIFY) or NATS servers such as <nats://host:4222>,
+    /// separated by commas. Notifications are hints: losing one delays delivery by at most 250ms. Same value on all replicas.
     #[arg(long, env = "BUS_URL", default_value = "postgres", hide_env_values = true, value_name = "URL")]
     pub bus_url: Secret,
 
-    /// For how long a replica may be out of touch with the database and still go on where it was, 1s to 24h: the outbox is kept
-    /// for this long. The same at all replicas.
+    /// Time to keep outbox rows (1s to 24h), and so the time for which a replica can lose the database and still catch up without
+    /// re-reading every head. Same value on all replicas.
     #[arg(long, env = "OUTBOX_RETENTION", default_value = "5m", value_name = "DURATION")]
     pub outbox_retention: String,
 
-    /// The memory for the latest entries of conversations that are being followed, such as 64MiB or 1GiB.
+    /// Memory for the latest entries of conversations with subscribers, in bytes or with KiB, MiB or GiB. Beyond it, entries are
+    /// read from the database.
     #[arg(long, env = "LIVE_LOG_BYTES", default_value = "256MiB", value_name = "BYTES")]
     pub live_log_bytes: String,
 }
@@ -79,49 +81,43 @@ pub struct TuningArgs {
 /// [`TuningArgs`] as values.
 #[derive(Debug, Clone)]
 pub struct Tuning {
-    /// For how long an answer of user-service is gone by before it is asked again.
-    directory_fresh: Duration,
-    /// For how long a user last known as active may go on while user-service cannot be reached.
-    directory_stale: Duration,
-    /// What replicas tell each other through.
+    directory_cache_ttl: Duration,
+    directory_fallback_ttl: Duration,
     bus: bus::Address,
-    /// How many writers there are.
     writers: usize,
-    /// For how long rows of the outbox are kept.
     outbox_retention: Duration,
-    /// The memory for the latest entries of conversations that are being followed, in bytes.
     live_log_bytes: usize,
 }
 
 /// [`Args`] as values.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where to answer gRPC; port 0 takes a free one.
+    /// The address of the gRPC server; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The database and the bounds of using it.
+    /// The database, and the limits of its use.
     pub database: database::Settings,
-    /// Where user-service is and for how long its answers hold.
+    /// The address of user-service and the lifetime of cached users.
     pub directory: directory::Settings,
-    /// What replicas tell each other through.
+    /// The transport of hints between replicas.
     pub bus: bus::Address,
-    /// How many writers there are.
+    /// The number of writers.
     pub writers: usize,
-    /// For how long rows of the outbox are kept.
+    /// The time for which outbox rows are kept.
     pub outbox_retention: Duration,
-    /// The memory for the latest entries of conversations that are being followed, in bytes.
+    /// The memory for the latest entries of followed conversations, in bytes.
     pub live_log_bytes: usize,
-    /// What both services share.
+    /// The settings of both services.
     pub shared: SharedConfig,
 }
 
 impl Config {
-    /// Shown in `pg_stat_activity`.
+    /// The application name in `pg_stat_activity`.
     pub const APPLICATION_NAME: &'static str = "parlance message-service";
 
-    /// Turns text into values.
+    /// Parses the arguments.
     ///
     /// # Errors
-    /// Everything that is wrong, in one list.
+    /// Every problem, in one list.
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let listen = problems.parse("--listen", &args.listen);
@@ -141,7 +137,7 @@ impl Config {
         Ok(Self::new(listen, connect, address, &tuning, shared))
     }
 
-    /// Puts values together, for whoever has them already. `user_service` is who is asked about senders.
+    /// Combines values that are parsed already. `user_service` is the address of user-service.
     pub fn new(
         listen: SocketAddr,
         connect: PgConnectOptions,
@@ -149,7 +145,8 @@ impl Config {
         tuning: &Tuning,
         shared: SharedConfig,
     ) -> Self {
-        let Tuning { directory_fresh, directory_stale, ref bus, writers, outbox_retention, live_log_bytes } = *tuning;
+        let Tuning { directory_cache_ttl, directory_fallback_ttl, ref bus, writers, outbox_retention, live_log_bytes } =
+            *tuning;
         let bus = bus.clone();
         let database = database::Settings {
             connect,
@@ -158,34 +155,38 @@ impl Config {
             timeout: shared.database_timeout,
             plan_anew: true,
         };
-        let directory = directory::Settings { address: user_service, fresh: directory_fresh, stale: directory_stale };
+        let directory = directory::Settings {
+            address: user_service,
+            cache_ttl: directory_cache_ttl,
+            fallback_ttl: directory_fallback_ttl,
+        };
         Self { listen, database, directory, bus, writers, outbox_retention, live_log_bytes, shared }
     }
 }
 
 impl Tuning {
-    /// How many writers there are, 1 to 64.
+    /// Returns the number of writers, 1 to 64.
     pub fn writers(&self) -> usize {
         self.writers
     }
 }
 
 impl TuningArgs {
-    /// Turns text into values and notes every problem; `None` if there was one.
+    /// Parses the arguments and adds every problem to the list. Returns `None` if there was one.
     pub fn parse(&self, problems: &mut Problems) -> Option<Tuning> {
-        let directory_fresh = problems.duration("--directory-fresh", &self.directory_fresh);
-        let directory_stale = problems.duration("--directory-stale", &self.directory_stale);
-        if directory_fresh.is_some_and(|fresh| fresh > MAX_FRESH) {
+        let directory_cache_ttl = problems.duration("--directory-fresh", &self.directory_fresh);
+        let directory_fallback_ttl = problems.duration("--directory-stale", &self.directory_stale);
+        if directory_cache_ttl.is_some_and(|ttl| ttl > MAX_CACHE_TTL) {
             problems.add(format!("--directory-fresh: {:?} is more than 30s", self.directory_fresh));
         }
-        if directory_stale.is_some_and(|stale| stale > MAX_STALE) {
+        if directory_fallback_ttl.is_some_and(|ttl| ttl > MAX_FALLBACK_TTL) {
             problems.add(format!("--directory-stale: {:?} is more than 24h", self.directory_stale));
         }
         let writers = problems.number("--writers", &self.writers, 1..=64);
-        // Apart from the others: the text may hold a password and is not to be repeated.
+        // Not through `Problems::parse`, which quotes the text: it may hold a password.
         let bus = self.bus_url.expose().parse();
-        if let Err(why) = &bus {
-            problems.add(format!("--bus-url: {why}"));
+        if let Err(error) = &bus {
+            problems.add(format!("--bus-url: {error}"));
         }
         let outbox_retention = problems.duration("--outbox-retention", &self.outbox_retention);
         if outbox_retention.is_some_and(|retention| !RETENTION.contains(&retention)) {
@@ -193,8 +194,8 @@ impl TuningArgs {
         }
         let live_log_bytes = problems.parse("--live-log-bytes", &self.live_log_bytes);
         Some(Tuning {
-            directory_fresh: directory_fresh?,
-            directory_stale: directory_stale?,
+            directory_cache_ttl: directory_cache_ttl?,
+            directory_fallback_ttl: directory_fallback_ttl?,
             bus: bus.ok()?,
             writers: writers?,
             outbox_retention: outbox_retention?,
@@ -203,11 +204,11 @@ impl TuningArgs {
     }
 }
 
-/// A size in memory.
+/// An amount of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Bytes(usize);
 
-/// Why a text is no size.
+/// The error for a text that is no amount of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it must be a number of bytes, or one with KiB, MiB or GiB")]
 struct NotBytes;
@@ -242,16 +243,16 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_all_it_takes() {
+    fn only_the_database_is_required() {
         let config = config(&["--database-url", "postgres://parlance:secret@localhost/parlance"]).unwrap();
         assert_eq!(config.listen, "127.0.0.1:50052".parse().unwrap());
         assert_eq!(config.directory.address, "http://127.0.0.1:50051".parse().unwrap());
         assert_eq!((config.writers, config.live_log_bytes), (4, 256 * 1024 * 1024));
-        assert_eq!((config.directory.fresh.as_secs(), config.directory.stale.as_secs()), (30, 300));
+        assert_eq!((config.directory.cache_ttl.as_secs(), config.directory.fallback_ttl.as_secs()), (30, 300));
     }
 
     #[test]
-    fn all_problems_are_told_at_once() {
+    fn all_problems_are_reported_at_once() {
         let flags = [
             ["--listen", "nowhere"],
             ["--database-url", "mysql://x"],
@@ -263,10 +264,10 @@ mod tests {
             ["--live-log-bytes", "much"],
             ["--database-timeout", "soon"],
         ];
-        let told = config(flags.as_flattened()).unwrap_err().to_string();
-        assert!(told.contains("9 problem(s)"), "{told}");
+        let problems = config(flags.as_flattened()).unwrap_err().to_string();
+        assert!(problems.contains("9 problem(s)"), "{problems}");
         for [flag, _] in flags {
-            assert!(told.contains(flag), "{flag} is not in {told}");
+            assert!(problems.contains(flag), "{flag} is not in {problems}");
         }
     }
 
@@ -280,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_kept_out_unless_told_otherwise() {
+    fn listening_publicly_without_authentication_requires_consent() {
         let flags = ["--database-url", "postgres://localhost/parlance", "--listen", "0.0.0.0:50052"];
         assert!(config(&flags).unwrap_err().to_string().contains("--insecure-allow-unauthenticated"));
         assert!(config(&[&flags[..], &["--insecure-allow-unauthenticated"]].concat()).is_ok());

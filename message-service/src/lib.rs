@@ -1,10 +1,18 @@
-//! message-service: conversations, their members and messages, as one dense log for each conversation, over
-//! `parlance.message.v1`.
+//! message-service: conversations, their members and messages, as one dense log per conversation, over `parlance.message.v1`.
 //!
-//! The rooms, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that says `sqlx`),
-//! `log` (writers and live logs), `bus` (what replicas tell each other), `directory` (its question to user-service), `grpc` (the only one that knows wire types;
-//! a file per RPC), `tasks` (jobs in the background), `verify` (the check of what is stored), `app` (all wiring), `config` (the only one that reads the environment), `command` (the command line).
-//! What user-service has in common with this is in `service-kit`.
+//! Modules, from the inside out:
+//! - `domain`: values, rules and refusals; no I/O.
+//! - `storage`: the database; no other module names `sqlx`.
+//! - `bus`: hints between replicas.
+//! - `directory`: the cached client of user-service.
+//! - `actor`: the check that a caller may act for a user.
+//! - `log`: the writers and the live logs.
+//! - `grpc`: the API, a file per RPC; no other module names wire types of `parlance.message.v1`.
+//! - `tasks`: background jobs.
+//! - `verify`: the check of the stored data.
+//! - `app`, `command`, `config`: wiring, command line, settings.
+//!
+//! Code that user-service shares is in `service-kit`.
 
 mod actor;
 mod app;

@@ -1,4 +1,4 @@
-//! The process: runs what its command line says.
+//! The binary `message-service`.
 
 use std::process::ExitCode;
 

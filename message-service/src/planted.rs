@@ -54,7 +54,11 @@ pub(crate) fn outbox_position(
     position: &service_kit::database::outbox::Position,
 ) -> std::borrow::Cow<'_, service_kit::database::outbox::Position> {
     use std::borrow::Cow;
-    if is(Bug::OutboxByNumber) { Cow::Owned(position.clone().ignoring_open_transactions()) } else { Cow::Borrowed(position) }
+    if is(Bug::OutboxByNumber) {
+        Cow::Owned(position.clone().ignoring_open_transactions())
+    } else {
+        Cow::Borrowed(position)
+    }
 }
 
 /// Returns the position as it is.

@@ -1,32 +1,29 @@
-//! The near side of the bus: takes what is to be told and never waits. What is not told in time becomes "look".
+//! The queue between the writers and the bus. Adding to it never blocks; what exceeds its bounds is replaced by a request to poll
+//! the outbox, and ephemerals are dropped.
 
 use std::{
     collections::HashMap,
-    mem::{Discriminant, discriminant},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::timeout};
 
-use super::{Entries, Hint};
+use super::hint::{ConversationEntries, Hint};
 use crate::domain::{
-    encoded::EncodedEntry,
-    ephemeral::{Ephemeral, EphemeralKind},
-    ids::{ConversationId, UserId},
-    sequence::Position,
+    coalesced::Coalesced, encoded::EncodedEntry, ephemeral::Ephemeral, ids::ConversationId, sequence::Position,
 };
 
-/// The most entries that wait, in bytes. When there are more, the others are told to look instead.
+/// The most bytes of entries that wait; more are replaced by a poll.
 const MAX_ENTRIES_BYTES: usize = 1024 * 1024;
 
-/// The most things told live only that wait; what comes beyond that is lost.
+/// The most ephemerals that wait; more are dropped.
 const MAX_EPHEMERALS: usize = 1_024;
 
-/// What is told live only is gathered for this long while nothing else is to be told.
-const GATHER: Duration = Duration::from_millis(20);
+/// The delay in which ephemerals are coalesced while nothing was committed.
+const EPHEMERAL_DELAY: Duration = Duration::from_millis(20);
 
-/// Where what is to be told waits for the bus, and where what was heard makes others look. Cheap to clone.
+/// The outgoing hints of this replica, and the poll requests of the others. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     shared: Arc<Shared>,
@@ -35,126 +32,126 @@ pub(crate) struct Exchange {
 #[derive(Debug)]
 struct Shared {
     carries_entries: bool,
-    waiting: Mutex<Waiting>,
-    /// Something waits.
-    something: Notify,
-    /// Something waits that is not only live.
-    news: Notify,
-    look: Notify,
+    pending: Mutex<Pending>,
+    /// Notified when anything is pending.
+    any_pending: Notify,
+    /// Notified when a commit is pending.
+    commit_pending: Notify,
+    poll_requested: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
-    look: bool,
+struct Pending {
+    poll: bool,
     entries: HashMap<ConversationId, Vec<EncodedEntry>>,
     entries_bytes: usize,
-    ephemerals: HashMap<(ConversationId, UserId, Discriminant<EphemeralKind>), Ephemeral>,
+    ephemerals: Coalesced<Ephemeral, MAX_EPHEMERALS>,
 }
 
 impl Exchange {
-    /// Of a bus that carries entries, or one that only makes others look.
+    /// Creates the exchange of a bus that carries entries, or of one that only requests polls.
     pub(crate) fn new(carries_entries: bool) -> Self {
-        let (something, news, look) = (Notify::new(), Notify::new(), Notify::new());
-        Self { shared: Arc::new(Shared { carries_entries, waiting: Mutex::default(), something, news, look }) }
+        let (any_pending, commit_pending, poll_requested) = (Notify::new(), Notify::new(), Notify::new());
+        let pending = Mutex::default();
+        Self { shared: Arc::new(Shared { carries_entries, pending, any_pending, commit_pending, poll_requested }) }
     }
 
-    /// Whether entries are worth handing over.
+    /// Returns true if the bus carries entries.
     pub(crate) fn carries_entries(&self) -> bool {
         self.shared.carries_entries
     }
 
-    /// Something was committed.
+    /// Announces a commit without its entries: the other replicas poll.
     pub(crate) fn announce_commit(&self) {
-        self.lock().look = true;
-        self.shared.news.notify_one();
-        self.shared.something.notify_one();
+        self.lock().poll = true;
+        self.notify_commit();
     }
 
-    /// These entries were committed: all that was, in this conversation, by one transaction.
-    pub(crate) fn announce_entries(&self, conversation_id: &ConversationId, frames: Vec<EncodedEntry>) {
+    /// Announces the entries that one transaction committed to this conversation: all of them.
+    pub(crate) fn announce_entries(&self, conversation_id: &ConversationId, entries: Vec<EncodedEntry>) {
         if !self.carries_entries() {
             return self.announce_commit();
         }
-        let mut waiting = self.lock();
-        waiting.entries_bytes += frames.iter().map(|frame| frame.bytes.len()).sum::<usize>();
-        if waiting.entries_bytes > MAX_ENTRIES_BYTES {
-            waiting.give_entries_up();
+        let mut pending = self.lock();
+        pending.entries_bytes += entries.iter().map(|entry| entry.bytes.len()).sum::<usize>();
+        if pending.entries_bytes > MAX_ENTRIES_BYTES {
+            pending.replace_entries_by_poll();
         } else {
-            let known = waiting.entries.entry(conversation_id.clone()).or_default();
+            let known = pending.entries.entry(conversation_id.clone()).or_default();
             let continues = known
                 .last()
-                .zip(frames.first())
+                .zip(entries.first())
                 .is_none_or(|(last, first)| first.sequence == Position::from(last.sequence).next());
-            known.extend(frames);
+            known.extend(entries);
             // Another replica wrote in between.
             if !continues {
-                waiting.entries.remove(conversation_id);
-                waiting.look = true;
+                pending.entries.remove(conversation_id);
+                pending.poll = true;
             }
         }
-        drop(waiting);
-        self.shared.news.notify_one();
-        self.shared.something.notify_one();
+        drop(pending);
+        self.notify_commit();
     }
 
-    /// Something is to be told that is live only. Of one member and kind only the newest waits.
+    /// Sends an ephemeral to the other replicas, unless too many wait or a newer one replaces it.
     pub(crate) fn broadcast_ephemeral(&self, ephemeral: Ephemeral) {
-        let key = (ephemeral.conversation_id.clone(), ephemeral.user_id.clone(), discriminant(&ephemeral.kind));
-        let mut waiting = self.lock();
-        if waiting.ephemerals.len() < MAX_EPHEMERALS || waiting.ephemerals.contains_key(&key) {
-            waiting.ephemerals.insert(key, ephemeral);
-            drop(waiting);
-            self.shared.something.notify_one();
+        if self.lock().ephemerals.insert(&ephemeral.clone(), ephemeral) {
+            self.shared.any_pending.notify_one();
         }
     }
 
-    /// For the bus: waits until there is something to tell, and takes all of it.
-    pub(crate) async fn next(&self) -> Hint {
+    /// Waits until something is pending, and takes all of it. For the bus.
+    pub(super) async fn next(&self) -> Hint {
         loop {
-            self.shared.something.notified().await;
-            if !self.lock().has_news() {
-                let _ = timeout(GATHER, self.shared.news.notified()).await;
+            self.shared.any_pending.notified().await;
+            if !self.lock().has_commits() {
+                let _ = timeout(EPHEMERAL_DELAY, self.shared.commit_pending.notified()).await;
             }
-            let waiting = std::mem::take(&mut *self.lock());
+            let mut pending = std::mem::take(&mut *self.lock());
             let hint = Hint {
-                look: waiting.look,
-                entries: waiting
+                poll: pending.poll,
+                entries: pending
                     .entries
                     .into_iter()
-                    .map(|(conversation_id, frames)| Entries { conversation_id, frames })
+                    .map(|(conversation_id, entries)| ConversationEntries { conversation_id, entries })
                     .collect(),
-                ephemerals: waiting.ephemerals.into_values().collect(),
+                ephemerals: pending.ephemerals.take().map(|(_, ephemeral)| ephemeral).collect(),
             };
-            if hint.look || !hint.entries.is_empty() || !hint.ephemerals.is_empty() {
+            if hint.poll || !hint.entries.is_empty() || !hint.ephemerals.is_empty() {
                 return hint;
             }
         }
     }
 
-    /// For the bus: another replica has committed something.
-    pub(crate) fn request_poll(&self) {
-        self.shared.look.notify_one();
+    /// Requests a poll of the outbox, since another replica has committed. For the bus.
+    pub(super) fn request_poll(&self) {
+        self.shared.poll_requested.notify_one();
     }
 
-    /// Waits until another replica has said so since the last time.
+    /// Waits until a poll was requested since this last returned.
     pub(crate) async fn poll_requested(&self) {
-        self.shared.look.notified().await;
+        self.shared.poll_requested.notified().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn notify_commit(&self) {
+        self.shared.commit_pending.notify_one();
+        self.shared.any_pending.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    fn has_news(&self) -> bool {
-        self.look || !self.entries.is_empty()
+impl Pending {
+    fn has_commits(&self) -> bool {
+        self.poll || !self.entries.is_empty()
     }
 
-    fn give_entries_up(&mut self) {
+    fn replace_entries_by_poll(&mut self) {
         self.entries.clear();
         self.entries_bytes = 0;
-        self.look = true;
+        self.poll = true;
     }
 }
 
@@ -163,9 +160,9 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::sequence::Sequence;
+    use crate::domain::{ephemeral::EphemeralKind, sequence::Sequence};
 
-    fn frames(sequences: std::ops::RangeInclusive<i64>, bytes: usize) -> Vec<EncodedEntry> {
+    fn entries(sequences: std::ops::RangeInclusive<i64>, bytes: usize) -> Vec<EncodedEntry> {
         let entry = |number| EncodedEntry {
             sequence: Sequence::new(number).unwrap(),
             bytes: Bytes::from(vec![0; bytes]),
@@ -180,34 +177,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_continues_is_gathered_and_what_does_not_makes_others_look() {
+    async fn consecutive_entries_are_merged_and_a_gap_requests_a_poll() {
         let exchange = Exchange::new(true);
-        exchange.announce_entries(&"a".into(), frames(5..=6, 10));
-        exchange.announce_entries(&"a".into(), frames(7..=7, 10));
-        exchange.announce_entries(&"b".into(), frames(1..=1, 10));
-        exchange.announce_entries(&"b".into(), frames(3..=3, 10));
+        exchange.announce_entries(&"a".into(), entries(5..=6, 10));
+        exchange.announce_entries(&"a".into(), entries(7..=7, 10));
+        exchange.announce_entries(&"b".into(), entries(1..=1, 10));
+        exchange.announce_entries(&"b".into(), entries(3..=3, 10));
         let hint = exchange.next().await;
-        let told: Vec<_> =
-            hint.entries.iter().map(|entries| (&*entries.conversation_id, entries.frames.len())).collect();
-        assert_eq!((told, hint.look), (vec![("a", 3)], true));
+        let sent: Vec<_> = hint.entries.iter().map(|run| (&*run.conversation_id, run.entries.len())).collect();
+        assert_eq!((sent, hint.poll), (vec![("a", 3)], true));
     }
 
     #[tokio::test]
-    async fn too_much_becomes_a_look_and_a_bus_without_entries_has_nothing_else() {
+    async fn too_many_entries_become_a_poll_and_a_bus_without_entries_has_only_polls() {
         let exchange = Exchange::new(true);
-        exchange.announce_entries(&"a".into(), frames(1..=3, MAX_ENTRIES_BYTES / 2));
+        exchange.announce_entries(&"a".into(), entries(1..=3, MAX_ENTRIES_BYTES / 2));
         let hint = exchange.next().await;
-        assert!(hint.look && hint.entries.is_empty());
-        exchange.announce_entries(&"a".into(), frames(4..=4, 10));
-        assert!(!exchange.next().await.look);
+        assert!(hint.poll && hint.entries.is_empty());
+        exchange.announce_entries(&"a".into(), entries(4..=4, 10));
+        assert!(!exchange.next().await.poll);
         let exchange = Exchange::new(false);
-        exchange.announce_entries(&"a".into(), frames(1..=1, 10));
+        exchange.announce_entries(&"a".into(), entries(1..=1, 10));
         let hint = exchange.next().await;
-        assert!(hint.look && hint.entries.is_empty());
+        assert!(hint.poll && hint.entries.is_empty());
     }
 
     #[tokio::test]
-    async fn of_what_is_live_only_the_newest_is_told_and_no_more_than_so_much() {
+    async fn of_ephemerals_the_newest_is_sent_and_their_number_is_bounded() {
         let exchange = Exchange::new(false);
         for sequence in 1..=9 {
             let kind = EphemeralKind::ReadMarker { last_read_sequence: Position::new(sequence).unwrap() };
@@ -215,7 +211,7 @@ mod tests {
             exchange.broadcast_ephemeral(typing("a", "ann"));
         }
         let hint = exchange.next().await;
-        assert!(!hint.look && hint.ephemerals.len() == 2);
+        assert!(!hint.poll && hint.ephemerals.len() == 2);
         let newest = EphemeralKind::ReadMarker { last_read_sequence: Position::new(9).unwrap() };
         assert!(hint.ephemerals.iter().any(|ephemeral| ephemeral.kind == newest), "{hint:?}");
         for n in 0..2 * MAX_EPHEMERALS {

@@ -1,34 +1,38 @@
-//! The bus over a server of NATS that is there anyway: carries the entries themselves, so that replicas need not read them.
-//! Core NATS only: nothing is kept there, and what is lost comes with the next look at the outbox.
+//! The bus over NATS: it carries the entries themselves, so that replicas need not read them. Core NATS only: the server
+//! stores nothing, and what is lost is delivered after the next poll of the outbox.
 
 use std::{str::FromStr, sync::Mutex, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
 use futures_util::StreamExt;
-use service_kit::{config::Secret, lifecycle::BoxError};
+use service_kit::{backoff, config::Secret, lifecycle::BoxError};
 use tokio::{sync, time::timeout};
 
-use super::{Bus, Exchange, Hint, ReplicaId, wire};
+use super::{
+    exchange::Exchange,
+    hint::{Bus, Hint, ReplicaId},
+    wire,
+};
 
-/// The most bytes of one message, where the server allows that.
+/// The most bytes of one message, unless the server allows less.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// The longest that one call may take.
+/// The timeout of one call.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// How often the server is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(10);
+/// The interval of keep-alive pings.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(2);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// Addresses of servers, with what it takes to be let in.
+/// Addresses of NATS servers, with credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Servers(Secret);
 
 impl FromStr for Servers {
     type Err = ();
 
-    /// One or more, separated by commas: `nats://[user:password@]host[:port]`, or `tls://…`.
+    /// Parses one or more addresses, separated by commas: `nats://[user:password@]host[:port]`, or `tls://…`.
     fn from_str(text: &str) -> Result<Self, ()> {
         let is_one = |address: &str| {
             (address.starts_with("nats://") || address.starts_with("tls://"))
@@ -44,10 +48,10 @@ impl Servers {
     }
 }
 
-/// The bus of one replica.
+/// The NATS bus of one replica.
 pub(crate) struct Nats {
     servers: Servers,
-    /// Replicas of the same database, and nobody else.
+    /// Shared by the replicas of one database.
     subject: String,
     from: ReplicaId,
     exchange: Exchange,
@@ -56,7 +60,7 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Connects when it is first used. `installation` names the database, so that several can share a server.
+    /// Creates the bus; it connects at the first use. `installation` names the database, so that several can share a server.
     pub(crate) fn new(servers: Servers, installation: &str, exchange: &Exchange) -> Self {
         Self {
             servers,
@@ -68,7 +72,7 @@ impl Nats {
         }
     }
 
-    /// One connection for both directions, which comes back by itself.
+    /// Returns the connection, which serves both directions and reconnects by itself.
     async fn client(&self) -> Result<Client, BoxError> {
         let mut client = self.client.lock().await;
         if let Some(client) = &*client {
@@ -79,33 +83,33 @@ impl Nats {
             .no_echo()
             .retry_on_initial_connect()
             .connection_timeout(LIMIT)
-            .ping_interval(PING_EVERY)
+            .ping_interval(PING_INTERVAL)
             .client_capacity(64)
             .subscription_capacity(1024)
             .reconnect_delay_callback(|attempts| {
-                let pause = Duration::from_millis(100) * u32::try_from(attempts).unwrap_or(u32::MAX).clamp(1, 20);
-                pause.min(MAX_RECONNECT_PAUSE).mul_f64(0.5 + fastrand::f64() / 2.0)
+                let delay = Duration::from_millis(100) * u32::try_from(attempts).unwrap_or(u32::MAX).clamp(1, 20);
+                backoff::jittered(delay.min(MAX_RECONNECT_DELAY), 0.5..1.0)
             })
-            .event_callback(watch(self.exchange.clone()));
+            .event_callback(on_event(self.exchange.clone()));
         let new = options.connect(self.servers.addresses()?).await?;
         *client = Some(new.clone());
         Ok(new)
     }
 }
 
-/// One line when the server is there and one when it is not; after an absence others have been missed, so look.
-fn watch(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
-    let is_away = Mutex::new(false);
+/// Logs each connect and disconnect once, and requests a poll whenever hints may have been missed.
+fn on_event(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
+    let is_disconnected = Mutex::new(false);
     move |event| {
-        let mut is_away = is_away.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut is_disconnected = is_disconnected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match event {
             Event::Connected => {
                 tracing::info!("NATS is connected");
-                *is_away = false;
+                *is_disconnected = false;
                 exchange.request_poll();
             }
-            Event::Disconnected | Event::ClientError(_) if !std::mem::replace(&mut *is_away, true) => {
-                tracing::warn!(%event, "NATS is away; other replicas are heard of through the outbox");
+            Event::Disconnected | Event::ClientError(_) if !std::mem::replace(&mut *is_disconnected, true) => {
+                tracing::warn!(%event, "NATS is disconnected; commits of other replicas are found by polling");
             }
             Event::SlowConsumer(_) => exchange.request_poll(),
             other => tracing::debug!(event = %other, "NATS"),
@@ -115,11 +119,11 @@ fn watch(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send 
 }
 
 impl Bus for Nats {
-    async fn tell(&self, hint: Hint) -> Result<(), BoxError> {
+    async fn send(&self, hint: Hint) -> Result<(), BoxError> {
         let client = self.client().await?;
         if client.connection_state() != State::Connected {
-            // What is told late is of no use.
-            return Err("NATS is away".into());
+            // The client would buffer the hint, and a late hint is useless.
+            return Err("NATS is disconnected".into());
         }
         let max_bytes = MAX_BYTES.min(client.max_payload().saturating_sub(1024));
         for part in wire::encode(self.from, hint, max_bytes) {
@@ -129,7 +133,7 @@ impl Bus for Nats {
         Ok(())
     }
 
-    async fn hear(&self) -> Result<Hint, BoxError> {
+    async fn receive(&self) -> Result<Hint, BoxError> {
         let mut subscriber = self.subscriber.lock().await;
         if subscriber.is_none() {
             let client = self.client().await?;
@@ -141,7 +145,7 @@ impl Bus for Nats {
                     if let Some(hint) = wire::decode(self.from, &message.payload) {
                         return Ok(hint);
                     }
-                    tracing::debug!(bytes = message.payload.len(), "something on the bus makes no sense");
+                    tracing::debug!(bytes = message.payload.len(), "received a message that cannot be decoded");
                 }
                 None => *subscriber = None,
             }

@@ -1,110 +1,82 @@
-//! The bus over PostgreSQL's `NOTIFY`, each direction on a connection of its own: a bell with nothing to say when something was
-//! committed, and a second channel for what is live only.
-
-use std::sync::atomic::{AtomicU32, Ordering};
+//! The bus over LISTEN/NOTIFY of PostgreSQL: an empty notification after a commit, and a second channel for ephemerals. Each
+//! direction has its own connection.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service_kit::{
-    database::{Error, Listener, Settings, bounded},
+    database::{Listener, Notifier, Settings},
     lifecycle::BoxError,
 };
-use sqlx::{Executor, PgConnection};
 use tokio::sync::Mutex;
 
-use super::{Bus, Hint, ReplicaId, wire};
+use super::{
+    hint::{Bus, Hint, ReplicaId},
+    wire,
+};
 
-const BELL: &str = "parlance_message";
-const LIVE: &str = "parlance_message_live";
-const RING: &str = "NOTIFY parlance_message";
-const TELL: &str = "SELECT pg_notify('parlance_message_live', $1)";
+const COMMIT_CHANNEL: &str = "parlance_message";
+const EPHEMERAL_CHANNEL: &str = "parlance_message_live";
 
-/// A payload of `NOTIFY` ends at 8,000 bytes; as text it is a third longer than this.
-const MAX_LIVE_BYTES: usize = 5_000;
+/// The most bytes of ephemerals in one notification. A payload is limited to 8,000 bytes, and base64 adds a third.
+const MAX_EPHEMERAL_BYTES: usize = 5_000;
 
-// What a crash of the server loses is not missed.
-const PREPARE: &str = "SET synchronous_commit = off";
-const OWN_PROCESS: &str = "SELECT pg_backend_pid()";
-
-/// The bus of one replica.
+/// The PostgreSQL bus of one replica.
 pub(crate) struct PostgresBus {
     from: ReplicaId,
-    bell: Settings,
-    ear: Settings,
-    telling: Mutex<Option<PgConnection>>,
-    hearing: Mutex<Option<Listener>>,
-    /// The server's process of the connection that tells: what comes from it is one's own.
-    own_process: AtomicU32,
+    notifier: Notifier,
+    listener_settings: Settings,
+    listener: Mutex<Option<Listener>>,
 }
 
 impl PostgresBus {
-    /// Connects when it is first used.
+    /// Creates the bus; it connects at the first use.
     pub(crate) fn new(settings: &Settings) -> Self {
         let named = |application_name| Settings { application_name, ..settings.clone() };
         Self {
             from: fastrand::u64(..),
-            bell: named("parlance message-service bell"),
-            ear: named("parlance message-service listener"),
-            telling: Mutex::default(),
-            hearing: Mutex::default(),
-            own_process: AtomicU32::new(0),
+            notifier: named("parlance message-service bell").notifier(),
+            listener_settings: named("parlance message-service listener"),
+            listener: Mutex::default(),
         }
-    }
-
-    async fn connect(&self) -> Result<PgConnection, Error> {
-        let mut connection = self.bell.open().await?;
-        let (process,): (i32,) = bounded(self.bell.timeout, async {
-            connection.execute(PREPARE).await?;
-            sqlx::query_as(OWN_PROCESS).fetch_one(&mut connection).await
-        })
-        .await?;
-        self.own_process.store(process.cast_unsigned(), Ordering::Relaxed);
-        Ok(connection)
     }
 }
 
 impl Bus for PostgresBus {
-    async fn tell(&self, hint: Hint) -> Result<(), BoxError> {
-        let mut telling = self.telling.lock().await;
-        // Taken out: a connection that was not seen to the end of its call is dropped.
-        let mut connection = match telling.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
-        if hint.look || !hint.entries.is_empty() {
-            bounded(self.bell.timeout, connection.execute(RING)).await?;
-        }
+    async fn send(&self, hint: Hint) -> Result<(), BoxError> {
+        let mut payloads = Vec::new();
         if !hint.ephemerals.is_empty() {
-            let live = Hint { ephemerals: hint.ephemerals, ..Hint::default() };
-            for part in wire::encode(self.from, live, MAX_LIVE_BYTES) {
-                let query = sqlx::query(TELL).bind(STANDARD.encode(part));
-                bounded(self.bell.timeout, query.execute(&mut connection)).await?;
-            }
+            let ephemerals = Hint { ephemerals: hint.ephemerals, ..Hint::default() };
+            let parts = wire::encode(self.from, ephemerals, MAX_EPHEMERAL_BYTES);
+            payloads.extend(parts.into_iter().map(|part| STANDARD.encode(part)));
         }
-        *telling = Some(connection);
-        Ok(())
+        let has_commits = hint.poll || !hint.entries.is_empty();
+        let commit = has_commits.then_some((COMMIT_CHANNEL, ""));
+        let ephemerals = payloads.iter().map(|payload| (EPHEMERAL_CHANNEL, payload.as_str()));
+        let notifications: Vec<_> = commit.into_iter().chain(ephemerals).collect();
+        Ok(self.notifier.notify(&notifications).await?)
     }
 
-    async fn hear(&self) -> Result<Hint, BoxError> {
-        let mut hearing = self.hearing.lock().await;
-        let mut listener = match hearing.take() {
+    async fn receive(&self) -> Result<Hint, BoxError> {
+        let mut kept = self.listener.lock().await;
+        // Taken out, so that a listener that failed or was dropped in the middle of a call is replaced.
+        let mut listener = match kept.take() {
             Some(listener) => listener,
-            None => self.ear.listen(&[BELL, LIVE]).await?,
+            None => self.listener_settings.listen(&[COMMIT_CHANNEL, EPHEMERAL_CHANNEL]).await?,
         };
         let hint = loop {
-            let heard = listener.next().await?;
-            if heard.channel == BELL {
-                if heard.process_id != self.own_process.load(Ordering::Relaxed) {
-                    break Hint { look: true, ..Hint::default() };
+            let notification = listener.next().await?;
+            if notification.channel == COMMIT_CHANNEL {
+                if notification.process_id != self.notifier.process_id() {
+                    break Hint { poll: true, ..Hint::default() };
                 }
                 continue;
             }
-            let bytes = STANDARD.decode(&heard.payload).unwrap_or_default();
+            let bytes = STANDARD.decode(&notification.payload).unwrap_or_default();
             if let Some(hint) = wire::decode(self.from, &bytes) {
-                // This channel is for nothing else.
+                // Other fields have no place in this channel.
                 break Hint { ephemerals: hint.ephemerals, ..Hint::default() };
             }
         };
-        *hearing = Some(listener);
+        *kept = Some(listener);
         Ok(hint)
     }
 }

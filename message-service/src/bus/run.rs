@@ -1,45 +1,44 @@
-//! Runs a bus: tells the other replicas what waits at the exchange, and brings what they tell. Whatever is lost on the way comes
-//! with the next look at the outbox.
+//! Runs a bus: sends the hints that wait at the exchange, and applies those of other replicas. A lost hint delays delivery
+//! until the next poll of the outbox.
 
 use std::{sync::Arc, time::Duration};
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{backoff::Backoff, lifecycle::Lifecycle};
 
-use crate::{
-    bus::{Bus, Exchange, Hint},
-    log::live::LiveLogs,
+use super::{
+    exchange::Exchange,
+    hint::{Bus, Hint, Sink},
     metrics::BusMetrics,
 };
 
-/// The least time between two hints: those in between are one.
-const TELL_EVERY: Duration = Duration::from_millis(5);
+/// The least time between two hints; hints in between are merged.
+const SEND_INTERVAL: Duration = Duration::from_millis(5);
 
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LAST_PAUSE: Duration = Duration::from_secs(5);
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// Starts both directions. They end when the lifecycle is closing.
-pub(crate) fn start(bus: impl Bus, exchange: &Exchange, live: &LiveLogs, lifecycle: &Lifecycle) {
+pub(crate) fn start(bus: impl Bus, exchange: &Exchange, sink: &impl Sink, lifecycle: &Lifecycle) {
     let bus = Arc::new(bus);
-    lifecycle.spawn("bus", tell(bus.clone(), exchange.clone(), lifecycle.clone()));
-    lifecycle.spawn("bus listener", hear(bus, exchange.clone(), live.clone(), lifecycle.clone()));
+    lifecycle.spawn("bus", send_hints(bus.clone(), exchange.clone(), lifecycle.clone()));
+    lifecycle.spawn("bus listener", receive_hints(bus, exchange.clone(), sink.clone(), lifecycle.clone()));
 }
 
-async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
-    let counted = BusMetrics::telling();
+async fn send_hints(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
+    let metrics = BusMetrics::sending();
     let work = async {
-        let mut pause = Pause::default();
+        let mut backoff = RETRY;
         loop {
             let hint = exchange.next().await;
-            match bus.tell(hint).await {
+            match bus.send(hint).await {
                 Ok(()) => {
-                    counted.worked();
-                    pause = Pause::default();
-                    tokio::time::sleep(TELL_EVERY).await;
+                    metrics.succeeded();
+                    backoff.reset();
+                    tokio::time::sleep(SEND_INTERVAL).await;
                 }
                 Err(error) => {
-                    counted.failed();
-                    tracing::debug!(%error, "the other replicas were not told");
-                    pause.wait().await;
+                    metrics.failed();
+                    tracing::debug!(%error, "could not send a hint to the other replicas");
+                    backoff.wait().await;
                 }
             }
         }
@@ -47,21 +46,21 @@ async fn tell(bus: Arc<impl Bus>, exchange: Exchange, lifecycle: Lifecycle) {
     lifecycle.closing().run_until_cancelled(Box::pin(work)).await;
 }
 
-async fn hear(bus: Arc<impl Bus>, exchange: Exchange, live: LiveLogs, lifecycle: Lifecycle) {
-    let counted = BusMetrics::hearing();
+async fn receive_hints(bus: Arc<impl Bus>, exchange: Exchange, sink: impl Sink, lifecycle: Lifecycle) {
+    let metrics = BusMetrics::receiving();
     let work = async {
-        let mut pause = Pause::default();
+        let mut backoff = RETRY;
         loop {
-            match bus.hear().await {
+            match bus.receive().await {
                 Ok(hint) => {
-                    counted.worked();
-                    pause = Pause::default();
-                    heed(hint, &exchange, &live);
+                    metrics.succeeded();
+                    backoff.reset();
+                    apply(hint, &exchange, &sink);
                 }
                 Err(error) => {
-                    counted.failed();
-                    tracing::debug!(%error, "the other replicas are not heard");
-                    pause.wait().await;
+                    metrics.failed();
+                    tracing::debug!(%error, "could not receive hints of the other replicas");
+                    backoff.wait().await;
                 }
             }
         }
@@ -69,26 +68,15 @@ async fn hear(bus: Arc<impl Bus>, exchange: Exchange, live: LiveLogs, lifecycle:
     lifecycle.closing().run_until_cancelled(Box::pin(work)).await;
 }
 
-fn heed(hint: Hint, exchange: &Exchange, live: &LiveLogs) {
-    let mut look = hint.look;
-    for entries in hint.entries {
-        look |= !live.append_from_replica(&entries.conversation_id, entries.frames);
+fn apply(hint: Hint, exchange: &Exchange, sink: &impl Sink) {
+    let mut poll = hint.poll;
+    for run in hint.entries {
+        poll |= !sink.entries(&run.conversation_id, run.entries);
     }
-    if look {
+    if poll {
         exchange.request_poll();
     }
     for ephemeral in &hint.ephemerals {
-        live.broadcast_ephemeral(ephemeral);
-    }
-}
-
-/// Grows with every failure in a row, jittered.
-#[derive(Default)]
-struct Pause(Duration);
-
-impl Pause {
-    async fn wait(&mut self) {
-        self.0 = (self.0 * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
-        tokio::time::sleep(self.0.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        sink.ephemeral(ephemeral);
     }
 }

@@ -1,10 +1,10 @@
-//! Hints as bytes. Replicas of several versions hear each other: unknown fields are passed over, and what makes no sense is
-//! nothing at all.
+//! The encoding of hints. Replicas of different versions understand each other: unknown fields are ignored, and a hint that
+//! cannot be decoded is dropped.
 
 use bytes::Bytes;
 use prost::Message;
 
-use super::{Entries, Hint, ReplicaId};
+use super::hint::{ConversationEntries, Hint, ReplicaId};
 use crate::domain::{
     encoded::EncodedEntry,
     ephemeral::{Ephemeral, EphemeralKind},
@@ -20,7 +20,7 @@ struct WireHint {
     #[prost(fixed64, tag = "1")]
     from: u64,
     #[prost(bool, tag = "2")]
-    look: bool,
+    poll: bool,
     #[prost(message, repeated, tag = "3")]
     entries: Vec<WireEntries>,
     #[prost(message, repeated, tag = "4")]
@@ -43,37 +43,37 @@ struct WireEphemeral {
     conversation_id: String,
     #[prost(string, tag = "2")]
     user_id: String,
-    /// 0 = typing.
+    /// 0 for typing.
     #[prost(int64, tag = "3")]
     last_read_sequence: i64,
     #[prost(bool, tag = "4")]
     to_others: bool,
 }
 
-/// Several encodings, each of at most about `max_bytes`. An entry that is larger is left out with all that come after it in
-/// its conversation, and the others are told to look.
+/// Encodes a hint in parts of at most about `max_bytes`. A larger entry is left out, with all later ones of its conversation,
+/// and replaced by a poll.
 pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes> {
-    let mut packing =
-        Packing { from, max_bytes, full: Vec::new(), part: WireHint { from, ..WireHint::default() }, bytes: 0 };
-    packing.part.look = hint.look;
-    for Entries { conversation_id, frames } in hint.entries {
+    let mut packer =
+        Packer { from, max_bytes, full: Vec::new(), part: WireHint { from, ..WireHint::default() }, bytes: 0 };
+    packer.part.poll = hint.poll;
+    for ConversationEntries { conversation_id, entries } in hint.entries {
         let overhead = conversation_id.len() + OVERHEAD_BYTES;
-        let mut is_begun = false;
-        for frame in frames {
-            let bytes = frame.bytes.len() + OVERHEAD_BYTES;
+        let mut is_started = false;
+        for entry in entries {
+            let bytes = entry.bytes.len() + OVERHEAD_BYTES;
             if bytes + overhead > max_bytes {
-                packing.part.look = true;
+                packer.part.poll = true;
                 break;
             }
-            is_begun &= packing.make_room(bytes + if is_begun { 0 } else { overhead });
-            if !is_begun {
+            is_started &= packer.reserve(bytes + if is_started { 0 } else { overhead });
+            if !is_started {
                 let conversation_id = conversation_id.to_string();
-                let (first_sequence, frames) = (frame.sequence.get(), Vec::new());
-                packing.part.entries.push(WireEntries { conversation_id, first_sequence, frames });
-                is_begun = true;
+                let (first_sequence, frames) = (entry.sequence.get(), Vec::new());
+                packer.part.entries.push(WireEntries { conversation_id, first_sequence, frames });
+                is_started = true;
             }
-            if let Some(entries) = packing.part.entries.last_mut() {
-                entries.frames.push(frame.bytes);
+            if let Some(entries) = packer.part.entries.last_mut() {
+                entries.frames.push(entry.bytes);
             }
         }
     }
@@ -88,17 +88,17 @@ pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes
             last_read_sequence,
             to_others: ephemeral.to_others,
         };
-        packing.make_room(wire.encoded_len() + OVERHEAD_BYTES);
-        packing.part.ephemerals.push(wire);
+        packer.reserve(wire.encoded_len() + OVERHEAD_BYTES);
+        packer.part.ephemerals.push(wire);
     }
-    packing.full.push(packing.part);
-    packing.full.into_iter().map(|part| part.encode_to_vec().into()).collect()
+    packer.full.push(packer.part);
+    packer.full.into_iter().map(|part| part.encode_to_vec().into()).collect()
 }
 
 /// Tags and lengths, generously.
 const OVERHEAD_BYTES: usize = 32;
 
-struct Packing {
+struct Packer {
     from: ReplicaId,
     max_bytes: usize,
     full: Vec<WireHint>,
@@ -106,9 +106,9 @@ struct Packing {
     bytes: usize,
 }
 
-impl Packing {
-    /// Makes room for this much; false if that took a new part.
-    fn make_room(&mut self, bytes: usize) -> bool {
+impl Packer {
+    /// Counts this many bytes. Returns false if they need a new part, which it starts.
+    fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= self.max_bytes || self.bytes == 0;
         if !fits {
             let next = WireHint { from: self.from, ..WireHint::default() };
@@ -120,15 +120,15 @@ impl Packing {
     }
 }
 
-/// What another replica has told; `None` for what is one's own or makes no sense.
+/// Decodes a hint of another replica. Returns `None` for one of this replica, and for one that makes no sense.
 pub(crate) fn decode(own: ReplicaId, bytes: &[u8]) -> Option<Hint> {
     let wire = WireHint::decode(bytes).ok().filter(|wire| wire.from != own)?;
     let entries = wire.entries.into_iter().map(decode_entries).collect::<Option<Vec<_>>>()?;
-    let ephemerals = wire.ephemerals.into_iter().map(decode_ephemeral).collect::<Option<Vec<_>>>()?;
-    Some(Hint { look: wire.look, entries, ephemerals })
+    let ephemerals = wire.ephemerals.iter().map(decode_ephemeral).collect::<Option<Vec<_>>>()?;
+    Some(Hint { poll: wire.poll, entries, ephemerals })
 }
 
-fn decode_entries(wire: WireEntries) -> Option<Entries> {
+fn decode_entries(wire: WireEntries) -> Option<ConversationEntries> {
     let in_bounds = !wire.frames.is_empty() && wire.frames.len() <= MAX_ENTRIES;
     let last = wire.first_sequence.checked_add(wire.frames.len() as i64 - 1)?;
     if !in_bounds {
@@ -136,11 +136,11 @@ fn decode_entries(wire: WireEntries) -> Option<Entries> {
     }
     let entry =
         |(number, bytes)| Some(EncodedEntry { sequence: Sequence::new(number)?, bytes, ends_membership_of: None });
-    let frames = (wire.first_sequence..=last).zip(wire.frames).map(entry).collect::<Option<_>>()?;
-    Some(Entries { conversation_id: ConversationId::parse(&wire.conversation_id).ok()?, frames })
+    let entries = (wire.first_sequence..=last).zip(wire.frames).map(entry).collect::<Option<_>>()?;
+    Some(ConversationEntries { conversation_id: ConversationId::parse(&wire.conversation_id).ok()?, entries })
 }
 
-fn decode_ephemeral(wire: WireEphemeral) -> Option<Ephemeral> {
+fn decode_ephemeral(wire: &WireEphemeral) -> Option<Ephemeral> {
     let kind = match wire.last_read_sequence {
         0 => EphemeralKind::Typing,
         read => EphemeralKind::ReadMarker { last_read_sequence: Position::new(read)? },
@@ -152,69 +152,77 @@ fn decode_ephemeral(wire: WireEphemeral) -> Option<Ephemeral> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn frames() -> impl Strategy<Value = Vec<EncodedEntry>> {
+    fn entries() -> impl Strategy<Value = Vec<EncodedEntry>> {
         (1..1_000i64, prop::collection::vec(0..400usize, 1..20)).prop_map(|(first, sizes)| {
-            let frame = |(number, size)| EncodedEntry {
+            let entry = |(number, size)| EncodedEntry {
                 sequence: Sequence::new(number).unwrap(),
                 bytes: Bytes::from(vec![7; size]),
                 ends_membership_of: None,
             };
-            (first..).zip(sizes).map(frame).collect()
+            (first..).zip(sizes).map(entry).collect()
         })
     }
 
     proptest! {
-        /// Whatever fits is heard as it was told, in order, in parts that keep to their size; what does not makes others look.
+        /// All that fits is received as it was sent, in order, in parts of bounded size; the rest becomes a poll.
         #[test]
-        fn what_is_told_is_heard(
-            conversations in prop::collection::vec(frames(), 0..6),
+        fn hints_are_received_as_they_were_sent(
+            conversations in prop::collection::vec(entries(), 0..6),
             typists in 0..40usize,
-            look in any::<bool>(),
+            poll in any::<bool>(),
             max_bytes in 300..2_000usize,
         ) {
             let ids = (0..).map(|n: usize| ConversationId::from(format!("c{n}").as_str()));
-            let entries: Vec<Entries> =
-                ids.zip(&conversations).map(|(conversation_id, frames)| Entries { conversation_id, frames: frames.clone() }).collect();
+            let sent: Vec<ConversationEntries> = ids
+                .zip(conversations)
+                .map(|(conversation_id, entries)| ConversationEntries { conversation_id, entries })
+                .collect();
             let ephemerals: Vec<Ephemeral> = (0..typists).map(|n| Ephemeral {
                 conversation_id: "c".into(),
                 user_id: format!("u{n}").as_str().into(),
-                kind: if n % 2 == 0 { EphemeralKind::Typing } else { EphemeralKind::ReadMarker { last_read_sequence: Position::new(n as i64).unwrap() } },
+                kind: match n % 2 {
+                    0 => EphemeralKind::Typing,
+                    _ => EphemeralKind::ReadMarker { last_read_sequence: Position::new(n as i64).unwrap() },
+                },
                 to_others: n % 3 == 0,
             }).collect();
-            let hint = Hint { look, entries: entries.clone(), ephemerals: ephemerals.clone() };
-            let (mut heard_look, mut heard_ephemerals) = (false, Vec::new());
-            let mut heard: std::collections::HashMap<ConversationId, Vec<(Sequence, Bytes)>> = std::collections::HashMap::new();
+            let hint = Hint { poll, entries: sent.clone(), ephemerals: ephemerals.clone() };
+            let (mut received_poll, mut received_ephemerals) = (false, Vec::new());
+            let mut received: HashMap<ConversationId, Vec<(Sequence, Bytes)>> = HashMap::new();
             for part in encode(1, hint, max_bytes) {
                 prop_assert!(part.len() <= max_bytes + 64, "{} of {max_bytes}", part.len());
                 prop_assert!(decode(1, &part).is_none());
                 let hint = decode(2, &part).unwrap();
-                heard_look |= hint.look;
-                heard_ephemerals.extend(hint.ephemerals);
-                for entries in hint.entries {
-                    let frames = entries.frames.into_iter().map(|frame| (frame.sequence, frame.bytes));
-                    heard.entry(entries.conversation_id).or_default().extend(frames);
+                received_poll |= hint.poll;
+                received_ephemerals.extend(hint.ephemerals);
+                for run in hint.entries {
+                    let entries = run.entries.into_iter().map(|entry| (entry.sequence, entry.bytes));
+                    received.entry(run.conversation_id).or_default().extend(entries);
                 }
             }
-            prop_assert_eq!(heard_ephemerals, ephemerals);
+            prop_assert_eq!(received_ephemerals, ephemerals);
             let mut is_cut = false;
-            for told in &entries {
-                let told_frames: Vec<_> = told.frames.iter().map(|frame| (frame.sequence, frame.bytes.clone())).collect();
-                let heard = heard.remove(&told.conversation_id).unwrap_or_default();
-                prop_assert!(told_frames.starts_with(&heard));
-                is_cut |= heard.len() < told_frames.len();
+            for run in &sent {
+                let sent: Vec<_> = run.entries.iter().map(|entry| (entry.sequence, entry.bytes.clone())).collect();
+                let received = received.remove(&run.conversation_id).unwrap_or_default();
+                prop_assert!(sent.starts_with(&received));
+                is_cut |= received.len() < sent.len();
             }
-            prop_assert_eq!(heard_look, look || is_cut);
+            prop_assert_eq!(received_poll, poll || is_cut);
         }
 
         #[test]
-        fn nonsense_is_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn decoding_arbitrary_bytes_yields_consecutive_entries_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(hint) = decode(0, &bytes) {
-                for entries in hint.entries {
-                    prop_assert!(entries.frames.windows(2).all(|pair| Position::from(pair[0].sequence).next() == pair[1].sequence));
+                for run in hint.entries {
+                    let follows = |pair: &[EncodedEntry]| Position::from(pair[0].sequence).next() == pair[1].sequence;
+                    prop_assert!(run.entries.windows(2).all(follows));
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod attributes;
 pub(crate) mod change;
+pub(crate) mod coalesced;
 pub(crate) mod conversation;
 pub(crate) mod encoded;
 pub(crate) mod ephemeral;

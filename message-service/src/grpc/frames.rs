@@ -1,11 +1,12 @@
-//! Items of streams as bytes: entries of a log are encoded once and shared by everyone who follows, so a stream's codec
-//! passes bytes through instead of encoding a message for each subscriber.
+//! Encoded items of streams. Entries of a log are encoded once and shared by all subscribers, so the codec passes bytes through
+//! instead of encoding a message for each of them.
 //!
-//! The items that all streams have are the same fields of every stream's response, so one encoding serves them all.
+//! The common items have the same fields in the response of every stream, so one encoding serves all streams.
 
-use std::{marker::PhantomData, time::Duration};
+use std::{marker::PhantomData, pin::Pin, time::Duration};
 
 use bytes::{BufMut, Bytes};
+use futures_util::Stream;
 use parlance::message::v1::{
     CaughtUp, Closed, Draining, Heartbeat, StreamMessagesResponse, Truncated, stream_messages_response::Item,
 };
@@ -24,18 +25,21 @@ use crate::domain::{
     sequence::{Position, Sequence},
 };
 
-/// Each stream's own buffer at first; it grows when there is much to say.
+/// The initial buffer of each stream; it grows with larger items.
 const BUFFER_BYTES: usize = 512;
 
-/// What is ready is gathered into one frame of the connection up to this size, since receivers suffer from many tiny ones.
+/// Ready items are merged into one HTTP/2 frame up to this size, since many tiny frames are expensive for receivers.
 const YIELD_BYTES: usize = 16 * 1024;
 
-/// An entry of the log.
+/// The encoded items of one stream.
+pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+/// Encodes an entry of the log.
 pub(super) fn event(event: &Event) -> Bytes {
     encode(Item::Event(convert::event(event)))
 }
 
-/// Something that is live only.
+/// Encodes an ephemeral.
 pub(super) fn ephemeral(ephemeral: &Ephemeral) -> Bytes {
     encode(Item::Event(convert::ephemeral(ephemeral)))
 }
@@ -44,7 +48,7 @@ pub(super) fn caught_up(conversation_id: &ConversationId, position: Position) ->
     encode(Item::CaughtUp(CaughtUp { conversation_id: conversation_id.to_string(), sequence: position.get() }))
 }
 
-/// All conversations that the stream began with are caught up.
+/// Encodes the item that all conversations of the start of the stream are caught up.
 pub(super) fn all_caught_up() -> Bytes {
     encode(Item::CaughtUp(CaughtUp::default()))
 }
@@ -71,7 +75,7 @@ fn encode(item: Item) -> Bytes {
     StreamMessagesResponse { item: Some(item) }.encode_to_vec().into()
 }
 
-/// Takes requests as messages, gives items as bytes.
+/// Decodes requests as messages, and encodes items as the bytes that they are.
 #[derive(Debug)]
 pub(super) struct FrameCodec<Request>(PhantomData<fn() -> Request>);
 
@@ -96,7 +100,7 @@ impl<Request: Message + Default + Send + 'static> Codec for FrameCodec<Request> 
     }
 }
 
-/// Puts items on the wire as they are.
+/// Writes encoded items unchanged.
 #[derive(Debug)]
 pub(super) struct FrameEncoder;
 

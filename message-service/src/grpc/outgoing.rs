@@ -1,84 +1,84 @@
-//! What goes out to one client: what its subscription tells, signs of life, and an end that says why.
+//! The stream to one client: the items of its subscription, heartbeats, and a status with the reason of its end.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use service_kit::{failure::Failure, server::note_cause};
+use service_kit::{backoff, failure::Failure, server::note_cause};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{frames, streams::Frames};
+use super::frames::{self, Frames};
 use crate::{
     directory::OpenStream,
     domain::refusal::Refusal,
     log::subscription::{Ending, Item, Subscription},
 };
 
-/// Silence is broken after this long, at least; jittered up to half as much again.
-const HEARTBEAT: Duration = Duration::from_secs(18);
+/// The silence after which a heartbeat is sent; jittered up to half as much longer.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(18);
 
-/// A client sent away comes back after a jittered time up to this.
-const COME_BACK: Duration = Duration::from_secs(1);
+/// The longest retry delay of a drained client, which is random up to this.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// One client's items, encoded. It holds what was taken from the log last and not yet sent, and nothing else.
+/// The encoded items of one client. At most one item is buffered here.
 pub(super) struct Outgoing {
-    /// `None` while there is nothing to tell but signs of life.
+    /// `None` while only heartbeats are sent.
     subscription: Option<Subscription>,
-    /// One conversation is all there is: its end is the end.
+    /// The stream is of one conversation and ends with it.
     is_of_one: bool,
     heartbeat_at: Instant,
-    /// On whose behalf it is.
+    /// The registration of the stream with its user.
     open_stream: Option<OpenStream>,
-    /// The connection is being sent away.
-    leaving: CancellationToken,
-    end: End,
+    /// Cancelled when the connection drains.
+    draining: CancellationToken,
+    state: State,
 }
 
-/// How far a stream is from its end.
-enum End {
-    NotYet,
-    With(Status),
-    Past,
+enum State {
+    Open,
+    /// The next item is this status.
+    Ending(Status),
+    Ended,
 }
 
 impl Outgoing {
-    /// Nothing but signs of life, until there is something to tell.
-    pub(super) fn new(leaving: CancellationToken) -> Self {
+    /// Creates a stream of heartbeats, until [`begin`](Self::begin).
+    pub(super) fn new(draining: CancellationToken) -> Self {
         Self {
             subscription: None,
             is_of_one: false,
             open_stream: None,
             heartbeat_at: next_heartbeat(),
-            leaving,
-            end: End::NotYet,
+            draining,
+            state: State::Open,
         }
     }
 
-    /// Of one conversation, which ends it.
-    pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, leaving: CancellationToken) -> Self {
-        let mut of_one = Self::of_all(Some(subscription), open_stream, leaving);
+    /// Creates the stream of one conversation, and ends with it.
+    pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, draining: CancellationToken) -> Self {
+        let mut of_one = Self::of_all(Some(subscription), open_stream, draining);
         of_one.is_of_one = true;
         of_one
     }
 
-    /// Of several conversations, each of which may end by itself.
+    /// Creates the stream of several conversations, each of which may end on its own.
     pub(super) fn of_all(
         subscription: Option<Subscription>,
         open_stream: OpenStream,
-        leaving: CancellationToken,
+        draining: CancellationToken,
     ) -> Self {
-        Self { subscription, open_stream: Some(open_stream), ..Self::new(leaving) }
+        Self { subscription, open_stream: Some(open_stream), ..Self::new(draining) }
     }
 
-    /// The same, of one that had nothing to tell so far.
+    /// Starts the items of a stream that only sent heartbeats.
     pub(super) fn begin(&mut self, subscription: Option<Subscription>, open_stream: OpenStream) {
         self.subscription = subscription;
         self.open_stream = Some(open_stream);
     }
 
-    /// The same as a stream.
+    /// Converts it into a stream.
     pub(super) fn into_stream(self) -> Frames {
         Box::pin(stream::unfold(self, |mut outgoing| async move {
             let item = outgoing.next().await?;
@@ -86,23 +86,23 @@ impl Outgoing {
         }))
     }
 
-    /// What comes next: an item, the status that ends it, or nothing any more. May be dropped at any time.
+    /// Returns the next item, the status that ends the stream, or `None` after it. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
-        match std::mem::replace(&mut self.end, End::Past) {
-            End::NotYet => self.end = End::NotYet,
-            End::With(status) => {
+        match std::mem::replace(&mut self.state, State::Ended) {
+            State::Open => self.state = State::Open,
+            State::Ending(status) => {
                 note_cause(&status);
                 return Some(Err(status));
             }
-            End::Past => return None,
+            State::Ended => return None,
         }
-        let told = async {
+        let next_item = async {
             match &mut self.subscription {
                 Some(subscription) => subscription.next().await,
                 None => std::future::pending().await,
             }
         };
-        let ended = async {
+        let user_ended = async {
             match &self.open_stream {
                 Some(open_stream) => open_stream.ended().await,
                 None => std::future::pending().await,
@@ -110,14 +110,14 @@ impl Outgoing {
         };
         let item = tokio::select! {
             biased;
-            () = self.leaving.cancelled() => return Some(Ok(self.drain())),
-            why = ended => {
-                let status = Status::from(Failure::from(why));
-                self.end = End::Past;
+            () = self.draining.cancelled() => return Some(Ok(self.drain())),
+            refusal = user_ended => {
+                let status = Status::from(Failure::from(refusal));
+                self.state = State::Ended;
                 note_cause(&status);
                 return Some(Err(status));
             }
-            item = told => item,
+            item = next_item => item,
             () = sleep_until(self.heartbeat_at) => {
                 self.heartbeat_at = next_heartbeat();
                 return Some(Ok(frames::heartbeat()));
@@ -141,7 +141,7 @@ impl Outgoing {
                     Ending::Failed(error) => Failure::from(error),
                 });
                 if self.is_of_one {
-                    self.end = End::Past;
+                    self.state = State::Ended;
                     note_cause(&status);
                     return Err(status);
                 }
@@ -151,12 +151,12 @@ impl Outgoing {
     }
 
     fn drain(&mut self) -> Bytes {
-        let delay = COME_BACK.mul_f64(fastrand::f64());
-        self.end = End::With(Failure::from(Refusal::Draining).retry_after(delay).into());
+        let delay = backoff::jittered(MAX_RETRY_DELAY, 0.0..1.0);
+        self.state = State::Ending(Failure::from(Refusal::Draining).retry_after(delay).into());
         frames::draining(delay)
     }
 }
 
 fn next_heartbeat() -> Instant {
-    Instant::now() + HEARTBEAT.mul_f64(1.0 + fastrand::f64() / 2.0)
+    Instant::now() + backoff::jittered(HEARTBEAT_INTERVAL, 1.0..1.5)
 }

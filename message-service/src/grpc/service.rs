@@ -1,5 +1,4 @@
-//! The table of contents of `ConversationService` and `MessageService`: each RPC is in the file named after it. The streams
-//! are served in front of the generated server (`streams.rs`).
+//! Maps the methods of `ConversationService` and `MessageService` to the files of the RPCs. Streams are served by `streams.rs`.
 
 use parlance::message::v1::{
     AddMembersRequest, AddMembersResponse, Conversation, CreateConversationRequest, DeleteMessageRequest,
@@ -16,6 +15,7 @@ use super::{
     list_conversations, list_events, list_members, list_messages, mark_read, remove_member, send_message, send_typing,
     update_conversation, update_member,
 };
+
 #[async_trait]
 impl ConversationService for Context {
     async fn create_conversation(

@@ -1,5 +1,5 @@
-//! The one table from what went wrong to what the caller is told: code, reason, metadata, details. No catch-all arm: a
-//! new refusal or error does not compile until somebody chose its row. Reasons are explained in the proto.
+//! The only mapping from refusals and errors to statuses: code, reason, metadata, details. Without a catch-all arm, so that a new
+//! refusal or error does not compile before it has a row. The proto explains the reasons.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,29 +20,29 @@ use crate::{
     storage::{self},
 };
 
-/// Kinds of resources, in `google.rpc.ResourceInfo`.
+/// Resource types in `google.rpc.ResourceInfo`.
 const USER: &str = "parlance.user.v1.User";
 const CONVERSATION: &str = "parlance.message.v1.Conversation";
 const MEMBER: &str = "parlance.message.v1.Member";
 const MESSAGE: &str = "parlance.message.v1.Message";
 
-/// What waits is written in less.
+/// The queue is written in less.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(500);
-/// A database or a service that went away is back in seconds.
+/// A failed database or service is back within seconds.
 const OUTAGE_DELAY: Duration = Duration::from_secs(1);
-/// Those who were faster are done in less.
+/// The conflicting changes take less.
 const CONFLICT_DELAY: Duration = Duration::from_millis(100);
 
-/// Another replica, or this one's successor, answers at once.
+/// Another replica, or the successor of this one, responds at once.
 const DRAIN_DELAY: Duration = Duration::from_millis(100);
 
-/// The reason as it is sent: without the enum's prefix.
+/// Returns the reason as it is sent: without the prefix of the enum.
 pub(super) fn reason(reason: Reason) -> &'static str {
     let name = reason.as_str_name();
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
 }
 
-/// What a call is told that comes before the schema is known to be ours.
+/// Returns the failure of a call that arrives before the schema is migrated.
 pub(super) fn not_ready() -> Failure {
     Failure::new(Code::Unavailable, reason(Reason::DatabaseUnavailable), "the service is not ready")
         .retry_after(OUTAGE_DELAY)
@@ -51,63 +51,65 @@ pub(super) fn not_ready() -> Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
-        let no = |code, why| Self::new(code, reason(why), text);
+        let refuse = |code, cause| Self::new(code, reason(cause), text);
         match refusal {
             Refusal::UserNotFound { user_ids } => {
                 let ids = joined(&user_ids);
-                no(Code::NotFound, Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
+                refuse(Code::NotFound, Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
             }
             Refusal::UserDeactivated { user_ids } => {
                 let ids = joined(&user_ids);
-                no(Code::FailedPrecondition, Reason::UserDeactivated)
+                refuse(Code::FailedPrecondition, Reason::UserDeactivated)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must be active; reactivate it first")
             }
             Refusal::UserDeleted { user_ids } => {
                 let ids = joined(&user_ids);
-                no(Code::FailedPrecondition, Reason::UserDeleted)
+                refuse(Code::FailedPrecondition, Reason::UserDeleted)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must not be deleted, and deletion is final")
             }
-            Refusal::ConversationNotFound { conversation_id } => no(Code::NotFound, Reason::ConversationNotFound)
+            Refusal::ConversationNotFound { conversation_id } => refuse(Code::NotFound, Reason::ConversationNotFound)
                 .with("conversation_id", &*conversation_id)
                 .resource(CONVERSATION, &*conversation_id),
-            Refusal::ConversationIdTaken { conversation_id } => no(Code::AlreadyExists, Reason::ConversationIdTaken)
-                .with("conversation_id", &*conversation_id)
-                .resource(CONVERSATION, &*conversation_id),
+            Refusal::ConversationIdTaken { conversation_id } => {
+                refuse(Code::AlreadyExists, Reason::ConversationIdTaken)
+                    .with("conversation_id", &*conversation_id)
+                    .resource(CONVERSATION, &*conversation_id)
+            }
             Refusal::ConversationIsDirect { conversation_id } => {
-                no(Code::FailedPrecondition, Reason::ConversationIsDirect)
+                refuse(Code::FailedPrecondition, Reason::ConversationIsDirect)
                     .with("conversation_id", &*conversation_id)
                     .precondition(&*conversation_id, "the conversation must not be direct, and its kind never changes")
             }
-            Refusal::NotAMember { conversation_id, user_id } => no(Code::PermissionDenied, Reason::NotAMember)
+            Refusal::NotAMember { conversation_id, user_id } => refuse(Code::PermissionDenied, Reason::NotAMember)
                 .with("conversation_id", &*conversation_id)
                 .with("user_id", &*user_id),
-            Refusal::MemberNotFound { conversation_id, user_id } => no(Code::NotFound, Reason::MemberNotFound)
+            Refusal::MemberNotFound { conversation_id, user_id } => refuse(Code::NotFound, Reason::MemberNotFound)
                 .with("conversation_id", &*conversation_id)
                 .with("user_id", &*user_id)
                 .resource(MEMBER, format!("{conversation_id}/{user_id}")),
             Refusal::RoleInsufficient { conversation_id, user_id } => {
-                no(Code::PermissionDenied, Reason::RoleInsufficient)
+                refuse(Code::PermissionDenied, Reason::RoleInsufficient)
                     .with("conversation_id", &*conversation_id)
                     .with("user_id", &*user_id)
             }
-            Refusal::LastOwner { conversation_id, user_id } => no(Code::FailedPrecondition, Reason::LastOwner)
+            Refusal::LastOwner { conversation_id, user_id } => refuse(Code::FailedPrecondition, Reason::LastOwner)
                 .with("conversation_id", &*conversation_id)
                 .with("user_id", &*user_id)
                 .precondition(&*conversation_id, "the conversation must have another owner first"),
             Refusal::SequenceAhead { conversation_id, last_sequence, .. } => {
-                no(Code::FailedPrecondition, Reason::SequenceAhead)
+                refuse(Code::FailedPrecondition, Reason::SequenceAhead)
                     .with("conversation_id", &*conversation_id)
                     .with("last_sequence", last_sequence.to_string())
                     .precondition(&*conversation_id, "the sequence must not be beyond the head of the log")
             }
-            Refusal::MessageNotFound { conversation_id, sequence } => no(Code::NotFound, Reason::MessageNotFound)
+            Refusal::MessageNotFound { conversation_id, sequence } => refuse(Code::NotFound, Reason::MessageNotFound)
                 .with("conversation_id", &*conversation_id)
                 .with("sequence", sequence.to_string())
                 .resource(MESSAGE, format!("{conversation_id}/{sequence}")),
             Refusal::MessageDeleted { conversation_id, sequence } => {
-                no(Code::FailedPrecondition, Reason::MessageDeleted)
+                refuse(Code::FailedPrecondition, Reason::MessageDeleted)
                     .with("conversation_id", &*conversation_id)
                     .with("sequence", sequence.to_string())
                     .precondition(
@@ -115,20 +117,20 @@ impl From<Refusal> for Failure {
                         "the message must not be deleted, and deletion is final",
                     )
             }
-            Refusal::NotTheSender { conversation_id, sequence } => no(Code::PermissionDenied, Reason::NotTheSender)
+            Refusal::NotTheSender { conversation_id, sequence } => refuse(Code::PermissionDenied, Reason::NotTheSender)
                 .with("conversation_id", &*conversation_id)
                 .with("sequence", sequence.to_string()),
             Refusal::RequestIdReused { request_id } => {
-                no(Code::InvalidArgument, Reason::RequestIdReused).with("request_id", request_id)
+                refuse(Code::InvalidArgument, Reason::RequestIdReused).with("request_id", request_id)
             }
-            Refusal::EtagMismatch => no(Code::Aborted, Reason::EtagMismatch),
-            Refusal::ConversationBusy { conversation_id } => no(Code::Unavailable, Reason::ConversationBusy)
+            Refusal::EtagMismatch => refuse(Code::Aborted, Reason::EtagMismatch),
+            Refusal::ConversationBusy { conversation_id } => refuse(Code::Unavailable, Reason::ConversationBusy)
                 .with("conversation_id", &*conversation_id)
                 .retry_after(OUTAGE_DELAY),
-            Refusal::QueueFull => no(Code::ResourceExhausted, Reason::Overloaded)
-                .quota("writes", "bytes of writes waiting at a time")
+            Refusal::QueueFull => refuse(Code::ResourceExhausted, Reason::Overloaded)
+                .quota("writes", "bytes of waiting writes")
                 .retry_after(OVERLOAD_DELAY),
-            Refusal::Draining => no(Code::Unavailable, Reason::Draining).retry_after(DRAIN_DELAY),
+            Refusal::Draining => refuse(Code::Unavailable, Reason::Draining).retry_after(DRAIN_DELAY),
         }
     }
 }
@@ -138,7 +140,7 @@ impl From<DirectoryError> for Failure {
         match error {
             DirectoryError::Refused(refusal) => refusal.into(),
             DirectoryError::Unavailable(cause) => {
-                let text = "the user cannot be checked: user-service gives no answer";
+                let text = "the user cannot be checked: user-service cannot be reached";
                 Self::new(Code::Unavailable, reason(Reason::UserServiceUnavailable), text)
                     .retry_after(OUTAGE_DELAY)
                     .caused_by(cause)
@@ -163,20 +165,20 @@ fn joined(user_ids: &[UserId]) -> String {
     user_ids.iter().map(UserId::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// What a write is told that was not answered with an outcome. `is_repeatable`: the same call again stores nothing twice.
+/// Returns the failure of a write without an outcome. `is_repeatable` means that the same call again stores nothing twice.
 pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_repeatable: bool) -> Failure {
     match error {
         WriteError::QueueFull => Refusal::QueueFull.into(),
         WriteError::Draining => Refusal::Draining.into(),
         WriteError::Busy => Refusal::ConversationBusy { conversation_id: conversation_id.clone() }.into(),
         WriteError::NotStored(cause) => of_database(cause),
-        // The write may be stored, and repeating it finds that out.
+        // The write may be stored; a retry finds out.
         WriteError::OutcomeUnknown(cause) if is_repeatable => database_unavailable().caused_by(cause),
         WriteError::OutcomeUnknown(cause) => outcome_unknown().caused_by(cause),
     }
 }
 
-/// What a creation is told that is stored, without a request id, and could not be shown for this reason.
+/// Returns the failure of a creation without a request id that is stored but could not be read back because of `failure`.
 pub(super) fn of_unseen_creation(failure: Failure) -> Failure {
     let may_be_retried = matches!(failure.code(), Code::Unavailable | Code::Aborted);
     if may_be_retried { failure.told_as(outcome_unknown()) } else { failure }
@@ -186,11 +188,11 @@ fn outcome_unknown() -> Failure {
     Failure::new(
         Code::Unknown,
         reason(Reason::OutcomeUnknown),
-        "nobody knows whether this was stored, and without a request_id a retry may store it twice; look first",
+        "the outcome is unknown; without a request_id a retry may store it twice, so check first",
     )
 }
 
-/// What a failed database call is told. Of calls that read, or that changed nothing.
+/// Returns the failure of a database call that read, or that changed nothing.
 fn of_database(cause: Arc<storage::Error>) -> Failure {
     match *cause {
         storage::Error::NotConnected(_) | storage::Error::Unavailable(_) | storage::Error::Timeout { .. } => {
@@ -200,7 +202,7 @@ fn of_database(cause: Arc<storage::Error>) -> Failure {
             Failure::new(Code::Aborted, reason(Reason::Conflict), "lost a race against other changes")
                 .retry_after(CONFLICT_DELAY)
         }
-        // Bounds are checked before anything is stored, and what callers can collide with is an outcome.
+        // Bounds are checked before a write, and conflicts that callers can cause are outcomes.
         storage::Error::Conflict { .. }
         | storage::Error::Data(_)
         | storage::Error::Corrupt(_)
@@ -214,41 +216,41 @@ fn database_unavailable() -> Failure {
         .retry_after(OUTAGE_DELAY)
 }
 
-/// What a write was about, for the refusal that its outcome may be.
+/// The resources of a write, which name its refusal.
 #[derive(Debug, Clone)]
 pub(super) struct Subject<'a> {
     pub(super) conversation_id: &'a ConversationId,
     pub(super) actor: &'a Actor,
-    /// The member acted upon; the actor where there is none.
+    /// The member that the write concerns; the actor if there is none.
     pub(super) user_id: &'a UserId,
-    /// The message that is changed or answered, if there is one.
+    /// The message that is changed or replied to, if any.
     pub(super) sequence: Option<Sequence>,
-    /// Empty where there is none.
+    /// Empty if there is none.
     pub(super) request_id: &'a str,
 }
 
 impl<'a> Subject<'a> {
-    /// A write of this user in this conversation.
+    /// Creates the subject of a write of the actor in the conversation.
     pub(super) fn new(conversation_id: &'a ConversationId, actor: &'a Actor) -> Self {
         Self { conversation_id, actor, user_id: actor.user_id(), sequence: None, request_id: "" }
     }
 
-    /// What became of the write.
+    /// Accepts the outcome of a write that is done, or that was done before.
     ///
     /// # Errors
-    /// The refusal that the outcome is, unless the write is done or nothing was left to do.
+    /// The refusal for every other outcome.
     pub(super) fn check(&self, outcome: Outcome) -> Result<(), Failure> {
         let conversation_id = self.conversation_id.clone();
         let user_id = self.actor.user_id().clone();
         let sequence =
-            || self.sequence.ok_or_else(|| Failure::internal("an outcome is about a message, the write was not"));
+            || self.sequence.ok_or_else(|| Failure::internal("the outcome concerns a message, but the write did not"));
         let refusal = match outcome {
             Outcome::Done | Outcome::Unchanged => return Ok(()),
             Outcome::RequestIdReused => Refusal::RequestIdReused { request_id: self.request_id.to_owned() },
             Outcome::ConversationNotFound => Refusal::ConversationNotFound { conversation_id },
             Outcome::NotAMember => Refusal::NotAMember { conversation_id, user_id },
             Outcome::MessageNotFound => Refusal::MessageNotFound { conversation_id, sequence: sequence()? },
-            // Writers keep what is locked until its time is over.
+            // Writers retry locked conversations until the deadline.
             Outcome::Locked => Refusal::ConversationBusy { conversation_id },
             Outcome::ConversationIsDirect => Refusal::ConversationIsDirect { conversation_id },
             Outcome::RoleInsufficient => Refusal::RoleInsufficient { conversation_id, user_id },

@@ -1,5 +1,5 @@
-//! Puts the streaming methods of `MessageService` in front of the generated server, whose codec would encode every entry for
-//! every subscriber. All other methods go to the generated server.
+//! Serves the streaming methods of `MessageService`. The codec of the generated server would encode every entry for every
+//! subscriber; it serves all other methods.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::Stream;
 use parlance::message::v1::{ChatRequest, StreamMessagesRequest, SubscribeRequest};
 use prost::Message;
 use service_kit::{failure::Failure, server::MAX_REQUEST_BYTES};
@@ -20,15 +19,16 @@ use tonic::{
 };
 
 use super::{
-    chat, context::Context as ServiceContext, frames::FrameCodec, outgoing::Outgoing, stream_messages, subscribe,
+    chat,
+    context::Context as ServiceContext,
+    frames::{FrameCodec, Frames},
+    outgoing::Outgoing,
+    stream_messages, subscribe,
 };
 
-/// Items of one stream, encoded.
-pub(super) type Frames = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+type ResponseFuture<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
 
-type Answering<R, E> = Pin<Box<dyn Future<Output = Result<R, E>> + Send>>;
-
-/// `MessageService`, streams included.
+/// `MessageService`, including its streams.
 #[derive(Clone)]
 pub(crate) struct WithStreams<S> {
     unary: S,
@@ -54,7 +54,7 @@ where
 {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
-    type Future = Answering<Self::Response, Infallible>;
+    type Future = ResponseFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.unary.poll_ready(task)
@@ -63,15 +63,15 @@ where
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         match request.uri().path() {
             "/parlance.message.v1.MessageService/StreamMessages" => {
-                let answer =
+                let handler =
                     |context: ServiceContext, request| async move { stream_messages::answer(&context, request).await };
-                let method = ToClient { context: self.context.clone(), answer };
+                let method = ServerStream { context: self.context.clone(), handler };
                 Box::pin(async move { Ok(grpc::<StreamMessagesRequest>().server_streaming(method, request).await) })
             }
             "/parlance.message.v1.MessageService/Subscribe" => {
-                let answer =
+                let handler =
                     |context: ServiceContext, request| async move { subscribe::answer(&context, request).await };
-                let method = ToClient { context: self.context.clone(), answer };
+                let method = ServerStream { context: self.context.clone(), handler };
                 Box::pin(async move { Ok(grpc::<SubscribeRequest>().server_streaming(method, request).await) })
             }
             "/parlance.message.v1.MessageService/Chat" => {
@@ -90,7 +90,7 @@ impl StreamingService<ChatRequest> for Chat {
     type ResponseStream = Frames;
     type Future = Ready<Result<Response<Frames>, Status>>;
 
-    // Answered before the first frame: a client may wait for that before it sends one.
+    // Responds before the first frame: a client may wait for the headers before it sends one.
     fn call(&mut self, request: Request<Streaming<ChatRequest>>) -> Self::Future {
         ready(Ok(Response::new(chat::answer(&self.0, request))))
     }
@@ -100,24 +100,24 @@ fn grpc<R: Message + Default + Send + 'static>() -> Grpc<FrameCodec<R>> {
     Grpc::new(FrameCodec::default()).apply_max_message_size_config(Some(MAX_REQUEST_BYTES), None)
 }
 
-/// One of the methods that stream to the client and take one request.
-struct ToClient<A> {
+/// A method with one request and a stream of responses.
+struct ServerStream<H> {
     context: ServiceContext,
-    answer: A,
+    handler: H,
 }
 
-impl<R, A, F> ServerStreamingService<R> for ToClient<A>
+impl<R, H, F> ServerStreamingService<R> for ServerStream<H>
 where
     R: Send + 'static,
-    A: Fn(ServiceContext, Request<R>) -> F,
+    H: Fn(ServiceContext, Request<R>) -> F,
     F: Future<Output = Result<Outgoing, Failure>> + Send + 'static,
 {
     type Response = Bytes;
     type ResponseStream = Frames;
-    type Future = Answering<Response<Frames>, Status>;
+    type Future = ResponseFuture<Response<Frames>, Status>;
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let answer = (self.answer)(self.context.clone(), request);
-        Box::pin(async move { Ok(answer.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
+        let outgoing = (self.handler)(self.context.clone(), request);
+        Box::pin(async move { Ok(outgoing.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
     }
 }

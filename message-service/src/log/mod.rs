@@ -12,5 +12,6 @@ pub(crate) mod pages;
 pub(crate) mod replicas;
 mod shard;
 mod signal;
+mod sink;
 pub(crate) mod subscription;
 pub(crate) mod writer;

@@ -1,9 +1,8 @@
-//! Everything that is stored, read in slices for a check (`verify/`): by keyset along primary keys, over one connection that
-//! can change nothing.
+//! Reads all stored data in slices for a check (`verify/`): by keyset along primary keys, over one read-only connection.
 //!
-//! Each slice is a snapshot of its own that is over in milliseconds, so a check of a large and busy database keeps neither
-//! vacuum nor anybody else waiting. That is enough: whatever is compared with each other is read within one slice, or never
-//! changes once it is committed (the sequence, the ordinal and the time of an entry). No row is locked.
+//! Each slice is a separate snapshot that takes milliseconds, so a check of a large and busy database delays neither vacuum nor
+//! other sessions. That suffices: values that are compared are read within one slice, or never change once committed (the
+//! sequence, the ordinal and the time of an entry). No row is locked.
 
 use std::time::Duration;
 
@@ -13,11 +12,11 @@ use time::OffsetDateTime;
 
 use super::{Error, migrations};
 
-/// The longest that one slice may take, unless the service is given more.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The timeout of one slice, unless the service has a longer one.
+const SLICE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Read only, whatever happens; not in the way of a migration for longer than a slice; and in the order of primary keys, since
-/// statistics of a table that has just been restored are no guide.
+/// Makes the session read-only, bounds its waits for locks, and makes it read along primary keys, since a table that was just
+/// restored has no useful statistics.
 const SESSION: &str = "
     SET default_transaction_read_only = on;
     SET lock_timeout = '10s';
@@ -30,23 +29,23 @@ const SESSION: &str = "
     SET max_parallel_workers_per_gather = 0;
     SET jit = off";
 
-/// Of the rows of a slice, this part may be conversations: most have more entries than that, and what the slice cannot go on to
-/// is read again.
+/// At most this fraction of a slice's rows are conversations: most have more entries than that, and those that the slice does
+/// not reach are read again.
 const CONVERSATIONS_OF_SLICE: u32 = 10;
 
-/// Sorts behind everything that is left of a conversation.
+/// Sorts after every entry of a conversation.
 const END: i64 = i64::MAX;
 
-/// A place in the order of all entries: behind this one.
+/// The key of the entry after which the next slice starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ResumeKey {
     pub(crate) conversation_id: String,
-    /// [`END`] behind all of the conversation.
+    /// [`END`] after all entries of the conversation.
     sequence: i64,
 }
 
-impl Place {
-    /// Before everything that there can be, or before one conversation.
+impl ResumeKey {
+    /// Starts before all entries, or before those of one conversation.
     pub(crate) fn before(conversation_id: Option<&str>) -> Self {
         match conversation_id {
             Some(id) => Self { conversation_id: id.to_owned(), sequence: i64::MIN },
@@ -55,20 +54,20 @@ impl Place {
     }
 }
 
-/// A part of all conversations and their entries, in one snapshot.
+/// Consecutive conversations and entries, from one snapshot.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    /// In the order of their ids. Also those without entries, as far as the slice goes.
+    /// In the order of their ids, including those without entries.
     pub(crate) conversations: Vec<ConversationRow>,
-    /// In the order of ids and sequences. Also those of conversations that do not exist.
+    /// In the order of ids and sequences, including those of conversations that do not exist.
     pub(crate) entries: Vec<EntryRow>,
-    /// The last entry's conversation may go on in the next slice.
+    /// True if the conversation of the last entry may continue in the next slice.
     pub(crate) is_cut: bool,
-    /// Where the next slice begins, unless this is the last.
-    pub(crate) next: Option<Place>,
+    /// The start of the next slice; `None` after the last one.
+    pub(crate) next: Option<ResumeKey>,
 }
 
-/// A conversation's counters, and what its members are like.
+/// A conversation with its counters, and a summary of its members.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct ConversationRow {
     pub(crate) conversation_id: String,
@@ -81,11 +80,11 @@ pub(crate) struct ConversationRow {
     pub(crate) last_message_at: Option<OffsetDateTime>,
     pub(crate) last_entry_at: OffsetDateTime,
     pub(crate) has_owner: bool,
-    /// Not counted beyond three.
+    /// Counted up to three.
     pub(crate) members: i64,
 }
 
-/// An entry of a log, with what it refers to.
+/// An entry of a log, with the rows that it refers to.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub(crate) struct EntryRow {
     pub(crate) conversation_id: String,
@@ -97,22 +96,22 @@ pub(crate) struct EntryRow {
     pub(crate) change_sequence: Option<i64>,
     pub(crate) is_edited: Option<bool>,
     pub(crate) is_deleted: Option<bool>,
-    /// Of a message: what it answers, and whether that is a message.
+    /// For a message: the entry that it replies to, and if that is a message.
     pub(crate) reply_to_sequence: Option<i64>,
     pub(crate) reply_is_message: Option<bool>,
-    /// Of a message that was changed: the entry that is said to have done it.
+    /// For a changed message: the entry in its `change_sequence`.
     pub(crate) changed_by_kind: Option<i16>,
     pub(crate) changed_by_target: Option<i64>,
-    /// Of an edit or a deletion: the message, and the entry that is said to have changed it last.
+    /// For an edit or a deletion: the message, and the entry in its `change_sequence`.
     pub(crate) target_sequence: Option<i64>,
     pub(crate) target_change_sequence: Option<i64>,
-    /// Of a member's leaving: who, and when it joined if it is one.
+    /// For a leave: the user, and the join if the user is a member.
     pub(crate) user_id: Option<String>,
     pub(crate) member_join_sequence: Option<i64>,
     pub(crate) version: Option<i64>,
 }
 
-/// A member, with what its row refers to.
+/// A member, with the rows that it refers to.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct MemberRow {
     pub(crate) conversation_id: String,
@@ -120,26 +119,26 @@ pub(crate) struct MemberRow {
     pub(crate) join_sequence: i64,
     pub(crate) last_read_sequence: i64,
     pub(crate) last_read_ordinal: i64,
-    /// None if there is no such conversation.
+    /// `None` if the conversation does not exist.
     pub(crate) last_sequence: Option<i64>,
     pub(crate) oldest_sequence: Option<i64>,
-    /// Who joined by the entry that is said to be the join.
+    /// The user of the entry in `join_sequence`.
     pub(crate) joined_user_id: Option<String>,
     /// The ordinal of the last message up to the read mark.
     pub(crate) ordinal_at_mark: Option<i64>,
 }
 
-/// A row of the outbox for one of its conversations.
+/// One conversation of an outbox row.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct OutboxRow {
     pub(crate) outbox_id: i64,
     pub(crate) conversation_id: Option<String>,
     pub(crate) head: Option<i64>,
-    /// None if there is no such conversation.
+    /// `None` if the conversation does not exist.
     pub(crate) last_sequence: Option<i64>,
 }
 
-/// A request that made a conversation which does not exist.
+/// A request that created a conversation.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct RequestRow {
     pub(crate) creator_id: String,
@@ -165,7 +164,7 @@ const CONVERSATIONS: &str = "
     ORDER BY c.conversation_id
     LIMIT $3";
 
-// Cut first and joined then, so that the joins are as many look-ups as the slice has rows.
+// Limited before the joins, so that there are no more look-ups than rows in the slice.
 const ENTRIES: &str = "
     WITH sent AS MATERIALIZED (
         SELECT m.conversation_id, m.sequence, m.ordinal, m.change_sequence, m.reply_to_sequence, m.created_at,
@@ -253,7 +252,7 @@ const REQUESTS: &str = "
 
 const HAS_KEY: &str = "SELECT count(*) = 1 FROM parlance_message.settings";
 
-/// A connection that reads all there is, and nothing else.
+/// A read-only connection for a check.
 #[derive(Debug)]
 pub(crate) struct Inspection {
     connection: PgConnection,
@@ -262,9 +261,9 @@ pub(crate) struct Inspection {
 }
 
 impl Inspection {
-    /// Connects, and makes sure that the tables are those that this binary knows. At most `slice` rows are read at a time.
+    /// Connects, and checks that the schema has the version of this binary. At most `slice` rows are read at a time.
     pub(crate) async fn open(settings: &Settings, slice: u32) -> Result<Self, VersionError> {
-        let limit = PATIENCE.max(settings.timeout);
+        let limit = SLICE_TIMEOUT.max(settings.timeout);
         let settings = Settings { timeout: limit, plan_anew: true, ..settings.clone() };
         let mut connection = settings.open().await?;
         bounded(limit, connection.execute(sqlx::raw_sql(SESSION))).await?;
@@ -272,13 +271,13 @@ impl Inspection {
         Ok(Self { connection, limit, slice })
     }
 
-    /// The number of rows after which a slice is full.
+    /// Returns the number of rows of a full slice.
     pub(crate) fn slice(&self) -> usize {
         self.slice as usize
     }
 
-    /// Conversations and entries after a place, up to and including a conversation.
-    pub(crate) async fn read_slice(&mut self, after: &Place, until: Option<&str>) -> Result<Slice, Error> {
+    /// Reads conversations and entries after a key, up to and including a conversation.
+    pub(crate) async fn read_slice(&mut self, after: &ResumeKey, until: Option<&str>) -> Result<Slice, Error> {
         let (limit, most) = (self.limit, self.slice);
         let most_conversations = most.div_ceil(CONVERSATIONS_OF_SLICE).max(2);
         let read = async {
@@ -289,7 +288,7 @@ impl Inspection {
                 .bind(i64::from(most_conversations))
                 .fetch_all(&mut *snapshot)
                 .await?;
-            // Entries beyond are left to the slice that has their conversations.
+            // Later entries are left to the slice that has their conversations.
             let last = conversations.last().filter(|_| conversations.len() >= most_conversations as usize);
             let end = last.map(|last| last.conversation_id.clone());
             let entries: Vec<EntryRow> = sqlx::query_as(ENTRIES)
@@ -308,22 +307,22 @@ impl Inspection {
         }
         let is_cut = entries.len() >= most as usize;
         let next = if is_cut {
-            // Both of two entries with the same sequence, or none.
+            // Two entries with the same sequence stay together.
             let key = |row: &EntryRow| (row.conversation_id.clone(), row.sequence);
             let last = entries.last().map(key);
             let whole = entries.iter().rposition(|row| Some(key(row)) != last).map_or(entries.len(), |at| at + 1);
             entries.truncate(whole);
-            entries.last().map(|row| Place { conversation_id: row.conversation_id.clone(), sequence: row.sequence })
+            entries.last().map(|row| ResumeKey { conversation_id: row.conversation_id.clone(), sequence: row.sequence })
         } else {
-            end.map(|conversation_id| Place { conversation_id, sequence: END })
+            end.map(|conversation_id| ResumeKey { conversation_id, sequence: END })
         };
-        if let Some(Place { conversation_id, .. }) = next.as_ref().filter(|_| is_cut) {
+        if let Some(ResumeKey { conversation_id, .. }) = next.as_ref().filter(|_| is_cut) {
             conversations.retain(|row| row.conversation_id <= *conversation_id);
         }
         Ok(Slice { conversations, entries, is_cut, next })
     }
 
-    /// Members after one of a conversation, up to and including a conversation.
+    /// Reads members after a (conversation, user) key, up to and including a conversation.
     pub(crate) async fn read_members(
         &mut self,
         after: (&str, &str),
@@ -333,19 +332,19 @@ impl Inspection {
         self.fetch_all(sqlx::query_as(MEMBERS).bind(after.0).bind(after.1).bind(until).bind(most)).await
     }
 
-    /// The conversations of rows of the outbox after a row; as many rows as a slice has, but all conversations of each.
+    /// Reads the rows of the outbox after an id, a slice of rows with all conversations of each.
     pub(crate) async fn read_outbox(&mut self, after: i64) -> Result<Vec<OutboxRow>, Error> {
         let most = i64::from(self.slice);
         self.fetch_all(sqlx::query_as(OUTBOX).bind(after).bind(most)).await
     }
 
-    /// Requests that made conversations, after a request of a creator.
+    /// Reads the requests that created conversations, after a (creator, request) key.
     pub(crate) async fn read_requests(&mut self, after: (&str, &str)) -> Result<Vec<RequestRow>, Error> {
         let most = i64::from(self.slice);
         self.fetch_all(sqlx::query_as(REQUESTS).bind(after.0).bind(after.1).bind(most)).await
     }
 
-    /// Whether there is what all replicas share.
+    /// Returns true if the settings that replicas share exist.
     pub(crate) async fn has_settings(&mut self) -> Result<bool, Error> {
         let rows: Vec<(bool,)> = self.fetch_all(sqlx::query_as(HAS_KEY)).await?;
         Ok(rows == [(true,)])

@@ -1,3 +1,3 @@
-//! Jobs in the background, one file each. They know storage and the life cycle, never gRPC.
+//! Background jobs, a file per job. They use storage and the life cycle, never gRPC.
 
 pub(crate) mod trim_outbox;

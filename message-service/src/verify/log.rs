@@ -1,5 +1,5 @@
-//! The walk along all logs, entry by entry. What has to be remembered from one slice to the next is only what never changes:
-//! the sequence, the ordinal and the time of entries that are committed.
+//! Checks all logs, entry by entry. From one slice to the next it keeps only values that never change once committed: the
+//! sequence, the ordinal and the time of entries.
 
 use service_kit::verify::{Finding, Report};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -7,79 +7,79 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use super::{CHANGES, COUNTERS, DOUBLES, HOLES, MEMBERS, ORDINALS, ORPHANS, REFERENCES, TIMES};
 use crate::storage::verify::{ConversationRow, EntryRow, Slice};
 
-/// `conversations.kind` of one with exactly two members.
+/// `conversations.kind` of a DIRECT conversation, which has exactly two members.
 const DIRECT: i16 = 1;
 
-/// `changes.kind`.
+/// `changes.kind`; 0 for messages.
 const MESSAGE: i16 = 0;
 const EDITED: i16 = 1;
 const DELETED: i16 = 2;
 const LEFT: i16 = 4;
 const RENAMED: i16 = 6;
 
-/// Where the walk is.
+/// The position of the check between two slices.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct LogChecker {
     /// The conversation whose entries are being read.
-    open: Option<Log>,
+    current: Option<LogState>,
 }
 
-/// What was seen of a conversation's log so far.
+/// The part of a conversation's log that was checked so far.
 #[derive(Debug)]
-struct Log {
+struct LogState {
     id: String,
-    /// In the snapshot of the slice; None if there is no such conversation.
+    /// As in the snapshot of the slice; `None` if the conversation does not exist.
     row: Option<ConversationRow>,
     entries: u64,
     last: Option<(i64, OffsetDateTime)>,
     last_message: Option<(i64, i64, OffsetDateTime)>,
-    /// Sequences that are missing behind the last message.
+    /// The number of missing sequences after the last message.
     missing: i64,
-    /// What the last change of the title says.
+    /// The version in the last change of the title.
     version: Option<i64>,
 }
 
-impl Walk {
-    /// Goes through a slice; gives the number of conversations that ended in it.
-    pub(super) fn take(&mut self, slice: Slice, report: &mut Report) -> usize {
-        let mut closed = 0;
+impl LogChecker {
+    /// Checks a slice. Returns the number of conversations that ended in it.
+    pub(super) fn check(&mut self, slice: Slice, report: &mut Report) -> usize {
+        let mut finished = 0;
         let mut conversations = slice.conversations.into_iter().peekable();
-        if let Some(log) = &mut self.open {
+        if let Some(log) = &mut self.current {
             log.row = conversations.next_if(|row| row.conversation_id == log.id);
         }
         for entry in slice.entries {
-            if self.open.as_ref().is_none_or(|log| log.id != entry.conversation_id) {
-                closed += self.close(report);
+            if self.current.as_ref().is_none_or(|log| log.id != entry.conversation_id) {
+                finished += self.finish_current(report);
                 while let Some(row) = conversations.next_if(|row| row.conversation_id < entry.conversation_id) {
-                    Log::of(row).close(report);
-                    closed += 1;
+                    LogState::of(row).finish(report);
+                    finished += 1;
                 }
                 let row = conversations.next_if(|row| row.conversation_id == entry.conversation_id);
-                self.open = Some(row.map_or_else(|| Log::without_row(&entry.conversation_id), Log::of));
+                self.current = Some(row.map_or_else(|| LogState::without_row(&entry.conversation_id), LogState::of));
             }
-            if let Some(log) = &mut self.open {
-                log.take(&entry, report);
+            if let Some(log) = &mut self.current {
+                log.check(&entry, report);
             }
         }
         if !slice.is_cut {
-            closed += self.close(report);
+            finished += self.finish_current(report);
             for row in conversations {
-                Log::of(row).close(report);
-                closed += 1;
+                LogState::of(row).finish(report);
+                finished += 1;
             }
         }
-        closed
+        finished
     }
 
-    fn close(&mut self, report: &mut Report) -> usize {
-        let Some(log) = self.open.take() else { return 0 };
+    fn finish_current(&mut self, report: &mut Report) -> usize {
+        let Some(log) = self.current.take() else { return 0 };
         let is_conversation = log.row.is_some();
-        log.close(report);
+        log.finish(report);
         usize::from(is_conversation)
     }
 }
 
-impl Log {
+impl LogState {
     fn of(row: ConversationRow) -> Self {
         let log = Self::without_row(&row.conversation_id);
         Self { row: Some(row), ..log }
@@ -93,16 +93,16 @@ impl Log {
         finding.at("conversation_id", &*self.id)
     }
 
-    fn take(&mut self, entry: &EntryRow, report: &mut Report) {
+    fn check(&mut self, entry: &EntryRow, report: &mut Report) {
         self.entries += 1;
         let Some(oldest) = self.row.as_ref().map(|row| row.oldest_sequence) else {
-            // Said once, when it ends.
+            // Reported once, when the log ends.
             self.last = Some((entry.sequence, entry.created_at));
             return;
         };
         let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         if entry.sequence < oldest {
-            report.found(COUNTERS, at(Finding::new(format!("nothing before oldest_sequence, {oldest}"), "an entry")));
+            report.found(COUNTERS, at(Finding::new(format!("no entry before oldest_sequence {oldest}"), "an entry")));
         }
         let expected = self.last.map_or(oldest, |(last, _)| (last + 1).max(oldest));
         if self.last.is_some_and(|(last, _)| last == entry.sequence) {
@@ -113,16 +113,17 @@ impl Log {
         }
         let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         if let Some((_, before)) = self.last.filter(|(_, before)| entry.created_at < *before) {
-            let expected = format!("a time not before that of the entry before, {}", clock(before));
+            let expected = format!("a time not before that of the previous entry, {}", clock(before));
             report.found(TIMES, at(Finding::new(expected, clock(entry.created_at))));
         }
         match entry.kind {
-            MESSAGE => self.take_message(entry, oldest, report),
-            EDITED | DELETED => self.take_change_of_message(entry, oldest, report),
-            // Who came back has a later join.
+            MESSAGE => self.check_message(entry, oldest, report),
+            EDITED | DELETED => self.check_change_of_message(entry, oldest, report),
+            // A user who came back has a later join.
             LEFT if entry.member_join_sequence.is_some_and(|joined| joined < entry.sequence) => {
                 let user = entry.user_id.as_deref().unwrap_or_default();
-                let finding = Finding::new("no member any more, or one that came back", "one that has not left");
+                let finding =
+                    Finding::new("a former member, or one who joined again later", "a member who joined before");
                 report.found(MEMBERS, at(finding).at("user_id", user));
             }
             _ => {}
@@ -133,10 +134,10 @@ impl Log {
         self.last = Some((entry.sequence, entry.created_at));
     }
 
-    fn take_message(&mut self, entry: &EntryRow, oldest: i64, report: &mut Report) {
+    fn check_message(&mut self, entry: &EntryRow, oldest: i64, report: &mut Report) {
         let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         let ordinal = entry.ordinal.unwrap_or_default();
-        // Each sequence that is missing may have been a message.
+        // Each missing sequence may have been a message.
         let least = match self.last_message {
             Some((_, before, _)) => Some(before + 1),
             None if oldest == 1 => Some(1),
@@ -151,7 +152,7 @@ impl Log {
 
         let answered = entry.reply_to_sequence.filter(|to| *to >= oldest);
         if let Some(to) = answered.filter(|to| *to >= entry.sequence || entry.reply_is_message != Some(true)) {
-            let expected = format!("reply_to_sequence {to} to name an earlier message");
+            let expected = format!("reply_to_sequence {to} to refer to an earlier message");
             report.found(REFERENCES, at(Finding::new(expected, "no such message")));
         }
 
@@ -160,25 +161,27 @@ impl Log {
         if changed_by == entry.sequence {
             if is_edited || is_deleted {
                 let found = if is_deleted { "a deleted message" } else { "an edited message" };
+                let found = format!("{found} without one");
                 report.found(CHANGES, at(Finding::new("change_sequence of the entry that changed it", found)));
             }
         } else if entry.changed_by_target != Some(entry.sequence) {
             let expected = format!("entry {changed_by}, its change_sequence, to be its edit or deletion");
             report.found(CHANGES, at(Finding::new(expected, "no such entry")));
         } else if (entry.changed_by_kind == Some(DELETED)) != is_deleted || (!is_deleted && !is_edited) {
-            let said = if entry.changed_by_kind == Some(DELETED) { "a deleted message" } else { "an edited message" };
+            let expected =
+                if entry.changed_by_kind == Some(DELETED) { "a deleted message" } else { "an edited message" };
             let found = match (is_deleted, is_edited) {
-                (true, _) => "a deleted one",
-                (false, true) => "one that is not deleted",
-                (false, false) => "an untouched one",
+                (true, _) => "a deleted message",
+                (false, true) => "a message that is not deleted",
+                (false, false) => "an unchanged message",
             };
-            report.found(CHANGES, at(Finding::new(format!("{said}, as entry {changed_by} says"), found)));
+            report.found(CHANGES, at(Finding::new(format!("{expected}, the result of entry {changed_by}"), found)));
         }
         self.last_message = Some((entry.sequence, ordinal, entry.created_at));
         self.missing = 0;
     }
 
-    fn take_change_of_message(&self, entry: &EntryRow, oldest: i64, report: &mut Report) {
+    fn check_change_of_message(&self, entry: &EntryRow, oldest: i64, report: &mut Report) {
         let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         let target = entry.target_sequence.unwrap_or_default();
         match entry.target_change_sequence {
@@ -187,17 +190,17 @@ impl Log {
                 report.found(REFERENCES, at(Finding::new(expected, "no such message")));
             }
             Some(last) if last < entry.sequence => {
-                let expected = format!("message {target} to have been changed by this entry or a later one");
+                let expected = format!("change_sequence of message {target} to be this entry or a later one");
                 report.found(CHANGES, at(Finding::new(expected, format!("change_sequence {last}"))));
             }
             _ => {}
         }
     }
 
-    fn close(self, report: &mut Report) {
+    fn finish(self, report: &mut Report) {
         let Some(row) = &self.row else {
             let last = self.last.map_or(0, |(last, _)| last);
-            let found = format!("only entries of its log: {}, the last with sequence {last}", self.entries);
+            let found = format!("no conversation, but {} entries, the last with sequence {last}", self.entries);
             return report.found(ORPHANS, self.at(Finding::new("a conversation", found)));
         };
         let end = self.last.map_or(row.oldest_sequence - 1, |(last, _)| last);
@@ -205,24 +208,24 @@ impl Log {
         if missing_at_end > 0 {
             report.found(HOLES, self.hole(end + 1, row.last_sequence));
         } else if end > row.last_sequence {
-            let expected = format!("last_sequence {end}, the last of the log");
+            let expected = format!("last_sequence {end}, that of the last entry");
             report.found(COUNTERS, self.at(Finding::new(expected, row.last_sequence)));
         }
         self.compare_counters(row, self.missing + missing_at_end, missing_at_end, report);
         self.compare_members(row, report);
     }
 
-    /// `missing` are sequences without an entry behind the last message, of which some may have been messages.
+    /// `missing` counts the sequences after the last message that have no entry; some may have been messages.
     fn compare_counters(&self, row: &ConversationRow, missing: i64, missing_at_end: i64, report: &mut Report) {
         let mut differs = |expected: String, found: String| {
             report.found(COUNTERS, self.at(Finding::new(expected, found)));
         };
-        // When nothing is left of the messages, the front was cut and their number is not known.
+        // Without any message in a log whose front was deleted, their number is unknown.
         let counted = self.last_message.map(|(_, ordinal, _)| ordinal).or((row.oldest_sequence == 1).then_some(0));
         if let Some(counted) = counted
             && !(counted..=counted + missing).contains(&row.message_count)
         {
-            differs(format!("message_count {counted}, the last ordinal"), row.message_count.to_string());
+            differs(format!("message_count {counted}, the ordinal of the last message"), row.message_count.to_string());
         }
         if missing == 0 && counted.is_some() {
             let (sequence, time) = self.last_message.map_or((0, None), |(sequence, _, at)| (sequence, Some(at)));
@@ -230,8 +233,8 @@ impl Log {
                 differs(format!("last_message_sequence {sequence}"), row.last_message_sequence.to_string());
             }
             if row.last_message_at != time {
-                let told = |time: Option<OffsetDateTime>| time.map_or_else(|| "none".to_owned(), clock);
-                differs(format!("last_message_at {}", told(time)), told(row.last_message_at));
+                let text = |time: Option<OffsetDateTime>| time.map_or_else(|| "none".to_owned(), clock);
+                differs(format!("last_message_at {}", text(time)), text(row.last_message_at));
             }
         }
         if let Some((_, time)) = self.last.filter(|(_, time)| missing_at_end == 0 && *time != row.last_entry_at) {
@@ -239,7 +242,7 @@ impl Log {
         }
         let version = self.version.or((row.oldest_sequence == 1 && missing == 0).then_some(1));
         if let Some(version) = version.filter(|version| *version != row.version) {
-            differs(format!("version {version}, as its title was changed"), row.version.to_string());
+            differs(format!("version {version}, that of the last change of the title"), row.version.to_string());
         }
     }
 

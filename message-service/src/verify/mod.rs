@@ -1,5 +1,5 @@
-//! A check of everything that is stored, for operators: what the write path can never have written, it names. Reads through
-//! `storage/verify.rs` and knows no SQL; the report and the command line are `service-kit`'s.
+//! Checks the stored data for operators: reports states that the write path cannot have produced. Reads through
+//! `storage/verify.rs` and contains no SQL; the report and the command line are in `service-kit`.
 
 mod log;
 mod rows;
@@ -9,14 +9,14 @@ use service_kit::{
     verify::{Check, Finding, Report},
 };
 
-use self::log::Walk;
+use self::log::LogChecker;
 use crate::storage::{
     Error,
-    verify::{Inspection, Place},
+    verify::{Inspection, ResumeKey},
 };
 
 const HOLES: Check =
-    Check { name: "holes", promise: "A log has an entry for each sequence from its oldest to its last." };
+    Check { name: "holes", promise: "A log has an entry for each sequence from the oldest to the last." };
 const DOUBLES: Check = Check { name: "doubles", promise: "A sequence is either one message or one change." };
 const ORDINALS: Check = Check {
     name: "ordinals",
@@ -26,52 +26,52 @@ const TIMES: Check = Check { name: "times", promise: "No entry of a log is earli
 const ORPHANS: Check =
     Check { name: "orphans", promise: "Members, entries and requests belong to a conversation that exists." };
 const REFERENCES: Check =
-    Check { name: "references", promise: "What is edited, deleted or answered is an earlier message of the log." };
+    Check { name: "references", promise: "An edit, a deletion and a reply refer to an earlier message of the log." };
 const CHANGES: Check = Check {
     name: "changes",
-    promise: "A message names the last entry that changed it, and is what that entry made it.",
+    promise: "A message names the last entry that changed it, and its state is the result of that entry.",
 };
-const COUNTERS: Check = Check { name: "counters", promise: "The counters of a conversation say what its log says." };
+const COUNTERS: Check = Check { name: "counters", promise: "The counters of a conversation agree with its log." };
 const MEMBERS: Check = Check {
     name: "members",
-    promise: "Members joined by an entry of the log; a DIRECT conversation has two, any other that has some has an owner.",
+    promise: "Members joined by an entry of the log; a DIRECT conversation has two members, others that have members have an owner.",
 };
 const MARKS: Check =
-    Check { name: "marks", promise: "A read mark lies within the log and counts the messages up to it." };
+    Check { name: "marks", promise: "A read mark is within the log and counts the messages up to it." };
 const OUTBOX: Check = Check { name: "outbox", promise: "The outbox names no head that a log has not reached." };
-const SETTINGS: Check = Check { name: "settings", promise: "The key that page tokens are signed with is there." };
+const SETTINGS: Check = Check { name: "settings", promise: "The key that page tokens are signed with exists." };
 
-/// All of them, in the order in which they are told.
+/// All checks, in the order of the report.
 pub(crate) const CHECKS: [Check; 12] =
     [HOLES, DOUBLES, ORDINALS, TIMES, ORPHANS, REFERENCES, CHANGES, COUNTERS, MEMBERS, MARKS, OUTBOX, SETTINGS];
 
-/// Why not everything could be checked.
+/// The error of a check that is incomplete.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unchecked {
-    /// The database is not there, or not this binary's.
+pub(crate) enum VerifyError {
+    /// The database cannot be reached, or its schema has another version.
     #[error(transparent)]
     Version(#[from] VersionError),
-    /// It went away on the way, or took too long.
+    /// The database failed during the check, or took too long.
     #[error(transparent)]
     Database(#[from] Error),
-    /// The one that was asked for.
-    #[error("there is no conversation {0:?}, nor anything that names it")]
-    NoConversation(String),
+    /// The requested conversation does not exist.
+    #[error("conversation {0:?} does not exist, and nothing refers to it")]
+    ConversationNotFound(String),
 }
 
-/// Checks all conversations or one, and notes what is wrong.
+/// Checks all conversations or one, and adds the findings to the report.
 pub(crate) async fn run(
     settings: &Settings,
     conversation_id: Option<&str>,
     slice: u32,
     report: &mut Report,
-) -> Result<(), Unchecked> {
+) -> Result<(), VerifyError> {
     let mut inspection = Inspection::open(settings, slice).await?;
-    let logs = check_logs(&mut inspection, conversation_id, report).await?;
+    let rows = check_logs(&mut inspection, conversation_id, report).await?;
     let members = check_members(&mut inspection, conversation_id, report).await?;
     if let Some(id) = conversation_id {
-        let is_there = logs > 0 || members > 0;
-        return if is_there { Ok(()) } else { Err(Unchecked::NoConversation(id.to_owned())) };
+        let exists = rows > 0 || members > 0;
+        return if exists { Ok(()) } else { Err(VerifyError::ConversationNotFound(id.to_owned())) };
     }
     check_outbox(&mut inspection, report).await?;
     check_requests(&mut inspection, report).await?;
@@ -81,18 +81,18 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Gives the number of conversations and entries.
+/// Returns the number of conversations and entries.
 async fn check_logs(inspection: &mut Inspection, only: Option<&str>, report: &mut Report) -> Result<usize, Error> {
-    let mut walk = Walk::default();
-    let mut place = Some(Place::before(only));
+    let mut checker = LogChecker::default();
+    let mut resume = Some(ResumeKey::before(only));
     let mut read = 0;
-    while let Some(after) = place.take() {
+    while let Some(after) = resume.take() {
         let slice = inspection.read_slice(&after, only).await?;
         read += slice.conversations.len() + slice.entries.len();
         report.counted("entries", slice.entries.len());
-        place.clone_from(&slice.next);
-        let closed = walk.take(slice, report);
-        report.counted("conversations", closed);
+        resume.clone_from(&slice.next);
+        let finished = checker.check(slice, report);
+        report.counted("conversations", finished);
     }
     Ok(read)
 }

@@ -1,27 +1,27 @@
-//! Rows that can be judged one by one: members, the outbox, requests.
+//! Checks of single rows: members, the outbox, requests.
 
 use service_kit::verify::{Finding, Report};
 
 use super::{MARKS, MEMBERS, ORPHANS, OUTBOX};
 use crate::storage::verify::{MemberRow, OutboxRow, RequestRow};
 
-/// A member against its conversation, the entry by which it joined, and the messages up to its read mark.
+/// Compares a member with its conversation, its join entry, and the messages up to its read mark.
 pub(super) fn member(row: &MemberRow, report: &mut Report) {
     let at = |finding: Finding| finding.at("conversation_id", &*row.conversation_id).at("user_id", &*row.user_id);
     let (Some(last), Some(oldest)) = (row.last_sequence, row.oldest_sequence) else {
-        return report.found(ORPHANS, at(Finding::new("a conversation", "a member only")));
+        return report.found(ORPHANS, at(Finding::new("a conversation", "no conversation, but a member")));
     };
-    // What is before the oldest entry is not kept, and cannot be compared with.
+    // Entries before the oldest one are deleted and cannot be compared.
     if row.join_sequence >= oldest && row.joined_user_id.as_deref() != Some(&row.user_id) {
         let found = match &row.joined_user_id {
-            Some(other) => format!("one by which {other} joined"),
+            Some(other) => format!("the join of {other}"),
             None => "none".to_owned(),
         };
-        let expected = format!("an entry {} by which the user joined", row.join_sequence);
+        let expected = format!("the join of the user as entry {}", row.join_sequence);
         report.found(MEMBERS, at(Finding::new(expected, found)));
     }
     if row.last_read_sequence > last {
-        let expected = format!("last_read_sequence up to the last one, {last}");
+        let expected = format!("last_read_sequence up to last_sequence {last}");
         report.found(MARKS, at(Finding::new(expected, row.last_read_sequence)));
     } else if row.ordinal_at_mark.is_some() || oldest == 1 {
         let count = row.ordinal_at_mark.unwrap_or(0);
@@ -32,24 +32,26 @@ pub(super) fn member(row: &MemberRow, report: &mut Report) {
     }
 }
 
-/// What the outbox says of a conversation.
+/// Compares a head in the outbox with its conversation.
 pub(super) fn outbox(row: &OutboxRow, report: &mut Report) {
     let (Some(id), Some(head)) = (&row.conversation_id, row.head) else { return };
     let at = |finding: Finding| finding.at("conversation_id", &**id).at("outbox_id", row.outbox_id);
     match row.last_sequence {
-        None => report.found(OUTBOX, at(Finding::new("a conversation", "a row of the outbox only"))),
+        None => report.found(OUTBOX, at(Finding::new("a conversation", "no conversation, but a row of the outbox"))),
         Some(last) if head > last => {
-            report.found(OUTBOX, at(Finding::new(format!("a head up to last_sequence, {last}"), head)));
+            report.found(OUTBOX, at(Finding::new(format!("a head up to last_sequence {last}"), head)));
         }
         Some(_) => {}
     }
 }
 
-/// A request that made a conversation.
+/// Checks that the conversation of a request exists.
 pub(super) fn request(row: &RequestRow, report: &mut Report) {
     if row.is_orphan {
-        let finding =
-            Finding::new("a conversation", format!("the request {} of {} only", row.request_id, row.creator_id));
+        let finding = Finding::new(
+            "a conversation",
+            format!("no conversation, but the request {} of {}", row.request_id, row.creator_id),
+        );
         report.found(ORPHANS, finding.at("conversation_id", &*row.conversation_id));
     }
 }

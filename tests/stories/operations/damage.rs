@@ -111,7 +111,7 @@ async fn a_damaged_log_is_reported_with_its_position() {
         (
             "UPDATE parlance_message.messages SET reply_to_sequence = 5 WHERE sequence = 6",
             &["references"],
-            "reply_to_sequence 5 to name an earlier message",
+            "reply_to_sequence 5 to refer to an earlier message",
         ),
         (
             "UPDATE parlance_message.messages SET reply_to_sequence = 11 WHERE sequence = 6",
@@ -131,13 +131,13 @@ async fn a_damaged_log_is_reported_with_its_position() {
         (
             "UPDATE parlance_message.messages SET edited_at = NULL WHERE conversation_id = 'g' AND sequence = 3",
             &["changes"],
-            "an untouched one",
+            "an unchanged message",
         ),
         (
             "UPDATE parlance_message.messages
              SET deleted_at = NULL, text = 'two', request_hash = substr(sha256(''), 1, 16) WHERE sequence = 4",
             &["changes"],
-            "a deleted message, as entry 7 says",
+            "a deleted message, the result of entry 7",
         ),
         // Entries removed by retention are cut from the front, and are no gap.
         (
@@ -150,7 +150,7 @@ async fn a_damaged_log_is_reported_with_its_position() {
         (
             "UPDATE parlance_message.conversations SET oldest_sequence = 2 WHERE conversation_id = 'g'",
             &["counters"],
-            "nothing before oldest_sequence, 2",
+            "no entry before oldest_sequence 2",
         ),
     ])
     .await;
@@ -162,13 +162,13 @@ async fn other_damage_in_message_service_is_reported() {
         (
             "DELETE FROM parlance_message.conversations WHERE conversation_id = 'g'",
             &["orphans", "outbox"],
-            "only entries of its log: 12, the last with sequence 12",
+            "no conversation, but 12 entries, the last with sequence 12",
         ),
         (
             "ALTER TABLE parlance_message.conversations DROP CONSTRAINT conversations_sequence_check;
                  UPDATE parlance_message.conversations SET last_sequence = 11 WHERE conversation_id = 'g'",
             &["counters", "marks", "outbox"],
-            "last_sequence 12, the last of the log",
+            "last_sequence 12, that of the last entry",
         ),
         (
             "UPDATE parlance_message.conversations SET last_sequence = 14 WHERE conversation_id = 'g'",
@@ -178,7 +178,7 @@ async fn other_damage_in_message_service_is_reported() {
         (
             "UPDATE parlance_message.conversations SET message_count = 4 WHERE conversation_id = 'g'",
             &["counters"],
-            "message_count 5, the last ordinal",
+            "message_count 5, the ordinal of the last message",
         ),
         (
             "UPDATE parlance_message.conversations SET last_message_sequence = 11 WHERE conversation_id = 'g'",
@@ -216,12 +216,12 @@ async fn other_damage_in_message_service_is_reported() {
         (
             "UPDATE parlance_message.members SET join_sequence = 3 WHERE conversation_id = 'g' AND user_id = 'ben'",
             &["members"],
-            "an entry 3 by which the user joined",
+            "the join of the user as entry 3",
         ),
         (
             "UPDATE parlance_message.members SET last_read_sequence = 99 WHERE conversation_id = 'g' AND user_id = 'ben'",
             &["marks"],
-            "last_read_sequence up to the last one, 12",
+            "last_read_sequence up to last_sequence 12",
         ),
         (
             "UPDATE parlance_message.members SET last_read_ordinal = 1 WHERE conversation_id = 'g' AND user_id = 'ben'",
@@ -232,7 +232,7 @@ async fn other_damage_in_message_service_is_reported() {
             "INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
              VALUES (ARRAY['g'], ARRAY[13], '{}', now())",
             &["outbox"],
-            "a head up to last_sequence, 12",
+            "a head up to last_sequence 12",
         ),
         (
             "INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)

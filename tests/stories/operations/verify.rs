@@ -135,7 +135,7 @@ async fn a_database_that_cannot_be_checked_is_an_error() {
     }
 
     let database = TestDatabase::migrated().await;
-    check_cannot("message-service", &database.url(), &["--conversation", "g"], &["there is no conversation \"g\""])
+    check_cannot("message-service", &database.url(), &["--conversation", "g"], &["conversation \"g\" does not exist"])
         .await;
     let mut connection = database.connect().await;
     for (name, schema) in [("user-service", "parlance_user"), ("message-service", "parlance_message")] {

@@ -1,4 +1,4 @@
-//! One frame of a client, read; and what it is answered with, encoded.
+//! Decodes the frames of a client, and encodes the replies.
 
 use bytes::Bytes;
 use parlance::message::v1::{self, chat_response::Item};
@@ -79,7 +79,7 @@ pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &UserId) -> Resu
     Ok(SideRequest::Typing { conversation_id: fields.finish(conversation_id)? })
 }
 
-/// Returns the failure of a frame that holds nothing, or something that this binary does not know.
+/// Returns the failure of a frame that is empty or of a kind that this binary does not know.
 pub(super) fn empty() -> Failure {
     let description = "must be open, send, mark_read or typing".to_owned();
     Failure::invalid(vec![Violation { field: "frame".to_owned(), description }])
@@ -97,7 +97,7 @@ pub(super) fn opened(frame_id: u64) -> Bytes {
     encode(Item::Opened(v1::Opened { frame_id }))
 }
 
-/// The ack of a message that is stored.
+/// Encodes the ack of a stored message.
 pub(super) fn stored(frame_id: u64, stored: &send_message::Stored) -> Bytes {
     let message = &stored.message;
     encode(Item::Ack(v1::Ack {
@@ -110,13 +110,13 @@ pub(super) fn stored(frame_id: u64, stored: &send_message::Stored) -> Bytes {
     }))
 }
 
-/// The ack of a side request. `position` is where the read mark is now, if the request moves it.
+/// Encodes the ack of a side request. `position` is the read mark after a request that moves it.
 pub(super) fn done(frame_id: u64, conversation_id: &ConversationId, position: Option<Position>) -> Bytes {
     let (conversation_id, sequence) = (conversation_id.to_string(), position.map_or(0, Position::get));
     encode(Item::Ack(v1::Ack { frame_id, conversation_id, sequence, ..v1::Ack::default() }))
 }
 
-/// The nack of a frame.
+/// Encodes the nack of a frame.
 pub(super) fn nack(frame_id: u64, failure: Failure) -> Bytes {
     let status = Status::from(failure);
     encode(Item::Nack(v1::Nack { frame_id, status: Some(convert::status(&status)) }))

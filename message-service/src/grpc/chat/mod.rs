@@ -1,9 +1,10 @@
-//! `Chat`: what Subscribe gives, and frames in the other direction, each answered.
+//! `Chat`: the items of Subscribe, and frames in the other direction, each with a reply.
 //!
-//! Two sides that do not wait for each other: a job reads frames and has them done (`session.rs`), and the stream to the
-//! client takes its replies and what the subscription tells. A client that goes away drops the stream, which ends the job.
+//! The two sides do not wait for each other: a job reads and handles frames (`session.rs`), and the stream to the client merges
+//! its replies with the items of the subscription. A client that disconnects drops the stream, which ends the job.
 
 mod frame;
+mod reply;
 mod session;
 
 use bytes::Bytes;
@@ -13,69 +14,62 @@ use service_kit::{
     failure::Failure,
     server::{Leaving, note_cause},
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Status, Streaming};
 
-use self::session::Session;
-use super::{context::Context, outgoing::Outgoing, streams::Frames};
-use crate::{directory::OpenStream, log::subscription::Subscription};
-
-/// What the session has to say. What waits to be taken is bounded by the permits that it holds.
-enum Reply {
-    Item {
-        bytes: Bytes,
-        _permit: OwnedSemaphorePermit,
-    },
-    /// The session is open; what it subscribes to is told from here on.
-    Opened(Bytes, Option<Box<Subscription>>, OpenStream),
-    /// Nothing more comes of the session.
-    End(Option<Status>),
-}
+use self::{reply::Reply, session::Session};
+use super::{context::Context, frames::Frames, outgoing::Outgoing};
 
 pub(super) fn answer(context: &Context, request: Request<Streaming<ChatRequest>>) -> Frames {
     let (_, extensions, requests) = request.into_parts();
     let outgoing = Outgoing::new(Leaving::of(&extensions));
-    let (replies, taken) = mpsc::unbounded_channel();
-    let (gone, winding_up) = (CancellationToken::new(), CancellationToken::new());
-    let session = Session::new(context, extensions, requests, replies, winding_up.clone());
-    let job = gone.clone().run_until_cancelled_owned(session.run());
-    // Nobody waits for it: what it has to say, it says.
+    let (sender, replies) = mpsc::unbounded_channel();
+    let (disconnected, stop_reading) = (CancellationToken::new(), CancellationToken::new());
+    let session = Session::new(context, extensions, requests, sender, stop_reading.clone());
+    let job = disconnected.clone().run_until_cancelled_owned(session.run());
+    // Not awaited: its result is its last reply.
     drop(context.lifecycle.spawn_job("chat", job));
-    let replies =
-        Replies { taken, outgoing: Some(outgoing), winding_up, last: None, is_past: false, _gone: gone.drop_guard() };
-    Box::pin(stream::unfold(replies, |mut replies| async move {
-        let item = replies.next().await?;
-        Some((item, replies))
+    let stream = ChatStream {
+        replies,
+        outgoing: Some(outgoing),
+        stop_reading,
+        last_status: None,
+        has_ended: false,
+        _disconnected: disconnected.drop_guard(),
+    };
+    Box::pin(stream::unfold(stream, |mut stream| async move {
+        let item = stream.next().await?;
+        Some((item, stream))
     }))
 }
 
-/// The side of the client.
-struct Replies {
-    taken: mpsc::UnboundedReceiver<Reply>,
-    /// `None` once it has ended.
+/// The stream to the client.
+struct ChatStream {
+    replies: mpsc::UnboundedReceiver<Reply>,
+    /// `None` after its end.
     outgoing: Option<Outgoing>,
-    /// Tells the session to take no more frames and to end when what it took is answered.
-    winding_up: CancellationToken,
-    /// How the stream ends once the session has.
-    last: Option<Status>,
-    is_past: bool,
-    /// Ends the session when the client goes away.
-    _gone: DropGuard,
+    /// Makes the session read no more frames, and end after the last reply.
+    stop_reading: CancellationToken,
+    /// The status that ends the stream after the session.
+    last_status: Option<Status>,
+    has_ended: bool,
+    /// Ends the session when the client disconnects.
+    _disconnected: DropGuard,
 }
 
-impl Replies {
+impl ChatStream {
     async fn next(&mut self) -> Option<Result<Bytes, Status>> {
-        while !self.is_past {
-            let told = async {
+        while !self.has_ended {
+            let next_item = async {
                 match &mut self.outgoing {
                     Some(outgoing) => outgoing.next().await,
                     None => std::future::pending().await,
                 }
             };
-            // Neither side waits for the other to be done.
+            // Neither side waits for the end of the other.
             tokio::select! {
-                reply = self.taken.recv() => match reply {
+                reply = self.replies.recv() => match reply {
                     Some(Reply::Item { bytes, .. }) => return Some(Ok(bytes)),
                     Some(Reply::Opened(bytes, subscription, open_stream)) => {
                         if let Some(outgoing) = &mut self.outgoing {
@@ -84,24 +78,24 @@ impl Replies {
                         return Some(Ok(bytes));
                     }
                     Some(Reply::End(status)) => {
-                        self.is_past = true;
-                        return status.or(self.last.take()).map(|status| {
+                        self.has_ended = true;
+                        return status.or(self.last_status.take()).map(|status| {
                             note_cause(&status);
                             Err(status)
                         });
                     }
                     None => {
-                        self.is_past = true;
+                        self.has_ended = true;
                         return Some(Err(Failure::internal("the session has panicked").into()));
                     }
                 },
-                item = told => match item {
+                item = next_item => match item {
                     Some(Ok(bytes)) => return Some(Ok(bytes)),
-                    // What was taken is still answered.
+                    // Frames that were read still get their replies.
                     Some(Err(status)) => {
-                        self.last = Some(status);
+                        self.last_status = Some(status);
                         self.outgoing = None;
-                        self.winding_up.cancel();
+                        self.stop_reading.cancel();
                     }
                     None => self.outgoing = None,
                 },

@@ -1,5 +1,4 @@
-//! The side of a session that reads frames and has them done. It goes on reading whatever becomes of them: what is too much
-//! is answered so.
+//! Reads and handles the frames of a session. Reading continues whatever their results are; frames beyond the limits are refused.
 
 use std::{
     collections::VecDeque,
@@ -20,8 +19,8 @@ use tonic::{Code, Extensions, Status, Streaming};
 
 use super::{
     super::{authorise, context::Context, mark_read, send_message, send_typing, status::reason, subscribe},
-    Reply,
     frame::{self, Open, SideRequest},
+    reply::Reply,
 };
 use crate::{
     actor::Actor,
@@ -30,16 +29,16 @@ use crate::{
     log::{subscription::Subscription, writer::QueuePermit},
 };
 
-/// The most frames that are not answered: those whose answers the client has not taken, too.
+/// The most unanswered frames, including those whose replies the client has not received.
 const MAX_UNANSWERED: usize = 256;
 
-/// The most refusals that the client has not taken. Who takes none of its answers is read no further.
+/// The most refusals that the client has not received. Beyond it, reading pauses.
 const MAX_REFUSALS: usize = 1024;
 
-/// A frame waits no longer for what it needs.
-const LIMIT: Duration = Duration::from_secs(10);
+/// The timeout of one frame.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When some of what is unanswered should be answered.
+/// The retry delay after which some frames should be answered.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(100);
 
 /// A message that waits until its sender is known to be active.
@@ -47,25 +46,25 @@ struct WaitingSend {
     frame_id: u64,
     new: NewMessage,
     is_repeatable: bool,
-    room: QueuePermit,
+    queue_permit: QueuePermit,
     permit: OwnedSemaphorePermit,
 }
 
-struct WaitingAside {
+struct WaitingSideRequest {
     frame_id: u64,
-    aside: SideRequest,
+    request: SideRequest,
     permit: OwnedSemaphorePermit,
 }
 
 type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
 
-/// Reads frames of one client.
+/// The session of one client.
 pub(super) struct Session {
     context: Context,
     extensions: Extensions,
     requests: Streaming<ChatRequest>,
     replies: mpsc::UnboundedSender<Reply>,
-    winding_up: CancellationToken,
+    stop_reading: CancellationToken,
     unanswered: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
     /// Set by the frame `open`.
@@ -74,12 +73,14 @@ pub(super) struct Session {
     actor: Option<Actor>,
     opening: Option<Opening>,
     sends: VecDeque<WaitingSend>,
-    /// The question whether the sender of all that waits is active.
+    /// The running check that the sender of the waiting messages is active.
     admission: Option<BoxFuture<'static, Result<Actor, DirectoryError>>>,
-    asides: VecDeque<WaitingAside>,
-    aside: Option<BoxFuture<'static, Reply>>,
-    answering: FuturesUnordered<BoxFuture<'static, Reply>>,
-    /// The client has sent all that it has to send.
+    side_requests: VecDeque<WaitingSideRequest>,
+    /// The side request that is being handled.
+    side_request: Option<BoxFuture<'static, Reply>>,
+    /// The messages that are being stored.
+    stores: FuturesUnordered<BoxFuture<'static, Reply>>,
+    /// The client sends no more frames, or the session reads no more.
     is_read: bool,
 }
 
@@ -89,14 +90,14 @@ impl Session {
         extensions: Extensions,
         requests: Streaming<ChatRequest>,
         replies: mpsc::UnboundedSender<Reply>,
-        winding_up: CancellationToken,
+        stop_reading: CancellationToken,
     ) -> Self {
         Self {
             context: context.clone(),
             extensions,
             requests,
             replies,
-            winding_up,
+            stop_reading,
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             actor_id: None,
@@ -104,69 +105,69 @@ impl Session {
             opening: None,
             sends: VecDeque::new(),
             admission: None,
-            asides: VecDeque::new(),
-            aside: None,
-            answering: FuturesUnordered::new(),
+            side_requests: VecDeque::new(),
+            side_request: None,
+            stores: FuturesUnordered::new(),
             is_read: false,
         }
     }
 
-    /// Goes on until the client has nothing more to send and all is answered, or the session cannot go on.
+    /// Runs until the client sends no more frames and all are answered, or until the session fails.
     pub(super) async fn run(mut self) {
-        let end = self.go_on().await.err();
-        // Nobody takes it where the client is gone.
+        let end = self.run_until_end().await.err();
+        // A disconnected client receives nothing.
         let _ = self.replies.send(Reply::End(end));
     }
 
-    async fn go_on(&mut self) -> Result<(), Status> {
+    async fn run_until_end(&mut self) -> Result<(), Status> {
         loop {
             self.admit();
-            self.begin_aside();
+            self.start_side_request();
             if self.is_read && self.is_idle() {
                 return Ok(());
             }
             tokio::select! {
                 frame = self.requests.message(), if !self.is_read => match frame? {
-                    Some(frame) => self.take(frame).await,
+                    Some(frame) => self.handle(frame).await,
                     None => self.is_read = true,
                 },
-                () = self.winding_up.cancelled(), if !self.is_read => self.is_read = true,
-                (frame_id, opened) = asked(&mut self.opening) => {
+                () = self.stop_reading.cancelled(), if !self.is_read => self.is_read = true,
+                (frame_id, opened) = running(&mut self.opening) => {
                     self.opening = None;
                     let (actor, subscription, open_stream) = opened?;
                     self.actor = Some(actor);
                     self.reply(Reply::Opened(frame::opened(frame_id), subscription.map(Box::new), open_stream));
                 }
-                admitted = asked(&mut self.admission) => {
+                admitted = running(&mut self.admission) => {
                     self.admission = None;
                     self.admitted(admitted)?;
                 }
-                reply = asked(&mut self.aside) => {
-                    self.aside = None;
+                reply = running(&mut self.side_request) => {
+                    self.side_request = None;
                     self.reply(reply);
                 }
-                Some(reply) = self.answering.next(), if !self.answering.is_empty() => self.reply(reply),
+                Some(reply) = self.stores.next(), if !self.stores.is_empty() => self.reply(reply),
             }
         }
     }
 
-    /// Nothing is being done.
+    /// Returns true if no frame is being handled.
     fn is_idle(&self) -> bool {
         self.opening.is_none()
             && self.sends.is_empty()
             && self.admission.is_none()
-            && self.asides.is_empty()
-            && self.aside.is_none()
-            && self.answering.is_empty()
+            && self.side_requests.is_empty()
+            && self.side_request.is_none()
+            && self.stores.is_empty()
     }
 
     fn reply(&self, reply: Reply) {
-        // Nobody takes it where the client is gone, and then this ends, too.
+        // If the client has disconnected, this session ends, too.
         let _ = self.replies.send(reply);
     }
 
-    /// A frame has come in.
-    async fn take(&mut self, request: ChatRequest) {
+    /// Handles a frame, or refuses it.
+    async fn handle(&mut self, request: ChatRequest) {
         let frame_id = request.frame_id;
         if let Err(failure) = self.accept(frame_id, request.frame) {
             self.refuse(frame_id, failure).await;
@@ -195,16 +196,16 @@ impl Session {
             Frame::Open(_) => return Err(session_open()),
             Frame::Send(request) => {
                 let (new, is_repeatable) = frame::send(request, &actor_id)?;
-                let room = send_message::reserve(&self.context, &new)?;
-                self.sends.push_back(WaitingSend { frame_id, new, is_repeatable, room, permit });
+                let queue_permit = send_message::reserve(&self.context, &new)?;
+                self.sends.push_back(WaitingSend { frame_id, new, is_repeatable, queue_permit, permit });
             }
             Frame::MarkRead(request) => {
-                let aside = frame::mark_read(&request, &actor_id)?;
-                self.asides.push_back(WaitingAside { frame_id, aside, permit });
+                let request = frame::mark_read(&request, &actor_id)?;
+                self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
             }
             Frame::Typing(request) => {
-                let aside = frame::typing(&request, &actor_id)?;
-                self.asides.push_back(WaitingAside { frame_id, aside, permit });
+                let request = frame::typing(&request, &actor_id)?;
+                self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
             }
         }
         Ok(())
@@ -228,26 +229,25 @@ impl Session {
         }));
     }
 
-    /// Asks whether the sender may send what waits, unless that is being asked.
+    /// Starts a check that the sender of the waiting messages is active, unless one is running.
     fn admit(&mut self) {
         let Some(actor) = &self.actor else { return };
         if self.admission.is_none() && !self.sends.is_empty() {
             let (directory, actor) = (self.context.directory.clone(), actor.clone());
-            self.admission =
-                Some(Box::pin(
-                    async move { actor.recheck(&directory, Rpc::SendMessage, Instant::now() + LIMIT).await },
-                ));
+            self.admission = Some(Box::pin(async move {
+                actor.recheck(&directory, Rpc::SendMessage, Instant::now() + FRAME_TIMEOUT).await
+            }));
         }
     }
 
-    /// Everything that waits is stored, in order; or all of it is not, so that nothing overtakes what comes again.
+    /// Stores all waiting messages in order, or none of them, so that no message overtakes one that is sent again.
     fn admitted(&mut self, admitted: Result<Actor, DirectoryError>) -> Result<(), Failure> {
         match admitted {
             Ok(actor) => {
-                let actor = actor.with_deadline(Instant::now() + LIMIT);
-                for WaitingSend { frame_id, new, is_repeatable, room, permit } in self.sends.drain(..) {
-                    let storing = send_message::store(&self.context, &actor, new, is_repeatable, room);
-                    self.answering.push(Box::pin(async move {
+                let actor = actor.with_deadline(Instant::now() + FRAME_TIMEOUT);
+                for WaitingSend { frame_id, new, is_repeatable, queue_permit, permit } in self.sends.drain(..) {
+                    let storing = send_message::store(&self.context, &actor, new, is_repeatable, queue_permit);
+                    self.stores.push(Box::pin(async move {
                         let answer = match storing.await {
                             Ok(stored) => frame::stored(frame_id, &stored),
                             Err(failure) => frame::nack(frame_id, failure),
@@ -267,15 +267,15 @@ impl Session {
         Ok(())
     }
 
-    fn begin_aside(&mut self) {
-        if self.aside.is_some() {
+    fn start_side_request(&mut self) {
+        if self.side_request.is_some() {
             return;
         }
         let Some(actor) = self.actor.clone() else { return };
-        let Some(WaitingAside { frame_id, aside, permit }) = self.asides.pop_front() else { return };
+        let Some(WaitingSideRequest { frame_id, request, permit }) = self.side_requests.pop_front() else { return };
         let context = self.context.clone();
-        self.aside = Some(Box::pin(async move {
-            let answer = match handle(&context, &actor, frame_id, aside).await {
+        self.side_request = Some(Box::pin(async move {
+            let answer = match handle_side_request(&context, &actor, frame_id, request).await {
                 Ok(answer) => answer,
                 Err(failure) => frame::nack(frame_id, failure),
             };
@@ -284,8 +284,13 @@ impl Session {
     }
 }
 
-async fn handle(context: &Context, actor: &Actor, frame_id: u64, request: SideRequest) -> Result<Bytes, Failure> {
-    let actor = actor.recheck(&context.directory, request.rpc(), Instant::now() + LIMIT).await?;
+async fn handle_side_request(
+    context: &Context,
+    actor: &Actor,
+    frame_id: u64,
+    request: SideRequest,
+) -> Result<Bytes, Failure> {
+    let actor = actor.recheck(&context.directory, request.rpc(), Instant::now() + FRAME_TIMEOUT).await?;
     match request {
         SideRequest::MarkRead { conversation_id, up_to } => {
             let member = mark_read::mark(context, &actor, &conversation_id, up_to).await?;
@@ -299,7 +304,7 @@ async fn handle(context: &Context, actor: &Actor, frame_id: u64, request: SideRe
 }
 
 fn session_open() -> Failure {
-    let text = "the session is open, and stays as it is";
+    let text = "the session is already open, and is unchanged";
     Failure::new(Code::FailedPrecondition, reason(ErrorReason::SessionOpen), text)
 }
 
@@ -309,16 +314,16 @@ fn session_not_open() -> Failure {
 }
 
 fn too_many() -> Failure {
-    let text = "too many frames of this session are not answered; this one was not done";
+    let text = "too many unanswered frames in this session; this one was not handled";
     Failure::new(Code::ResourceExhausted, reason(ErrorReason::Overloaded), text)
-        .quota("session", format!("at most {MAX_UNANSWERED} frames that are not answered"))
+        .quota("session", format!("at most {MAX_UNANSWERED} unanswered frames"))
         .retry_after(OVERLOAD_DELAY)
 }
 
-/// The answer to a question, if one is asked; else it never comes.
-async fn asked<T>(question: &mut Option<BoxFuture<'static, T>>) -> T {
-    match question {
-        Some(question) => question.await,
+/// Waits for a future, or forever if there is none.
+async fn running<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
         None => std::future::pending().await,
     }
 }

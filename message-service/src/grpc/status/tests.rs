@@ -1,4 +1,4 @@
-//! The table, row by row, against what the contract says of each reason.
+//! Each row of the mapping, compared with the contract of its reason.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::domain::{
     sequence::{Position, Sequence},
 };
 use crate::{
-    directory::NoAnswer,
+    directory::LookupError,
     domain::{
         change::Outcome,
         ids::{ConversationId, UserId},
@@ -19,28 +19,29 @@ use crate::{
     },
 };
 
-/// What a caller sees of a failure: code, reason, keys of the metadata, and which details beside `ErrorInfo` there are.
+/// Returns the parts of a failure that a caller sees: code, reason, keys of the metadata, and the kind of detail beside
+/// `ErrorInfo`.
 fn seen(failure: Failure) -> (Code, String, Vec<String>, &'static str) {
     let status = Status::from(failure);
     let details = status.check_error_details().unwrap();
     let info = details.error_info().unwrap();
     assert_eq!(info.domain, "parlance");
-    let given = [
+    let kinds = [
         (details.bad_request().is_some(), "violations"),
         (details.resource_info().is_some(), "resource"),
         (details.precondition_failure().is_some(), "precondition"),
         (details.quota_failure().is_some(), "quota and retry"),
         (details.retry_info().is_some(), "retry"),
     ];
-    let detail = given.iter().find(|(is_given, _)| *is_given).map_or("", |(_, name)| name);
+    let detail = kinds.iter().find(|(is_present, _)| *is_present).map_or("", |(_, name)| name);
     let keys: BTreeMap<_, _> = info.metadata.iter().collect();
     (status.code(), info.reason.clone(), keys.into_keys().cloned().collect(), detail)
 }
 
-fn expect(failure: impl Into<Failure>, code: Code, why: Reason, keys: &[&str], detail: &str) {
+fn expect(failure: impl Into<Failure>, code: Code, cause: Reason, keys: &[&str], detail: &str) {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
     let (seen_code, seen_reason, seen_keys, seen_detail) = seen(failure.into());
-    assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason(why), keys, detail));
+    assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason(cause), keys, detail));
 }
 
 fn ids() -> (ConversationId, Actor) {
@@ -57,7 +58,7 @@ fn users_are_refused_with_all_their_ids() {
         &["user_ids"],
         "resource",
     );
-    let unmet = |refusal, why| expect(refusal, Code::FailedPrecondition, why, &["user_ids"], "precondition");
+    let unmet = |refusal, cause| expect(refusal, Code::FailedPrecondition, cause, &["user_ids"], "precondition");
     unmet(Refusal::UserDeactivated { user_ids: user_ids() }, Reason::UserDeactivated);
     unmet(Refusal::UserDeleted { user_ids: user_ids() }, Reason::UserDeleted);
     let status = Status::from(Failure::from(Refusal::UserNotFound { user_ids: user_ids() }));
@@ -70,7 +71,7 @@ fn every_outcome_of_a_write_has_its_row() {
     let subject = Subject { sequence: Sequence::new(7), request_id: "r", ..Subject::new(&conversation_id, &actor) };
     let (in_conversation, of_member, of_message) =
         (&["conversation_id"][..], &["conversation_id", "user_id"][..], &["conversation_id", "sequence"][..]);
-    for (outcome, code, why, keys, detail) in [
+    for (outcome, code, cause, keys, detail) in [
         (Outcome::RequestIdReused, Code::InvalidArgument, Reason::RequestIdReused, &["request_id"][..], ""),
         (Outcome::ConversationNotFound, Code::NotFound, Reason::ConversationNotFound, in_conversation, "resource"),
         (Outcome::NotAMember, Code::PermissionDenied, Reason::NotAMember, of_member, ""),
@@ -91,13 +92,13 @@ fn every_outcome_of_a_write_has_its_row() {
         (Outcome::EtagMismatch, Code::Aborted, Reason::EtagMismatch, &[], ""),
         (Outcome::ConversationIdTaken, Code::AlreadyExists, Reason::ConversationIdTaken, in_conversation, "resource"),
     ] {
-        expect(subject.check(outcome).unwrap_err(), code, why, keys, detail);
+        expect(subject.check(outcome).unwrap_err(), code, cause, keys, detail);
     }
     assert!(subject.check(Outcome::Done).is_ok() && subject.check(Outcome::Unchanged).is_ok());
 }
 
 #[test]
-fn a_member_acted_upon_is_named_instead_of_the_actor() {
+fn the_member_that_a_write_concerns_is_named_instead_of_the_actor() {
     let ((conversation_id, actor), user_id) = (ids(), UserId::from("bob"));
     let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor) };
     let named = |outcome| {
@@ -109,13 +110,13 @@ fn a_member_acted_upon_is_named_instead_of_the_actor() {
 }
 
 #[test]
-fn what_waiting_cures_says_how_long() {
+fn transient_failures_carry_a_retry_delay() {
     let (conversation_id, _) = ids();
     let write = |error| of_write(error, &conversation_id, true);
     expect(write(WriteError::QueueFull), Code::ResourceExhausted, Reason::Overloaded, &[], "quota and retry");
     expect(write(WriteError::Draining), Code::Unavailable, Reason::Draining, &[], "retry");
     expect(write(WriteError::Busy), Code::Unavailable, Reason::ConversationBusy, &["conversation_id"], "retry");
-    let unavailable = DirectoryError::Unavailable(NoAnswer::NoAddress);
+    let unavailable = DirectoryError::Unavailable(LookupError::NoAddress);
     expect(unavailable, Code::Unavailable, Reason::UserServiceUnavailable, &[], "retry");
     expect(not_ready(), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
     let overloaded = Status::from(Failure::from(Refusal::QueueFull));
@@ -123,7 +124,7 @@ fn what_waiting_cures_says_how_long() {
 }
 
 #[test]
-fn unavailable_is_said_only_when_a_retry_is_safe() {
+fn unavailable_is_returned_only_if_a_retry_is_safe() {
     let (conversation_id, _) = ids();
     let lost = || Arc::new(storage::Error::Timeout { limit: Duration::from_secs(5) });
     let write = |error, is_repeatable| of_write(error, &conversation_id, is_repeatable);
@@ -141,7 +142,7 @@ fn unavailable_is_said_only_when_a_retry_is_safe() {
 }
 
 #[test]
-fn refusals_that_no_write_gives_have_their_rows_too() {
+fn refusals_of_reads_have_their_rows_too() {
     let (conversation_id, _) = ids();
     let at = |number| Position::new(number).unwrap();
     let ahead =

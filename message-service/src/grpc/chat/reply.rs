@@ -1,0 +1,19 @@
+//! The messages from the session to the stream.
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::Status;
+
+use crate::{directory::OpenStream, log::subscription::Subscription};
+
+/// A message from the session to the stream. The permits bound the number of those that wait.
+pub(super) enum Reply {
+    Item {
+        bytes: Bytes,
+        _permit: OwnedSemaphorePermit,
+    },
+    /// The session is open: the items of its subscription start here.
+    Opened(Bytes, Option<Box<Subscription>>, OpenStream),
+    /// The session has ended.
+    End(Option<Status>),
+}
