@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use service_kit::{failure::Failure, lifecycle::Lifecycle, page_token::PageTokens};
 
-use super::{status, typing_limiter::TypingLimiter};
+use super::typing_limiter::TypingLimiter;
 use crate::{
     bus::Exchange,
     directory::Directory,
@@ -65,6 +65,6 @@ impl Context {
     /// # Errors
     /// UNAVAILABLE before the context is open.
     pub(super) fn page_tokens(&self) -> Result<&PageTokens, Failure> {
-        self.opened.get().ok_or_else(status::not_ready)
+        self.opened.get().ok_or_else(Failure::not_ready)
     }
 }

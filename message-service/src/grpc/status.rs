@@ -1,10 +1,7 @@
 //! The only mapping from refusals and errors to statuses: code, reason, metadata, details. Without a catch-all arm, so that a new
 //! refusal or error does not compile before it has a row. The proto explains the reasons.
 
-use std::{sync::Arc, time::Duration};
-
-use parlance::error::v1::ErrorReason as Reason;
-use service_kit::failure::Failure;
+use service_kit::failure::{Failure, Reason};
 use tonic::Code;
 
 use crate::{
@@ -17,7 +14,6 @@ use crate::{
         sequence::Sequence,
     },
     log::writer::WriteError,
-    storage::{self},
 };
 
 /// Resource types in `google.rpc.ResourceInfo`.
@@ -26,111 +22,75 @@ const CONVERSATION: &str = "parlance.message.v1.Conversation";
 const MEMBER: &str = "parlance.message.v1.Member";
 const MESSAGE: &str = "parlance.message.v1.Message";
 
-/// The queue is written in less.
-const OVERLOAD_DELAY: Duration = Duration::from_millis(500);
-/// A failed database or service is back within seconds.
-const OUTAGE_DELAY: Duration = Duration::from_secs(1);
-/// The conflicting changes take less.
-const CONFLICT_DELAY: Duration = Duration::from_millis(100);
-
-/// Another replica, or the successor of this one, responds at once.
-const DRAIN_DELAY: Duration = Duration::from_millis(100);
-
-/// Returns the reason as it is sent: without the prefix of the enum.
-pub(super) fn reason(reason: Reason) -> &'static str {
-    let name = reason.as_str_name();
-    name.strip_prefix("ERROR_REASON_").unwrap_or(name)
-}
-
-/// Returns the failure of a call that arrives before the schema is migrated.
-pub(super) fn not_ready() -> Failure {
-    Failure::new(Code::Unavailable, reason(Reason::DatabaseUnavailable), "the service is not ready")
-        .retry_after(OUTAGE_DELAY)
-}
-
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let text = refusal.to_string();
-        let refuse = |code, cause| Self::new(code, reason(cause), text);
+        let refuse = |reason| Self::of(reason, text);
         match refusal {
             Refusal::UserNotFound { user_ids } => {
                 let ids = joined(&user_ids);
-                refuse(Code::NotFound, Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
+                refuse(Reason::UserNotFound).with("user_ids", &*ids).resource(USER, ids)
             }
             Refusal::UserDeactivated { user_ids } => {
                 let ids = joined(&user_ids);
-                refuse(Code::FailedPrecondition, Reason::UserDeactivated)
+                refuse(Reason::UserDeactivated)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must be active; reactivate it first")
             }
             Refusal::UserDeleted { user_ids } => {
                 let ids = joined(&user_ids);
-                refuse(Code::FailedPrecondition, Reason::UserDeleted)
+                refuse(Reason::UserDeleted)
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must not be deleted, and deletion is final")
             }
-            Refusal::ConversationNotFound { conversation_id } => refuse(Code::NotFound, Reason::ConversationNotFound)
+            Refusal::ConversationNotFound { conversation_id } => refuse(Reason::ConversationNotFound)
                 .with("conversation_id", &*conversation_id)
                 .resource(CONVERSATION, &*conversation_id),
-            Refusal::ConversationIdTaken { conversation_id } => {
-                refuse(Code::AlreadyExists, Reason::ConversationIdTaken)
-                    .with("conversation_id", &*conversation_id)
-                    .resource(CONVERSATION, &*conversation_id)
-            }
-            Refusal::ConversationIsDirect { conversation_id } => {
-                refuse(Code::FailedPrecondition, Reason::ConversationIsDirect)
-                    .with("conversation_id", &*conversation_id)
-                    .precondition(&*conversation_id, "the conversation must not be direct, and its kind never changes")
-            }
-            Refusal::NotAMember { conversation_id, user_id } => refuse(Code::PermissionDenied, Reason::NotAMember)
+            Refusal::ConversationIdTaken { conversation_id } => refuse(Reason::ConversationIdTaken)
                 .with("conversation_id", &*conversation_id)
-                .with("user_id", &*user_id),
-            Refusal::MemberNotFound { conversation_id, user_id } => refuse(Code::NotFound, Reason::MemberNotFound)
+                .resource(CONVERSATION, &*conversation_id),
+            Refusal::ConversationIsDirect { conversation_id } => refuse(Reason::ConversationIsDirect)
+                .with("conversation_id", &*conversation_id)
+                .precondition(&*conversation_id, "the conversation must not be direct, and its kind never changes"),
+            Refusal::NotAMember { conversation_id, user_id } => {
+                refuse(Reason::NotAMember).with("conversation_id", &*conversation_id).with("user_id", &*user_id)
+            }
+            Refusal::MemberNotFound { conversation_id, user_id } => refuse(Reason::MemberNotFound)
                 .with("conversation_id", &*conversation_id)
                 .with("user_id", &*user_id)
                 .resource(MEMBER, format!("{conversation_id}/{user_id}")),
             Refusal::RoleInsufficient { conversation_id, user_id } => {
-                refuse(Code::PermissionDenied, Reason::RoleInsufficient)
-                    .with("conversation_id", &*conversation_id)
-                    .with("user_id", &*user_id)
+                refuse(Reason::RoleInsufficient).with("conversation_id", &*conversation_id).with("user_id", &*user_id)
             }
-            Refusal::LastOwner { conversation_id, user_id } => refuse(Code::FailedPrecondition, Reason::LastOwner)
+            Refusal::LastOwner { conversation_id, user_id } => refuse(Reason::LastOwner)
                 .with("conversation_id", &*conversation_id)
                 .with("user_id", &*user_id)
                 .precondition(&*conversation_id, "the conversation must have another owner first"),
-            Refusal::SequenceAhead { conversation_id, last_sequence, .. } => {
-                refuse(Code::FailedPrecondition, Reason::SequenceAhead)
-                    .with("conversation_id", &*conversation_id)
-                    .with("last_sequence", last_sequence.to_string())
-                    .precondition(&*conversation_id, "the sequence must not be beyond the head of the log")
-            }
-            Refusal::MessageNotFound { conversation_id, sequence } => refuse(Code::NotFound, Reason::MessageNotFound)
+            Refusal::SequenceAhead { conversation_id, last_sequence, .. } => refuse(Reason::SequenceAhead)
+                .with("conversation_id", &*conversation_id)
+                .with("last_sequence", last_sequence.to_string())
+                .precondition(&*conversation_id, "the sequence must not be beyond the head of the log"),
+            Refusal::MessageNotFound { conversation_id, sequence } => refuse(Reason::MessageNotFound)
                 .with("conversation_id", &*conversation_id)
                 .with("sequence", sequence.to_string())
                 .resource(MESSAGE, format!("{conversation_id}/{sequence}")),
-            Refusal::MessageDeleted { conversation_id, sequence } => {
-                refuse(Code::FailedPrecondition, Reason::MessageDeleted)
-                    .with("conversation_id", &*conversation_id)
-                    .with("sequence", sequence.to_string())
-                    .precondition(
-                        format!("{conversation_id}/{sequence}"),
-                        "the message must not be deleted, and deletion is final",
-                    )
-            }
-            Refusal::NotTheSender { conversation_id, sequence } => refuse(Code::PermissionDenied, Reason::NotTheSender)
+            Refusal::MessageDeleted { conversation_id, sequence } => refuse(Reason::MessageDeleted)
+                .with("conversation_id", &*conversation_id)
+                .with("sequence", sequence.to_string())
+                .precondition(
+                    format!("{conversation_id}/{sequence}"),
+                    "the message must not be deleted, and deletion is final",
+                ),
+            Refusal::NotTheSender { conversation_id, sequence } => refuse(Reason::NotTheSender)
                 .with("conversation_id", &*conversation_id)
                 .with("sequence", sequence.to_string()),
-            Refusal::RequestIdReused { request_id } => {
-                refuse(Code::InvalidArgument, Reason::RequestIdReused).with("request_id", request_id)
+            Refusal::RequestIdReused { request_id } => refuse(Reason::RequestIdReused).with("request_id", request_id),
+            Refusal::EtagMismatch => refuse(Reason::EtagMismatch),
+            Refusal::ConversationBusy { conversation_id } => {
+                refuse(Reason::ConversationBusy).with("conversation_id", &*conversation_id)
             }
-            Refusal::EtagMismatch => refuse(Code::Aborted, Reason::EtagMismatch),
-            Refusal::ConversationBusy { conversation_id } => refuse(Code::Unavailable, Reason::ConversationBusy)
-                .with("conversation_id", &*conversation_id)
-                .retry_after(OUTAGE_DELAY),
-            Refusal::QueueFull => refuse(Code::ResourceExhausted, Reason::Overloaded)
-                .quota("writes", "bytes of waiting writes")
-                .retry_after(OVERLOAD_DELAY),
-            Refusal::Draining => refuse(Code::Unavailable, Reason::Draining).retry_after(DRAIN_DELAY),
+            Refusal::QueueFull => refuse(Reason::Overloaded).quota("writes", "bytes of waiting writes"),
+            Refusal::Draining => refuse(Reason::Draining),
         }
     }
 }
@@ -141,9 +101,7 @@ impl From<DirectoryError> for Failure {
             DirectoryError::Refused(refusal) => refusal.into(),
             DirectoryError::Unavailable(cause) => {
                 let text = "the user cannot be checked: user-service cannot be reached";
-                Self::new(Code::Unavailable, reason(Reason::UserServiceUnavailable), text)
-                    .retry_after(OUTAGE_DELAY)
-                    .caused_by(cause)
+                Self::of(Reason::UserServiceUnavailable, text).caused_by(cause)
             }
         }
     }
@@ -154,7 +112,7 @@ impl From<NotAuthorised> for Failure {
         match error {
             NotAuthorised::Caller { user_id } => {
                 let text = "the caller may not act for this user";
-                Self::new(Code::PermissionDenied, reason(Reason::CallerNotAllowed), text).with("user_id", &*user_id)
+                Self::of(Reason::CallerNotAllowed, text).with("user_id", &*user_id)
             }
             NotAuthorised::Directory(error) => error.into(),
         }
@@ -171,49 +129,17 @@ pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_r
         WriteError::QueueFull => Refusal::QueueFull.into(),
         WriteError::Draining => Refusal::Draining.into(),
         WriteError::Busy => Refusal::ConversationBusy { conversation_id: conversation_id.clone() }.into(),
-        WriteError::NotStored(cause) => of_database(cause),
-        // The write may be stored; a retry finds out.
-        WriteError::OutcomeUnknown(cause) if is_repeatable => database_unavailable().caused_by(cause),
-        WriteError::OutcomeUnknown(cause) => outcome_unknown().caused_by(cause),
+        WriteError::NotStored(cause) => cause.into(),
+        // The write may be stored; a retry finds out if it can be repeated.
+        WriteError::OutcomeUnknown(cause) if is_repeatable => Failure::database_unavailable().caused_by(cause),
+        WriteError::OutcomeUnknown(cause) => Failure::outcome_unknown().caused_by(cause),
     }
 }
 
 /// Returns the failure of a creation without a request id that is stored but could not be read back because of `failure`.
 pub(super) fn of_unseen_creation(failure: Failure) -> Failure {
     let may_be_retried = matches!(failure.code(), Code::Unavailable | Code::Aborted);
-    if may_be_retried { failure.told_as(outcome_unknown()) } else { failure }
-}
-
-fn outcome_unknown() -> Failure {
-    Failure::new(
-        Code::Unknown,
-        reason(Reason::OutcomeUnknown),
-        "the outcome is unknown; without a request_id a retry may store it twice, so check first",
-    )
-}
-
-/// Returns the failure of a database call that read, or that changed nothing.
-fn of_database(cause: Arc<storage::Error>) -> Failure {
-    match *cause {
-        storage::Error::NotConnected(_) | storage::Error::Unavailable(_) | storage::Error::Timeout { .. } => {
-            database_unavailable()
-        }
-        storage::Error::Serialization(_) | storage::Error::LockTimeout(_) => {
-            Failure::new(Code::Aborted, reason(Reason::Conflict), "lost a race against other changes")
-                .retry_after(CONFLICT_DELAY)
-        }
-        // Bounds are checked before a write, and conflicts that callers can cause are outcomes.
-        storage::Error::Conflict { .. }
-        | storage::Error::Data(_)
-        | storage::Error::Corrupt(_)
-        | storage::Error::Driver(_) => Failure::new(Code::Internal, reason(Reason::Internal), "internal error"),
-    }
-    .caused_by(cause)
-}
-
-fn database_unavailable() -> Failure {
-    Failure::new(Code::Unavailable, reason(Reason::DatabaseUnavailable), "the database is not available")
-        .retry_after(OUTAGE_DELAY)
+    if may_be_retried { failure.replaced_by(Failure::outcome_unknown()) } else { failure }
 }
 
 /// The resources of a write, which name its refusal.

@@ -4,30 +4,11 @@
 //! other sessions. That suffices: values that are compared are read within one slice, or never change once committed (the
 //! sequence, the ordinal and the time of an entry). No row is locked.
 
-use std::time::Duration;
-
-use service_kit::database::{Settings, VersionError, bounded, check_version};
-use sqlx::{Connection, Executor, PgConnection, postgres::PgArguments, query::QueryAs};
+use service_kit::database::{self, Settings, VersionError, bounded};
+use sqlx::Connection;
 use time::OffsetDateTime;
 
 use super::{Error, migrations};
-
-/// The timeout of one slice, unless the service has a longer one.
-const SLICE_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Makes the session read-only, bounds its waits for locks, and makes it read along primary keys, since a table that was just
-/// restored has no useful statistics.
-const SESSION: &str = "
-    SET default_transaction_read_only = on;
-    SET lock_timeout = '10s';
-    SET enable_seqscan = off;
-    SET enable_bitmapscan = off;
-    SET enable_hashjoin = off;
-    SET enable_mergejoin = off;
-    SET enable_sort = off;
-    SET enable_incremental_sort = off;
-    SET max_parallel_workers_per_gather = 0;
-    SET jit = off";
 
 /// At most this fraction of a slice's rows are conversations: most have more entries than that, and those that the slice does
 /// not reach are read again.
@@ -254,34 +235,26 @@ const HAS_KEY: &str = "SELECT count(*) = 1 FROM parlance_message.settings";
 
 /// A read-only connection for a check.
 #[derive(Debug)]
-pub(crate) struct Inspection {
-    connection: PgConnection,
-    limit: Duration,
-    slice: u32,
-}
+pub(crate) struct Inspection(database::Inspection);
 
 impl Inspection {
     /// Connects, and checks that the schema has the version of this binary. At most `slice` rows are read at a time.
     pub(crate) async fn open(settings: &Settings, slice: u32) -> Result<Self, VersionError> {
-        let limit = SLICE_TIMEOUT.max(settings.timeout);
-        let settings = Settings { timeout: limit, plan_anew: true, ..settings.clone() };
-        let mut connection = settings.open().await?;
-        bounded(limit, connection.execute(sqlx::raw_sql(SESSION))).await?;
-        check_version(&mut connection, &migrations::schema()).await?;
-        Ok(Self { connection, limit, slice })
+        database::Inspection::open(settings, &migrations::schema(), slice).await.map(Self)
     }
 
     /// Returns the number of rows of a full slice.
     pub(crate) fn slice(&self) -> usize {
-        self.slice as usize
+        self.0.slice() as usize
     }
 
     /// Reads conversations and entries after a key, up to and including a conversation.
     pub(crate) async fn read_slice(&mut self, after: &ResumeKey, until: Option<&str>) -> Result<Slice, Error> {
-        let (limit, most) = (self.limit, self.slice);
+        let most = self.0.slice();
         let most_conversations = most.div_ceil(CONVERSATIONS_OF_SLICE).max(2);
+        let (connection, limit) = self.0.connection();
         let read = async {
-            let mut snapshot = self.connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+            let mut snapshot = connection.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
             let conversations: Vec<ConversationRow> = sqlx::query_as(CONVERSATIONS)
                 .bind(&after.conversation_id)
                 .bind(until)
@@ -328,32 +301,25 @@ impl Inspection {
         after: (&str, &str),
         until: Option<&str>,
     ) -> Result<Vec<MemberRow>, Error> {
-        let most = i64::from(self.slice);
-        self.fetch_all(sqlx::query_as(MEMBERS).bind(after.0).bind(after.1).bind(until).bind(most)).await
+        let most = i64::from(self.0.slice());
+        self.0.fetch_all(sqlx::query_as(MEMBERS).bind(after.0).bind(after.1).bind(until).bind(most)).await
     }
 
     /// Reads the rows of the outbox after an id, a slice of rows with all conversations of each.
     pub(crate) async fn read_outbox(&mut self, after: i64) -> Result<Vec<OutboxRow>, Error> {
-        let most = i64::from(self.slice);
-        self.fetch_all(sqlx::query_as(OUTBOX).bind(after).bind(most)).await
+        let most = i64::from(self.0.slice());
+        self.0.fetch_all(sqlx::query_as(OUTBOX).bind(after).bind(most)).await
     }
 
     /// Reads the requests that created conversations, after a (creator, request) key.
     pub(crate) async fn read_requests(&mut self, after: (&str, &str)) -> Result<Vec<RequestRow>, Error> {
-        let most = i64::from(self.slice);
-        self.fetch_all(sqlx::query_as(REQUESTS).bind(after.0).bind(after.1).bind(most)).await
+        let most = i64::from(self.0.slice());
+        self.0.fetch_all(sqlx::query_as(REQUESTS).bind(after.0).bind(after.1).bind(most)).await
     }
 
     /// Returns true if the settings that replicas share exist.
     pub(crate) async fn has_settings(&mut self) -> Result<bool, Error> {
-        let rows: Vec<(bool,)> = self.fetch_all(sqlx::query_as(HAS_KEY)).await?;
+        let rows: Vec<(bool,)> = self.0.fetch_all(sqlx::query_as(HAS_KEY)).await?;
         Ok(rows == [(true,)])
-    }
-
-    async fn fetch_all<O>(&mut self, query: QueryAs<'_, sqlx::Postgres, O, PgArguments>) -> Result<Vec<O>, Error>
-    where
-        O: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
-    {
-        bounded(self.limit, query.fetch_all(&mut self.connection)).await
     }
 }

@@ -8,17 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use parlance::{
-    error::v1::ErrorReason,
-    message::v1::{ChatRequest, chat_request::Frame},
-};
-use service_kit::failure::Failure;
+use parlance::message::v1::{ChatRequest, chat_request::Frame};
+use service_kit::failure::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Extensions, Status, Streaming};
+use tonic::{Extensions, Status, Streaming};
 
 use super::{
-    super::{authorise, context::Context, mark_read, send_message, send_typing, status::reason, subscribe},
+    super::{authorise, context::Context, mark_read, send_message, send_typing, subscribe},
     frame::{self, Open, SideRequest},
     reply::Reply,
 };
@@ -305,17 +302,17 @@ async fn handle_side_request(
 
 fn session_open() -> Failure {
     let text = "the session is already open, and is unchanged";
-    Failure::new(Code::FailedPrecondition, reason(ErrorReason::SessionOpen), text)
+    Failure::of(Reason::SessionOpen, text)
 }
 
 fn session_not_open() -> Failure {
     let text = "the session is not open: the first frame must be open";
-    Failure::new(Code::FailedPrecondition, reason(ErrorReason::SessionNotOpen), text)
+    Failure::of(Reason::SessionNotOpen, text)
 }
 
 fn too_many() -> Failure {
     let text = "too many unanswered frames in this session; this one was not handled";
-    Failure::new(Code::ResourceExhausted, reason(ErrorReason::Overloaded), text)
+    Failure::of(Reason::Overloaded, text)
         .quota("session", format!("at most {MAX_UNANSWERED} unanswered frames"))
         .retry_after(OVERLOAD_DELAY)
 }

@@ -1,9 +1,11 @@
 //! Each row of the mapping, compared with the contract of its reason.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tonic::Status;
 use tonic_types::StatusExt;
+
+use service_kit::reason;
 
 use super::*;
 use crate::domain::{
@@ -41,7 +43,7 @@ fn seen(failure: Failure) -> (Code, String, Vec<String>, &'static str) {
 fn expect(failure: impl Into<Failure>, code: Code, cause: Reason, keys: &[&str], detail: &str) {
     let keys = keys.iter().map(|key| (*key).to_owned()).collect();
     let (seen_code, seen_reason, seen_keys, seen_detail) = seen(failure.into());
-    assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason(cause), keys, detail));
+    assert_eq!((seen_code, seen_reason.as_str(), seen_keys, seen_detail), (code, reason::name(cause), keys, detail));
 }
 
 fn ids() -> (ConversationId, Actor) {
@@ -118,7 +120,7 @@ fn transient_failures_carry_a_retry_delay() {
     expect(write(WriteError::Busy), Code::Unavailable, Reason::ConversationBusy, &["conversation_id"], "retry");
     let unavailable = DirectoryError::Unavailable(LookupError::NoAddress);
     expect(unavailable, Code::Unavailable, Reason::UserServiceUnavailable, &[], "retry");
-    expect(not_ready(), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
+    expect(Failure::not_ready(), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
     let overloaded = Status::from(Failure::from(Refusal::QueueFull));
     assert!(overloaded.get_details_retry_info().is_some());
 }
@@ -126,7 +128,7 @@ fn transient_failures_carry_a_retry_delay() {
 #[test]
 fn unavailable_is_returned_only_if_a_retry_is_safe() {
     let (conversation_id, _) = ids();
-    let lost = || Arc::new(storage::Error::Timeout { limit: Duration::from_secs(5) });
+    let lost = || Arc::new(crate::storage::Error::Timeout { limit: Duration::from_secs(5) });
     let write = |error, is_repeatable| of_write(error, &conversation_id, is_repeatable);
     let unknown = |is_repeatable| write(WriteError::OutcomeUnknown(lost()), is_repeatable);
     expect(unknown(true), Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
@@ -135,7 +137,7 @@ fn unavailable_is_returned_only_if_a_retry_is_safe() {
         let not_stored = write(WriteError::NotStored(lost()), is_repeatable);
         expect(not_stored, Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
     }
-    let corrupt = Arc::new(storage::Error::Corrupt("row 7".to_owned()));
+    let corrupt = Arc::new(crate::storage::Error::Corrupt("row 7".to_owned()));
     let internal = write(WriteError::NotStored(corrupt), true);
     assert_eq!(Status::from(internal.clone()).message(), "internal error");
     expect(internal, Code::Internal, Reason::Internal, &[], "");
