@@ -1,4 +1,4 @@
-//! Stories about messages: a file for each RPC, then what happens when callers race.
+//! Stories about messages: a file for each RPC, then repeats, races and the SQL functions called directly.
 
 mod delete_message;
 mod edit_message;
@@ -8,6 +8,7 @@ mod list_events;
 mod list_messages;
 mod races;
 mod repeats;
+mod schema;
 mod send_message;
 
 use std::collections::BTreeMap;
