@@ -174,16 +174,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use service_kit::database::{self, Database, Settings};
-    use sqlx::{
-        AssertSqlSafe, Connection, Executor, PgConnection,
-        postgres::{PgArguments, PgConnectOptions},
-    };
+    use sqlx::{Connection, Executor, postgres::PgArguments};
 
     use super::*;
-    use crate::storage::migrations;
+    use crate::storage::testing::TestDatabase;
 
     fn at(number: i64) -> Position {
         Position::new(number).unwrap()
@@ -193,43 +187,9 @@ mod tests {
         INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
         VALUES ('{}', '{}', '{}', now())";
 
-    /// A database of one test.
-    struct Fresh {
-        name: String,
-        admin: PgConnection,
-        settings: Settings,
-        store: Store,
-    }
-
-    impl Fresh {
-        async fn new(of: &str) -> Self {
-            let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
-            let server: PgConnectOptions = url.parse().unwrap();
-            let name = format!("outbox_{of}_{}", std::process::id());
-            let mut admin = PgConnection::connect_with(&server).await.unwrap();
-            admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
-            let settings = Settings {
-                connect: server.clone().database(&name),
-                application_name: "test",
-                connections: 2,
-                timeout: Duration::from_secs(5),
-                plan_anew: true,
-            };
-            database::migrate(&settings, &migrations::schema()).await.unwrap();
-            let store = Store::new(Database::new(settings.clone()));
-            Self { name, admin, settings, store }
-        }
-
-        async fn drop(mut self) {
-            self.store.database.close().await;
-            let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-            self.admin.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await.unwrap();
-        }
-    }
-
     #[tokio::test]
     async fn what_had_not_ended_at_the_horizon_stays() {
-        let fresh = Fresh::new("trim").await;
+        let fresh = TestDatabase::new("trim").await;
         let store = &fresh.store;
         let mut late = fresh.settings.open().await.unwrap();
         late.execute("BEGIN").await.unwrap();
@@ -252,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_was_added_is_told_with_what_the_transaction_was_about() {
-        let fresh = Fresh::new("joins").await;
+        let fresh = TestDatabase::new("joins").await;
         let store = &fresh.store;
         let begun = store.read_outbox(None).await.unwrap();
         let add = "
@@ -278,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_transaction_is_read_once_after_its_commit_however_late_that_is() {
-        let fresh = Fresh::new("read").await;
+        let fresh = TestDatabase::new("read").await;
         let store = &fresh.store;
         store.database.execute(row("before", 1)).await.unwrap();
         let mut open = Vec::new();
@@ -320,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_than_is_read_at_a_time_is_said() {
-        let fresh = Fresh::new("much").await;
+        let fresh = TestDatabase::new("much").await;
         let store = &fresh.store;
         let begun = store.read_outbox(None).await.unwrap();
         let fill = "
@@ -343,7 +303,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_another_server_wrote_is_neither_read_nor_kept() {
-        let fresh = Fresh::new("restored").await;
+        let fresh = TestDatabase::new("restored").await;
         let store = &fresh.store;
         store.database.execute(sqlx::query(OF_ANOTHER_SERVER)).await.unwrap();
         let begun = store.read_outbox(None).await.unwrap();
