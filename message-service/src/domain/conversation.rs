@@ -8,7 +8,7 @@ use super::{
     sequence::{Position, Sequence},
 };
 
-/// What a conversation is. The numbers are those of the wire and of storage.
+/// The kind of a conversation. The numbers are those of the wire and of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Direct = 1,
@@ -17,7 +17,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// `None` for a number that is no kind.
+    /// Returns `None` for a number that is no kind.
     pub(crate) fn from_number(number: i32) -> Option<Self> {
         match number {
             1 => Some(Self::Direct),
@@ -28,7 +28,7 @@ impl Kind {
     }
 }
 
-/// What a member may do. The numbers are those of the wire and of storage.
+/// The role of a member (see `permission.rs`). The numbers are those of the wire and of storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Owner = 1,
@@ -37,14 +37,12 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    /// `None` for a number that is no role.
+    /// All roles, the highest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Owner, Self::Admin, Self::Member];
+
+    /// Returns `None` for a number that is no role.
     pub(crate) fn from_number(number: i32) -> Option<Self> {
-        match number {
-            1 => Some(Self::Owner),
-            2 => Some(Self::Admin),
-            3 => Some(Self::Member),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|role| *role as i32 == number)
     }
 }
 
@@ -56,9 +54,9 @@ pub(crate) struct Conversation {
     pub(crate) kind: Kind,
     pub(crate) title: String,
     pub(crate) creator_id: UserId,
-    /// Moves with the title; the etag is made of it.
+    /// Grows with each change of the title; the etag contains it.
     pub(crate) version: i64,
-    /// First entry that is kept.
+    /// The first entry that is kept.
     pub(crate) oldest_sequence: Sequence,
     pub(crate) last_sequence: Position,
     pub(crate) message_count: i64,
@@ -67,7 +65,7 @@ pub(crate) struct Conversation {
     pub(crate) updated_at: OffsetDateTime,
 }
 
-/// One user's part in one conversation.
+/// The membership of one user in one conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) conversation_id: ConversationId,
@@ -93,12 +91,12 @@ pub(crate) struct NewConversation {
     pub(crate) request_hash: RequestHash,
 }
 
-/// The etag of a version: opaque to callers, quoted as AIP-154 wants it.
+/// Returns the etag of a version: opaque to callers, quoted as AIP-154 demands.
 pub(crate) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// The version an etag names; `None` if it never was an etag of ours, and so cannot be the current one.
+/// Returns the version that an etag names. `None` if this service never issued it: then it is not the current one.
 pub(crate) fn version_of(etag: &str) -> Option<i64> {
     etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }

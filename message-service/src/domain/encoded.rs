@@ -2,14 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{
-    ephemeral::Ephemeral,
-    event::{Event, EventKind},
-    ids::UserId,
-    sequence::Sequence,
-};
+use super::{ephemeral::Ephemeral, event::Event, ids::UserId, sequence::Sequence};
 
-/// The memory that an entry takes beside its bytes.
+/// The memory that an entry takes in addition to its bytes.
 const OVERHEAD_BYTES: usize = 96;
 
 /// One entry, encoded once as an item of a stream.
@@ -38,15 +33,7 @@ pub(crate) struct Encode {
 impl Encode {
     /// Encodes an entry.
     pub(crate) fn entry(&self, event: &Event) -> EncodedEntry {
-        let ends_membership_of = match &event.kind {
-            EventKind::MemberLeft(change) => Some(change.user_id.clone()),
-            EventKind::MessageSent(_)
-            | EventKind::MessageEdited(_)
-            | EventKind::MessageDeleted(_)
-            | EventKind::MemberJoined(_)
-            | EventKind::MemberUpdated(_)
-            | EventKind::ConversationUpdated { .. } => None,
-        };
+        let ends_membership_of = event.kind.ends_membership_of().cloned();
         EncodedEntry { sequence: event.sequence, bytes: (self.entry)(event), ends_membership_of }
     }
 }

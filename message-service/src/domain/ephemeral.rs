@@ -1,29 +1,30 @@
-//! What is told live and kept nowhere: it takes no sequence, moves no cursor, and may be lost.
+//! Ephemerals, which are delivered live and stored nowhere: they take no sequence, move no cursor, and may be lost.
 
 use super::{
     ids::{ConversationId, UserId},
     sequence::Position,
 };
 
-/// Conversations of more members tell such things to nobody but the member itself, or a busy one would flood itself.
+/// The most members of a conversation whose ephemerals go to all of them. In larger ones they go to the member's own streams
+/// only: a busy conversation would flood itself.
 pub(crate) const MAX_MEMBERS: i64 = 100;
 
-/// Something about one member of one conversation, worth telling for a few seconds.
+/// News of one member of one conversation that matter for a few seconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ephemeral {
     pub(crate) conversation_id: ConversationId,
-    /// The member that it is about.
+    /// The member concerned.
     pub(crate) user_id: UserId,
     pub(crate) kind: EphemeralKind,
-    /// Whether the others of the conversation are told, too.
+    /// Set if it goes to the other members, too.
     pub(crate) to_others: bool,
 }
 
-/// What is told.
+/// The kind of an ephemeral.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum EphemeralKind {
-    /// The member has read up to here. Told to the member's own streams, too.
+    /// The member has read up to here. Goes to the member's own streams, too.
     ReadMarker { last_read_sequence: Position },
-    /// The member is typing. Not told to the member.
+    /// The member is typing. Does not go to the member's own streams.
     Typing,
 }

@@ -3,7 +3,7 @@
 use time::OffsetDateTime;
 
 use super::{
-    conversation::Role,
+    change::{conversation::ConversationChange, member::MemberChange},
     ids::{ConversationId, UserId},
     message::{Message, NewMessage, StoredAt},
     sequence::Sequence,
@@ -32,7 +32,7 @@ impl Event {
     }
 }
 
-/// What happened. Messages are shown as they are now, members and titles as the change made them.
+/// The kind of an entry, with its contents. Messages are shown as they are now, anything else as the change made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EventKind {
     MessageSent(Message),
@@ -41,13 +41,15 @@ pub(crate) enum EventKind {
     MemberJoined(MemberChange),
     MemberLeft(MemberChange),
     MemberUpdated(MemberChange),
-    ConversationUpdated { title: String, version: i64 },
+    ConversationUpdated(ConversationChange),
 }
 
-/// A change of one member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MemberChange {
-    pub(crate) user_id: UserId,
-    pub(crate) role: Role,
-    pub(crate) joined_at: OffsetDateTime,
+impl EventKind {
+    /// Returns the user whose membership this entry ends; it is the last entry that the user's own streams deliver.
+    pub(crate) fn ends_membership_of(&self) -> Option<&UserId> {
+        match self {
+            Self::MemberLeft(change) => Some(&change.user_id),
+            _ => None,
+        }
+    }
 }

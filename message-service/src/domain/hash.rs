@@ -1,6 +1,7 @@
-//! Hashes that outlive a process: what a repeated `request_id` is compared with, and the id of a DIRECT conversation.
+//! Hashes that outlive a process: of the content of a request, for comparing repeats of its `request_id`, and the id of a
+//! DIRECT conversation.
 //!
-//! Both are stored or part of ids, so what goes into them never changes.
+//! Both are stored or part of ids, so their input never changes.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -13,7 +14,7 @@ use super::{
     sequence::Sequence,
 };
 
-/// Of a message: text, attributes, reply.
+/// Hashes the content of a message: text, attributes, reply.
 pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence: Option<Sequence>) -> RequestHash {
     let mut hasher = Hasher::new("message");
     hasher.part(text.as_bytes()).part(&reply_to_sequence.map_or(0, Sequence::get).to_be_bytes());
@@ -23,17 +24,18 @@ pub(crate) fn of_message(text: &str, attributes: &Attributes, reply_to_sequence:
     hasher.finish()
 }
 
-/// Of a conversation: the id the caller gave, kind, title, members (sorted, each once, without the creator).
-pub(crate) fn of_conversation(given_id: &str, kind: Kind, title: &str, sorted_members: &[&UserId]) -> RequestHash {
+/// Hashes the content of a conversation: the id chosen by the caller, kind, title, members (sorted, each once, without the
+/// creator).
+pub(crate) fn of_conversation(chosen_id: &str, kind: Kind, title: &str, sorted_members: &[&UserId]) -> RequestHash {
     let mut hasher = Hasher::new("conversation");
-    hasher.part(given_id.as_bytes()).part(&[kind as u8]).part(title.as_bytes());
+    hasher.part(chosen_id.as_bytes()).part(&[kind as u8]).part(title.as_bytes());
     for member in sorted_members {
         hasher.part(member.as_bytes());
     }
     hasher.finish()
 }
 
-/// The id of the one DIRECT conversation of two users, whoever begins it: 45 characters, beginning with `~d`.
+/// Returns the id of the one DIRECT conversation of two users, the same in both orders: 45 characters, beginning with `~d`.
 pub(crate) fn direct_conversation_id(mut pair: [&UserId; 2]) -> ConversationId {
     pair.sort_unstable();
     let [first, second] = pair;
@@ -51,7 +53,7 @@ impl Hasher {
         hasher
     }
 
-    /// Lengths first, so that no two lists of parts look the same.
+    /// Adds a part, its length first, so that no two lists of parts hash the same bytes.
     fn part(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update((bytes.len() as u64).to_be_bytes());
         self.0.update(bytes);

@@ -1,11 +1,11 @@
-//! A business no: what the caller is told, with the values it is about. What broke is not here.
+//! Refusals: errors of a request that is understood and not allowed, with the values concerned. Faults are not here.
 
 use super::{
     ids::{ConversationId, UserId},
     sequence::{Position, Sequence},
 };
 
-/// Why a request is refused. Codes and reasons are chosen in `grpc/status.rs`.
+/// The reason for refusing a request. `grpc/status.rs` chooses codes and details.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("no user with id {}", list(.user_ids))]
@@ -34,7 +34,7 @@ pub(crate) enum Refusal {
     MessageNotFound { conversation_id: ConversationId, sequence: Sequence },
     #[error("message {sequence} of conversation {conversation_id} is deleted")]
     MessageDeleted { conversation_id: ConversationId, sequence: Sequence },
-    #[error("message {sequence} of conversation {conversation_id} was sent by somebody else")]
+    #[error("message {sequence} of conversation {conversation_id} was sent by another user")]
     NotTheSender { conversation_id: ConversationId, sequence: Sequence },
     #[error("request_id {request_id} was used before with other content")]
     RequestIdReused { request_id: String },

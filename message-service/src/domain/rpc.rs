@@ -1,4 +1,4 @@
-//! The rule of each RPC: what its actor must be, as one table. A method without a row fails a test that walks the
+//! The rule of each RPC: the demands on its actor, as one table. A method without a row fails a test that walks the
 //! descriptor set.
 
 use super::permission::Verb;
@@ -27,12 +27,12 @@ pub(crate) enum Rpc {
     Chat,
 }
 
-/// What the actor of an RPC must be, beside active.
+/// The demands on the actor of an RPC, who must be active in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rule {
-    /// Nothing else: the call is about what is the actor's own.
+    /// No others: the call is about the actor's own data.
     Active,
-    /// A member, or anybody active if the conversation is a CHANNEL.
+    /// A member, or any active user if the conversation is a CHANNEL.
     Reader,
     /// A member.
     Member,
@@ -60,14 +60,25 @@ impl Rpc {
         }
     }
 
-    /// Tells whether a user who is no member may see a CHANNEL by this RPC.
+    /// Reports whether a user who is no member may see a CHANNEL by this RPC.
     pub(crate) const fn is_open_to_readers(self) -> bool {
         !matches!(self.rule(), Rule::Member | Rule::May(_))
     }
 
-    /// Tells whether this RPC does things that take this verb.
+    /// Reports whether this RPC does what takes this verb.
     pub(crate) fn demands(self, verb: Verb) -> bool {
-        matches!(self.rule(), Rule::May(verbs) if verbs.contains(&verb))
+        self.rule().verbs().contains(&verb)
+    }
+}
+
+impl Rule {
+    /// Returns the verbs of which a member's role must allow one.
+    const fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::Active => &[],
+            Self::Reader | Self::Member => &[Verb::Read],
+            Self::May(verbs) => verbs,
+        }
     }
 }
 
@@ -118,11 +129,7 @@ mod tests {
     #[test]
     fn every_verb_is_demanded_by_some_rpc() {
         for verb in Verb::ALL {
-            let demanded = ALL.iter().any(|rpc| match rpc.rule() {
-                Rule::May(verbs) => verbs.contains(&verb),
-                Rule::Reader | Rule::Member => verb == Verb::Read,
-                Rule::Active => false,
-            });
+            let demanded = ALL.iter().any(|rpc| rpc.demands(verb));
             assert!(demanded, "{verb:?}");
         }
     }

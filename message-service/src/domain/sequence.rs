@@ -71,7 +71,7 @@ impl Position {
         Sequence::new(self.0.saturating_add(1)).unwrap_or(Sequence::FIRST)
     }
 
-    /// Returns how many entries lie between this position and a later one; 0 if it is not later.
+    /// Returns the number of entries between this position and a later one; 0 if it is not later.
     pub(crate) fn entries_until(self, later: Self) -> i64 {
         (later.0 - self.0).max(0)
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_lie_between_sequences() {
+    fn positions_are_between_sequences() {
         assert_eq!(Position::START.next(), Sequence::FIRST);
         assert_eq!(Position::from(Sequence::FIRST).next().get(), 2);
         assert_eq!(Sequence::FIRST.before(), Position::START);

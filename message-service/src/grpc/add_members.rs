@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
-    change::ChangeKind,
+    change::{ChangeKind, member::AddMembers},
     conversation::Role,
     ids::{ConversationId, UserId},
     rpc::Rpc,
@@ -26,7 +26,7 @@ pub(super) async fn answer(
     let Params { conversation_id, actor_id, user_ids, role } = decode(request.get_ref())?;
     let actor = authorise::actor_and(context, Rpc::AddMembers, request.extensions(), actor_id, &user_ids).await?;
 
-    let kind = ChangeKind::AddMembers { user_ids: user_ids.clone(), role };
+    let kind = ChangeKind::AddMembers(AddMembers { user_ids: user_ids.clone(), role });
     change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
 
     let members = context.store.find_members(&actor, &conversation_id, &user_ids).await?;

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
-    change::ChangeKind,
+    change::{ChangeKind, message::DeleteMessage},
     ids::{ConversationId, UserId},
     refusal::Refusal,
     rpc::Rpc,
@@ -20,7 +20,7 @@ pub(super) async fn answer(
     let (conversation_id, sequence, actor_id) = decode(request.get_ref())?;
     let actor = authorise::actor(context, Rpc::DeleteMessage, request.extensions(), actor_id).await?;
 
-    let kind = ChangeKind::DeleteMessage { sequence };
+    let kind = ChangeKind::DeleteMessage(DeleteMessage { sequence });
     let subject = Subject { sequence: Some(sequence), ..Subject::new(&conversation_id, &actor) };
     change::apply(context, &actor, kind, &subject).await?;
 

@@ -7,7 +7,7 @@ use tonic::Request;
 use super::{authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
     attributes::{Attributes, check_attributes},
-    change::ChangeKind,
+    change::{ChangeKind, message::EditMessage},
     ids::{ConversationId, UserId},
     message::check_text,
     refusal::Refusal,
@@ -33,7 +33,7 @@ pub(super) async fn answer(
     let Params { conversation_id, sequence, actor_id, text, attributes } = decode(request)?;
     let actor = authorise::actor(context, Rpc::EditMessage, &extensions, actor_id).await?;
 
-    let kind = ChangeKind::EditMessage { sequence, text, attributes };
+    let kind = ChangeKind::EditMessage(EditMessage { sequence, text, attributes });
     let subject = Subject { sequence: Some(sequence), ..Subject::new(&conversation_id, &actor) };
     change::apply(context, &actor, kind, &subject).await?;
 

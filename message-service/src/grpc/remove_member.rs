@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{authorise, change, context::Context, decode, status::Subject};
 use crate::domain::{
-    change::ChangeKind,
+    change::{ChangeKind, member::RemoveMember},
     ids::{ConversationId, UserId},
     rpc::Rpc,
 };
@@ -24,7 +24,7 @@ pub(super) async fn answer(
     let Params { conversation_id, actor_id, removed } = decode(request.get_ref())?;
     let actor = authorise::actor(context, Rpc::RemoveMember, request.extensions(), actor_id).await?;
 
-    let kind = ChangeKind::RemoveMember { user_id: removed.clone() };
+    let kind = ChangeKind::RemoveMember(RemoveMember { user_id: removed.clone() });
     let subject = Subject { user_id: &removed, ..Subject::new(&conversation_id, &actor) };
     change::apply(context, &actor, kind, &subject).await?;
     Ok(v1::RemoveMemberResponse {})

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{access, authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
-    change::ChangeKind,
+    change::{ChangeKind, conversation::UpdateConversation},
     conversation::version_of,
     ids::{ConversationId, UserId},
     refusal::Refusal,
@@ -32,7 +32,7 @@ pub(super) async fn answer(
     let actor = authorise::actor(context, Rpc::UpdateConversation, request.extensions(), actor_id).await?;
 
     if let Some(title) = title {
-        let kind = ChangeKind::UpdateTitle { title, expected_version };
+        let kind = ChangeKind::UpdateConversation(UpdateConversation { title, expected_version });
         change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
         // Shown even to an actor that has left in between: it was the actor's own change.
         let view = context.store.view_conversation(&actor, &conversation_id).await?;

@@ -6,7 +6,7 @@ use tonic::Request;
 
 use super::{authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
-    change::ChangeKind,
+    change::{ChangeKind, member::UpdateMember},
     conversation::Role,
     ids::{ConversationId, UserId},
     refusal::Refusal,
@@ -27,7 +27,7 @@ pub(super) async fn answer(
     let Params { conversation_id, actor_id, user_id, role } = decode(request.get_ref())?;
     let actor = authorise::actor(context, Rpc::UpdateMember, request.extensions(), actor_id).await?;
 
-    let kind = ChangeKind::UpdateMember { user_id: user_id.clone(), role };
+    let kind = ChangeKind::UpdateMember(UpdateMember { user_id: user_id.clone(), role });
     let subject = Subject { user_id: &user_id, ..Subject::new(&conversation_id, &actor) };
     change::apply(context, &actor, kind, &subject).await?;
 

@@ -482,11 +482,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::domain::{
-        conversation::Role,
-        event::{EventKind, MemberChange},
-        sequence::Sequence,
-    };
+    use crate::domain::{change::member::MemberChange, conversation::Role, event::EventKind, sequence::Sequence};
 
     fn event(number: i64) -> Event {
         let change = MemberChange { user_id: "u".into(), role: Role::Member, joined_at: OffsetDateTime::UNIX_EPOCH };

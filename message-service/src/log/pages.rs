@@ -16,7 +16,7 @@ use crate::{
         ids::{ConversationId, UserId},
         sequence::Position,
     },
-    storage::{Error, Store, places::Place},
+    storage::{Error, Store, memberships::MembershipView},
 };
 
 /// The most page reads at a time.
@@ -73,7 +73,7 @@ impl Pages {
         Ok(page)
     }
 
-    /// The next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::places::MAX_LISTED), in order.
+    /// The next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::memberships::MAX_LISTED), in order.
     pub(super) async fn list_conversation_ids(
         &self,
         user_id: &UserId,
@@ -88,9 +88,9 @@ impl Pages {
         &self,
         user_id: &UserId,
         conversation_ids: &[ConversationId],
-    ) -> Result<Vec<Place>, Error> {
+    ) -> Result<Vec<MembershipView>, Error> {
         let _turn = self.shared.reads.acquire().await;
-        self.shared.store.find_places(user_id, conversation_ids).await
+        self.shared.store.find_memberships(user_id, conversation_ids).await
     }
 
     async fn read_storage(

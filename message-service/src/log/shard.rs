@@ -23,12 +23,7 @@ use super::{
 };
 use crate::{
     bus::Exchange,
-    domain::{
-        change::{ChangeKind, Outcome},
-        encoded::EncodedEntry,
-        event::Event,
-        sequence::Position,
-    },
+    domain::{change::Outcome, encoded::EncodedEntry, event::Event, sequence::Position},
     metrics::WriterMetrics,
     storage::{Error, WriterConnection, append::BatchOutcome},
 };
@@ -243,8 +238,8 @@ impl Storer {
             }
         }
         for (change, outcome) in batch.changes().iter().zip(&appended.changes) {
-            if let (ChangeKind::AddMembers { user_ids, .. }, Outcome::Done) = (&change.kind, outcome) {
-                for user_id in user_ids {
+            if *outcome == Outcome::Done {
+                for user_id in change.kind.added_users() {
                     self.live.joined(user_id, std::slice::from_ref(&change.conversation_id));
                 }
             }

@@ -35,7 +35,7 @@ use crate::{
     planted::{self, Bug},
     storage::{
         Error,
-        places::{MAX_LISTED, Place},
+        memberships::{MAX_LISTED, MembershipView},
     },
 };
 
@@ -120,7 +120,7 @@ struct Taken {
 
 /// A page that was asked for: of which conversation, after which sequence.
 type Reading = BoxFuture<'static, (ConversationId, Position, Result<Option<Arc<LogPage>>, Error>)>;
-type Entering = BoxFuture<'static, (Vec<Cursor>, Result<Vec<Place>, Error>)>;
+type Entering = BoxFuture<'static, (Vec<Cursor>, Result<Vec<MembershipView>, Error>)>;
 
 /// What one client subscribes to: one conversation, or all of a user's.
 pub(crate) struct Subscription {
@@ -463,7 +463,7 @@ impl Subscription {
         }));
     }
 
-    fn entered(&mut self, cursors: Vec<Cursor>, places: Result<Vec<Place>, Error>) {
+    fn entered(&mut self, cursors: Vec<Cursor>, places: Result<Vec<MembershipView>, Error>) {
         match places {
             Ok(places) => self.settle(cursors, places, |_| Begin::Joined),
             Err(error) => {
@@ -479,8 +479,8 @@ impl Subscription {
     }
 
     /// Begins with registered conversations, given where the user stands in them.
-    fn settle(&mut self, cursors: Vec<Cursor>, places: Vec<Place>, begin: impl Fn(&ConversationId) -> Begin) {
-        let mut places: HashMap<ConversationId, Place> =
+    fn settle(&mut self, cursors: Vec<Cursor>, places: Vec<MembershipView>, begin: impl Fn(&ConversationId) -> Begin) {
+        let mut places: HashMap<ConversationId, MembershipView> =
             places.into_iter().map(|place| (place.conversation_id.clone(), place)).collect();
         for cursor in cursors {
             let id = cursor.conversation_id().clone();
@@ -552,7 +552,7 @@ impl PendingSubscription {
 fn position(
     id: &ConversationId,
     user_id: &UserId,
-    place: Option<Place>,
+    place: Option<MembershipView>,
     begin: Begin,
 ) -> Result<Option<(Span, Sequence, Position)>, Refusal> {
     let conversation_id = id.clone();

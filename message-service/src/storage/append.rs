@@ -8,13 +8,13 @@ use time::OffsetDateTime;
 
 use super::{Error, WriterConnection, position, sequence};
 use crate::domain::{
-    change::{Change, ChangeKind, Outcome, SendOutcome},
+    change::{Change, Outcome, SendOutcome},
     ids::ConversationId,
     message::{NewMessage, StoredAt},
     sequence::{Position, Sequence},
 };
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug)]
 pub(crate) struct BatchOutcome {
     /// One for each send, in their order.
@@ -35,6 +35,7 @@ struct AppendedRow {
     entry_time: Vec<Option<OffsetDateTime>>,
 }
 
+// Reads along primary keys, and `messages_request_id_key` for repeats.
 const APPEND: &str = "
     SELECT send_outcome, send_sequence, send_ordinal, change_outcome, head, entry_time
     FROM parlance_message.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
@@ -68,20 +69,20 @@ impl<'b> Columns<'b> {
         columns
     }
 
-    /// Counted from 1, as PostgreSQL counts. Every id of the batch is there.
+    /// Returns the position of a conversation of the batch, counted from 1 as PostgreSQL counts.
     fn position(&self, conversation_id: &str) -> i32 {
         self.conversations.partition_point(|id| *id < conversation_id) as i32 + 1
     }
 }
 
 impl WriterConnection {
-    /// Stores a batch. Sends are numbered in their order, then changes in theirs. Each item has its own outcome; an error
-    /// is of the whole batch, and then nothing of it is stored, unless [`Error::outcome_is_unknown`]. Running the same batch
-    /// again stores nothing twice.
+    /// Stores a batch. Sends are numbered in their order, then changes in theirs. Each item has its own outcome. An error
+    /// concerns the whole batch: nothing of it is stored, unless [`Error::outcome_is_unknown`]. Running the same batch again
+    /// stores nothing twice.
     ///
     /// # Errors
-    /// [`Error::LockTimeout`] when somebody holds a row that the batch needs; with `skip_locked` only for rows other than the
-    /// conversations'.
+    /// [`Error::LockTimeout`] when another transaction holds a row that the batch needs; with `skip_locked` only for rows
+    /// other than the conversations'.
     pub(crate) async fn append(
         &mut self,
         sends: &[&NewMessage],
@@ -89,7 +90,7 @@ impl WriterConnection {
         skip_locked: bool,
     ) -> Result<BatchOutcome, Error> {
         let columns = Columns::of(sends, changes);
-        let change_list = changes.iter().map(|change| to_json(change, columns.position(&change.conversation_id)));
+        let change_list = changes.iter().map(|change| change.to_json(columns.position(&change.conversation_id)));
         let change_list = (!changes.is_empty()).then(|| Json(change_list.collect::<Vec<_>>()));
         let attributes = sends.iter().map(|send| (!send.attributes.is_empty()).then_some(Json(&send.attributes)));
         let replies = sends.iter().map(|send| send.reply_to_sequence.map(Sequence::get));
@@ -108,12 +109,12 @@ impl WriterConnection {
         let limit = self.settings.timeout;
         let answer = bounded(limit, query.fetch_one(self.connection().await?)).await;
         let row: AppendedRow = self.settle(answer)?;
-        row.into_appended(&columns, sends, changes)
+        row.into_outcome(&columns, sends, changes)
     }
 }
 
 impl AppendedRow {
-    fn into_appended(
+    fn into_outcome(
         self,
         columns: &Columns<'_>,
         sends: &[&NewMessage],
@@ -127,7 +128,7 @@ impl AppendedRow {
             || self.head.len() != all
             || self.entry_time.len() != all
         {
-            return Err(Error::Corrupt("append_v1 did not answer for every item".to_owned()));
+            return Err(Error::Corrupt("append_v1 did not return an outcome for every item".to_owned()));
         }
         let mut sent = Vec::with_capacity(n);
         for index in 0..n {
@@ -157,32 +158,35 @@ pub(super) fn read_outcome(number: i16) -> Result<Outcome, Error> {
     Outcome::from_number(number).ok_or_else(|| Error::Corrupt(format!("the write path returned the outcome {number}")))
 }
 
-fn to_json(change: &Change, position: i32) -> serde_json::Value {
-    let mut value = match &change.kind {
-        ChangeKind::EditMessage { sequence, text, attributes } => {
-            let mut value = serde_json::json!({ "kind": "edit", "sequence": sequence.get() });
-            if let Some(text) = text {
-                value["text"] = text.as_str().into();
-            }
-            if let Some(attributes) = attributes {
-                value["attributes"] = serde_json::json!(attributes);
-            }
-            value
-        }
-        ChangeKind::DeleteMessage { sequence } => serde_json::json!({ "kind": "delete", "sequence": sequence.get() }),
-        ChangeKind::AddMembers { user_ids, role } => {
-            let users: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
-            serde_json::json!({ "kind": "add", "users": users, "role": *role as i16 })
-        }
-        ChangeKind::RemoveMember { user_id } => serde_json::json!({ "kind": "remove", "user": &**user_id }),
-        ChangeKind::UpdateMember { user_id, role } => {
-            serde_json::json!({ "kind": "role", "user": &**user_id, "role": *role as i16 })
-        }
-        ChangeKind::UpdateTitle { title, expected_version } => {
-            serde_json::json!({ "kind": "title", "title": title, "version": expected_version })
-        }
+#[cfg(test)]
+mod tests {
+    use crate::{
+        domain::{
+            conversation::Role,
+            permission::{Verb, may},
+        },
+        storage::testing::TestDatabase,
     };
-    value["c"] = position.into();
-    value["actor"] = (&*change.actor_id).into();
-    value
+
+    const MAY: &str = "SELECT parlance_message.may_v1($1, $2, $3)";
+
+    #[tokio::test]
+    async fn sql_and_domain_allow_each_role_the_same() {
+        let test = TestDatabase::new("roles").await;
+        let targets = [None, Some(Role::Owner), Some(Role::Admin), Some(Role::Member)];
+        for verb in Verb::ALL {
+            for (actor, target) in Role::ALL.into_iter().flat_map(|actor| targets.map(|target| (actor, target))) {
+                let query =
+                    sqlx::query_as(MAY).bind(actor as i16).bind(verb.name()).bind(target.map(|target| target as i16));
+                let (allowed,): (bool,) = test.store.database.fetch_one(query).await.unwrap();
+                assert_eq!(allowed, may(actor, verb, target), "{actor:?} {verb:?} {target:?}");
+            }
+        }
+        for (actor, verb) in [(0_i16, "read"), (4, "read"), (1, "fly")] {
+            let query = sqlx::query_as(MAY).bind(actor).bind(verb).bind(None::<i16>);
+            let (allowed,): (bool,) = test.store.database.fetch_one(query).await.unwrap();
+            assert!(!allowed, "{actor} {verb}");
+        }
+        test.drop().await;
+    }
 }

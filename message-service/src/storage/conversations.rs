@@ -1,4 +1,4 @@
-//! Conversations: making one, one with the actor's part in it, and a user's inbox.
+//! Conversations: creating one, one with the actor's membership, and a user's inbox.
 
 use std::collections::HashMap;
 
@@ -23,7 +23,7 @@ pub(crate) struct InboxItem {
     pub(crate) conversation: Conversation,
     pub(crate) membership: Member,
     pub(crate) last_message: Option<Message>,
-    /// Last message, else creation: what the inbox is ordered by.
+    /// The time of the last message, else of the creation; the inbox is ordered by it.
     pub(crate) active_at: OffsetDateTime,
 }
 
@@ -123,16 +123,19 @@ const CREATE: &str = "
     SELECT outcome, conversation_id
     FROM parlance_message.create_conversation_v1($1, $2, $3, $4, $5, $6, $7)";
 
+// Reads along `conversation_requests_pkey`.
 const FIND_CREATION: &str = "
     SELECT conversation_id, request_hash
     FROM parlance_message.conversation_requests
     WHERE creator_id = $1 AND request_id = $2";
 
+// Reads along `conversations_pkey`.
 const FIND_HEADS: &str = "
     SELECT conversation_id, last_sequence
     FROM parlance_message.conversations
     WHERE conversation_id = ANY($1)";
 
+// Reads along `conversations_pkey` and `members_pkey`.
 const VIEW: &str = "
     SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence, c.message_count,
         c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
@@ -141,7 +144,8 @@ const VIEW: &str = "
     LEFT JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = $2
     WHERE c.conversation_id = $1";
 
-// O(the user's conversations): no index on activity, which every send would have to change.
+// Reads along `members_user_id_conversation_id_idx`, and all of the user's conversations: every send would have to change an
+// index on activity.
 const INBOX: &str = "
     SELECT conversation_id, kind, title, creator_id, version, oldest_sequence, last_sequence, message_count, last_message_at,
         created_at, updated_at, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, last_message_sequence,
@@ -171,6 +175,7 @@ const INBOX: &str = "
     WHERE bytes_before < $5
     ORDER BY active_at DESC, conversation_id DESC";
 
+// Reads along `messages_pkey`.
 const LAST_MESSAGES: &str = "
     SELECT e.conversation_id, e.sequence, e.ordinal, e.sender_id, e.request_id, e.text, e.attributes, e.reply_to_sequence,
         e.created_at AS message_created_at, e.edited_at, e.deleted_at, e.change_sequence
@@ -178,8 +183,8 @@ const LAST_MESSAGES: &str = "
     JOIN parlance_message.messages AS e ON e.conversation_id = u.conversation_id AND e.sequence = u.sequence";
 
 impl Store {
-    /// Makes a conversation, with its first members and their entries. Running it again makes nothing twice. Gives the id of
-    /// the conversation made, or made before by the same request or for the same DIRECT pair.
+    /// Creates a conversation with its first members and their entries. Harmless to repeat. Returns the id of the
+    /// conversation, which the same request, or one for the same DIRECT pair, may have created before.
     pub(crate) async fn create_conversation(&self, new: &NewConversation) -> Result<(Outcome, ConversationId), Error> {
         let members: Vec<&str> = new.member_ids.iter().map(|id| &**id).collect();
         let query = sqlx::query_as(CREATE)
@@ -194,7 +199,7 @@ impl Store {
         Ok((read_outcome(row.outcome)?, ConversationId::from_storage(row.conversation_id)))
     }
 
-    /// What a creator's request made, and the hash of its content.
+    /// Returns the conversation that a creator's request created, and the hash of its content.
     pub(crate) async fn find_creation(
         &self,
         actor: &Actor,
@@ -211,7 +216,7 @@ impl Store {
         .transpose()
     }
 
-    /// The heads of those of the conversations that there are.
+    /// Returns the heads of those of the conversations that exist.
     pub(crate) async fn find_heads(
         &self,
         conversation_ids: &[ConversationId],
@@ -224,8 +229,8 @@ impl Store {
         rows.collect()
     }
 
-    /// A conversation, and the user's part in it if the user is a member. Whether the user may see it is the caller's to
-    /// decide.
+    /// Returns a conversation, and the actor's membership if it is a member. The caller decides whether the actor may see
+    /// it.
     pub(crate) async fn view_conversation(
         &self,
         actor: &Actor,
@@ -235,8 +240,8 @@ impl Store {
         self.database.fetch_optional::<ViewRow>(query).await?.map(|row| row.into_view(actor.user_id())).transpose()
     }
 
-    /// At most `limit` of the user's conversations, and at most about 1 MiB of them, newest activity first, after the key
-    /// (activity, conversation id) of the page before. Read along `members_user_id_conversation_id_idx`.
+    /// Returns at most `limit` of the user's conversations, and at most about 1 MiB of them, newest activity first, after the
+    /// key (activity, conversation id) of the page before.
     pub(crate) async fn list_inbox(
         &self,
         actor: &Actor,

@@ -1,23 +1,12 @@
-//! The log itself: the dense range after a sequence, from both tables in one statement, since two statements would see two
-//! snapshots and make holes.
+//! Ranges of a log, read from both tables in one statement: two statements would see two snapshots, and so holes.
 
-use sqlx::types::Json;
-use time::OffsetDateTime;
-
-use super::{Error, Store, position, sequence};
-use crate::domain::{
-    attributes::Attributes,
-    conversation::Role,
-    event::{Event, EventKind, MemberChange},
-    ids::{ConversationId, UserId},
-    message::Message,
-    sequence::{Position, Sequence},
-};
+use super::{Error, Store, entry::EntryRow, position};
+use crate::domain::{event::Event, ids::ConversationId, sequence::Position};
 
 /// A part of a conversation's log.
 #[derive(Debug, Clone)]
 pub(crate) struct LogPage {
-    /// Dense and oldest first, beginning right after the sequence asked for.
+    /// Dense and oldest first, beginning right after the position asked for.
     pub(crate) events: Vec<Event>,
     /// The head in the snapshot that the events were read in.
     pub(crate) last_sequence: Position,
@@ -27,28 +16,11 @@ pub(crate) struct LogPage {
 struct LogRow {
     last_sequence: i64,
     available: i64,
-    sequence: Option<i64>,
-    kind: Option<i16>,
-    actor_id: Option<String>,
-    created_at: Option<OffsetDateTime>,
-    user_id: Option<String>,
-    role: Option<i16>,
-    joined_at: Option<OffsetDateTime>,
-    title: Option<String>,
-    version: Option<i64>,
-    message_sequence: Option<i64>,
-    ordinal: Option<i64>,
-    sender_id: Option<String>,
-    request_id: Option<String>,
-    text: Option<String>,
-    attributes: Option<Json<Attributes>>,
-    reply_to_sequence: Option<i64>,
-    message_created_at: Option<OffsetDateTime>,
-    edited_at: Option<OffsetDateTime>,
-    deleted_at: Option<OffsetDateTime>,
-    change_sequence: Option<i64>,
+    #[sqlx(flatten)]
+    entry: EntryRow,
 }
 
+// Reads along `messages_pkey` and `changes_pkey`.
 const READ: &str = "
     WITH entries AS (
         SELECT m.sequence, 0::smallint AS kind, m.sender_id AS actor_id, m.created_at, NULL::text AS user_id,
@@ -81,8 +53,8 @@ const READ: &str = "
     ORDER BY s.sequence";
 
 impl Store {
-    /// Reads at most `limit` entries after a sequence, and at most about `max_bytes` of them but always one if there is one.
-    /// `None` if there is no such conversation. The sequence must not lie before the entries that are kept.
+    /// Reads at most `limit` entries after a position, and at most about `max_bytes` of them but always one if there is one.
+    /// `None` if there is no such conversation. The position must not be before the entries that are kept.
     ///
     /// # Errors
     /// [`Error::Corrupt`] when an entry is missing that must be there.
@@ -100,8 +72,7 @@ impl Store {
         };
         let events = rows
             .into_iter()
-            .filter(|row| row.sequence.is_some())
-            .map(|row| row.into_event(conversation_id))
+            .filter_map(|row| row.entry.into_event(conversation_id).transpose())
             .collect::<Result<Vec<_>, _>>()?;
 
         let last_sequence = position(last_sequence, "conversations.last_sequence")?;
@@ -113,54 +84,5 @@ impl Store {
             )));
         }
         Ok(Some(LogPage { events, last_sequence }))
-    }
-}
-
-impl LogRow {
-    fn into_event(mut self, conversation_id: &ConversationId) -> Result<Event, Error> {
-        let number = self.sequence.unwrap_or_default();
-        let missing = || Error::Corrupt(format!("entry {number} of conversation {conversation_id} is incomplete"));
-        let sequence = sequence(number, "the sequence of an entry")?;
-        let actor_id = UserId::from_storage(self.actor_id.take().ok_or_else(missing)?);
-        let created_at = self.created_at.ok_or_else(missing)?;
-        let kind = match self.kind {
-            Some(0) => EventKind::MessageSent(self.message(conversation_id).ok_or_else(missing)?),
-            Some(1) => EventKind::MessageEdited(self.message(conversation_id).ok_or_else(missing)?),
-            Some(2) => EventKind::MessageDeleted(self.message(conversation_id).ok_or_else(missing)?),
-            Some(3) => EventKind::MemberJoined(self.member().ok_or_else(missing)?),
-            Some(4) => EventKind::MemberLeft(self.member().ok_or_else(missing)?),
-            Some(5) => EventKind::MemberUpdated(self.member().ok_or_else(missing)?),
-            Some(6) => EventKind::ConversationUpdated {
-                title: self.title.take().ok_or_else(missing)?,
-                version: self.version.ok_or_else(missing)?,
-            },
-            _ => return Err(missing()),
-        };
-        Ok(Event { conversation_id: conversation_id.clone(), sequence, created_at, actor_id, kind })
-    }
-
-    fn member(&mut self) -> Option<MemberChange> {
-        Some(MemberChange {
-            user_id: UserId::from_storage(self.user_id.take()?),
-            role: Role::from_number(i32::from(self.role?))?,
-            joined_at: self.joined_at?,
-        })
-    }
-
-    fn message(&mut self, conversation_id: &ConversationId) -> Option<Message> {
-        Some(Message {
-            conversation_id: conversation_id.clone(),
-            sequence: Sequence::new(self.message_sequence?)?,
-            ordinal: self.ordinal?,
-            sender_id: UserId::from_storage(self.sender_id.take()?),
-            request_id: self.request_id.take()?,
-            text: self.text.take()?,
-            attributes: self.attributes.take().map(|Json(attributes)| attributes).unwrap_or_default(),
-            reply_to_sequence: self.reply_to_sequence.and_then(Sequence::new),
-            created_at: self.message_created_at?,
-            edited_at: self.edited_at,
-            deleted_at: self.deleted_at,
-            change_sequence: Sequence::new(self.change_sequence?)?,
-        })
     }
 }

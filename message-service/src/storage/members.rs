@@ -1,4 +1,4 @@
-//! Members: pages of them, some of them, and the read mark.
+//! Members: lists of them, and the read mark.
 
 use time::OffsetDateTime;
 
@@ -50,6 +50,7 @@ struct MarkedRow {
     has_moved: bool,
 }
 
+// Reads along `members_pkey`.
 const LIST: &str = "
     SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
         c.message_count
@@ -59,6 +60,7 @@ const LIST: &str = "
     ORDER BY m.user_id
     LIMIT $3 + 1";
 
+// Reads along `members_pkey`.
 const FIND_SOME: &str = "
     SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
         c.message_count
@@ -68,6 +70,7 @@ const FIND_SOME: &str = "
     ORDER BY u.n";
 
 // The mark is cut to the head, never goes back, and counts the messages up to it: those sent so far, less those after it.
+// Reads along `members_pkey` and `messages_pkey`.
 const MARK_READ: &str = "
     WITH target AS (
         SELECT c.conversation_id, c.message_count, least($3, c.last_sequence) AS sequence
@@ -99,7 +102,7 @@ const MARK_READ: &str = "
     WHERE NOT EXISTS (SELECT FROM moved)";
 
 impl Store {
-    /// At most `limit` members after this user id, ordered by user id. Read along `members_pkey`.
+    /// Returns at most `limit` members after this user id, ordered by user id.
     pub(crate) async fn list_members(
         &self,
         _: &Actor,
@@ -113,7 +116,7 @@ impl Store {
         Page::cut(rows.into_iter().map(|row| (row, available)).collect(), limit, Member::try_from)
     }
 
-    /// Those of the users that are members, in the order given.
+    /// Returns those of the users that are members, in the order of `user_ids`.
     pub(crate) async fn find_members(
         &self,
         _: &Actor,
@@ -125,8 +128,8 @@ impl Store {
         self.database.fetch_all::<MemberRow>(query).await?.into_iter().map(Member::try_from).collect()
     }
 
-    /// Moves a member's read mark up to `up_to`, cut to the head; never back. Gives the member as it is then, and
-    /// whether its mark has moved; `None` if the user is no member. Idempotent.
+    /// Moves a member's read mark up to `up_to`, cut to the head; never back. Returns the member as it is then, and
+    /// whether its mark has moved. `None` if the user is no member. Idempotent.
     pub(crate) async fn mark_read(
         &self,
         actor: &Actor,

@@ -59,7 +59,7 @@ struct PageRow {
     available: i64,
 }
 
-/// Which messages of a conversation a page is made of, both bounds exclusive.
+/// The range of a page of messages, both bounds exclusive.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MessageRange {
     pub(crate) after_sequence: i64,
@@ -67,12 +67,14 @@ pub(crate) struct MessageRange {
     pub(crate) newest_first: bool,
 }
 
+// Reads along `messages_pkey`.
 const FIND: &str = "
     SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
         created_at AS message_created_at, edited_at, deleted_at, change_sequence
     FROM parlance_message.messages
     WHERE conversation_id = $1 AND sequence = $2";
 
+// Reads along `messages_pkey`.
 const LIST_OLDEST_FIRST: &str = "
     SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
         message_created_at, edited_at, deleted_at, change_sequence, available
@@ -92,6 +94,7 @@ const LIST_OLDEST_FIRST: &str = "
     WHERE bytes_before < $5
     ORDER BY sequence";
 
+// Reads along `messages_pkey`.
 const LIST_NEWEST_FIRST: &str = "
     SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
         message_created_at, edited_at, deleted_at, change_sequence, available
@@ -113,7 +116,7 @@ const LIST_NEWEST_FIRST: &str = "
     ORDER BY sequence DESC";
 
 impl Store {
-    /// The message of this sequence; `None` if the sequence is another kind of entry or not there.
+    /// Returns the message of this sequence. `None` if the entry is of another kind or does not exist.
     pub(crate) async fn find_message(
         &self,
         _: &Actor,
@@ -124,8 +127,7 @@ impl Store {
         self.database.fetch_optional::<MessageRow>(query).await?.map(Message::try_from).transpose()
     }
 
-    /// At most `limit` messages of the range, and at most about 1 MiB of them but always one if there is one. Read along
-    /// `messages_pkey`.
+    /// Returns at most `limit` messages of the range, and at most about 1 MiB of them but always one if there is one.
     pub(crate) async fn list_messages(
         &self,
         _: &Actor,

@@ -17,7 +17,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_embedded() {
-        // A file whose name refinery does not like would be left out with no more than a line in the log.
+        // A file whose name refinery does not like would be left out with just a line in the log.
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations/message");
         let files = std::fs::read_dir(folder).unwrap().count();
         let mut versions: Vec<_> = schema().migrations.iter().map(refinery::Migration::version).collect();

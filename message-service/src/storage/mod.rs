@@ -1,16 +1,20 @@
-//! The one place that says `sqlx`: statements, rows, and the call of the write path. Gives and takes domain types.
+//! The only module that uses `sqlx`: statements, rows, and the call of the write path. Its interface is of domain types.
 //!
-//! Everything that takes a sequence is one call of one SQL function (`append.rs`, `conversations.rs::create`), so no lock
-//! outlives a round trip. Reads are single statements on the primary.
+//! Everything that takes a sequence is one call of one SQL function (`append.rs`, `Store::create_conversation`), so no lock
+//! outlives a round trip. Reads are single statements on the primary. Statements are constants, each with the index that it
+//! reads along.
 
 pub(crate) mod append;
 pub(crate) mod conversations;
+pub(crate) mod entry;
 pub(crate) mod log;
 pub(crate) mod members;
+pub(crate) mod memberships;
 pub(crate) mod messages;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
-pub(crate) mod places;
+#[cfg(test)]
+mod testing;
 pub(crate) mod verify;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -31,12 +35,14 @@ pub(crate) struct Store {
     database: Database,
 }
 
+const PAGE_TOKEN_KEY: &str = "SELECT page_token_key FROM parlance_message.settings";
+
 impl Store {
     pub(crate) fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// A name for this database that says nothing else of it, the same for all replicas.
+    /// Returns a name for this database that reveals nothing else of it, the same for all replicas.
     pub(crate) async fn installation(&self) -> Result<String, Error> {
         let mut hasher = Sha256::new_with_prefix(b"parlance installation");
         hasher.update(self.page_token_key().await?);
@@ -44,10 +50,9 @@ impl Store {
         Ok(URL_SAFE_NO_PAD.encode(&hash[..12]))
     }
 
-    /// The key of page tokens, which all replicas share.
+    /// Returns the key of page tokens, which all replicas share.
     pub(crate) async fn page_token_key(&self) -> Result<[u8; 32], Error> {
-        const SQL: &str = "SELECT page_token_key FROM parlance_message.settings";
-        let (key,): (Vec<u8>,) = self.database.fetch_one(sqlx::query_as(SQL)).await?;
+        let (key,): (Vec<u8>,) = self.database.fetch_one(sqlx::query_as(PAGE_TOKEN_KEY)).await?;
         key.try_into().map_err(|_| Error::Corrupt("settings.page_token_key is not 32 bytes".to_owned()))
     }
 }
@@ -76,7 +81,7 @@ impl WriterConnection {
         Ok(self.open.insert(connection))
     }
 
-    /// Runs what is no part of the write path.
+    /// Runs a statement that is no part of the write path.
     #[cfg(feature = "planted-bugs")]
     pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), Error> {
         let limit = self.settings.timeout;
@@ -85,7 +90,7 @@ impl WriterConnection {
         self.settle(answer).map(drop)
     }
 
-    /// A connection that broke, or whose call did not end in time, is not used again.
+    /// Drops a connection that broke, or whose call did not end in time.
     fn settle<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
         if matches!(answer, Err(Error::Unavailable(_) | Error::Timeout { .. })) {
             self.open = None;
@@ -98,13 +103,13 @@ impl WriterConnection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
-    /// Something comes after the last item.
+    /// There are more items after the last one.
     pub(crate) has_more: bool,
 }
 
 impl<T> Page<T> {
-    /// Of rows that were read up to one more than `limit`, each with the number of rows there were before the page was cut
-    /// to its bytes.
+    /// Converts rows that were read up to one more than `limit`, each with the number of rows before the page was cut to its
+    /// bytes.
     fn cut<R>(rows: Vec<(R, i64)>, limit: i64, into: impl Fn(R) -> Result<T, Error>) -> Result<Self, Error> {
         let available = rows.first().map_or(0, |(_, available)| *available);
         let items = rows.into_iter().take(limit as usize).map(|(row, _)| into(row)).collect::<Result<Vec<_>, _>>()?;

@@ -107,45 +107,23 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use service_kit::database::{self, Database, Settings};
-    use sqlx::{
-        AssertSqlSafe, Connection, Executor, PgConnection, Postgres,
-        postgres::{PgArguments, PgConnectOptions},
-        query::Query,
-    };
+    use sqlx::{Executor, Postgres, postgres::PgArguments, query::Query};
 
     use super::*;
-    use crate::storage::migrations;
+    use crate::storage::testing::TestDatabase;
 
     const RETENTION: Duration = Duration::from_mins(5);
 
-    /// The database of one test.
     struct Fresh {
-        name: String,
-        admin: PgConnection,
-        settings: Settings,
-        store: Store,
+        database: TestDatabase,
         commits: CommitReader,
     }
 
     impl Fresh {
         async fn new(of: &str) -> Self {
-            let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
-            let server: PgConnectOptions = url.parse().unwrap();
-            let name = format!("outbox_{of}_{}", std::process::id());
-            let mut admin = PgConnection::connect_with(&server).await.unwrap();
-            admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
-            let settings = Settings {
-                connect: server.clone().database(&name),
-                application_name: "test",
-                connections: 2,
-                timeout: Duration::from_secs(5),
-                plan_anew: true,
-            };
-            database::migrate(&settings, &migrations::schema()).await.unwrap();
-            let store = Store::new(Database::new(settings.clone()));
-            let commits = store.commits(RETENTION);
-            Self { name, admin, settings, store, commits }
+            let database = TestDatabase::new(of).await;
+            let commits = database.store.commits(RETENTION);
+            Self { database, commits }
         }
 
         /// Returns the position at the end of the outbox.
@@ -156,13 +134,11 @@ mod tests {
         }
 
         async fn insert(&self, conversation_id: &str, last_sequence: i64) {
-            self.store.database.execute(row(conversation_id, last_sequence)).await.unwrap();
+            self.database.store.database.execute(row(conversation_id, last_sequence)).await.unwrap();
         }
 
-        async fn drop(mut self) {
-            self.store.database.close().await;
-            let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
-            self.admin.execute(sqlx::raw_sql(AssertSqlSafe(drop))).await.unwrap();
+        async fn drop(self) {
+            self.database.drop().await;
         }
     }
 
@@ -189,7 +165,7 @@ mod tests {
         let add = "
             INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
             VALUES (ARRAY['a', 'b'], ARRAY[4, 9], ARRAY['ann', 'ben'], now())";
-        fresh.store.database.execute(sqlx::query(add)).await.unwrap();
+        fresh.database.store.database.execute(sqlx::query(add)).await.unwrap();
         fresh.insert("c", 1).await;
         let read = fresh.commits.read(Some(&begin)).await.unwrap();
         let both = Joins { user_ids: vec!["ann".into(), "ben".into()], conversation_ids: vec!["a".into(), "b".into()] };
@@ -202,7 +178,7 @@ mod tests {
     async fn each_transaction_is_read_once_after_its_commit_however_late_that_is() {
         let fresh = Fresh::new("read").await;
         fresh.insert("before", 1).await;
-        let mut late = fresh.settings.open().await.unwrap();
+        let mut late = fresh.database.settings.open().await.unwrap();
         late.execute("BEGIN").await.unwrap();
         row("late", 3).execute(&mut late).await.unwrap();
         let mut position = fresh.begin().await;
@@ -230,7 +206,7 @@ mod tests {
         let fill = "
             INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
             SELECT array_agg('c' || n), array_agg(n), '{}', now() FROM generate_series(1, $1) AS n GROUP BY n % 50";
-        fresh.store.database.execute(sqlx::query(fill).bind(2 * Commits::MAX_WEIGHT + 1)).await.unwrap();
+        fresh.database.store.database.execute(sqlx::query(fill).bind(2 * Commits::MAX_WEIGHT + 1)).await.unwrap();
         let (mut parts, mut read) = (Vec::new(), HashMap::new());
         loop {
             let part = fresh.commits.read(Some(&position)).await.unwrap();
@@ -255,18 +231,18 @@ mod tests {
     #[tokio::test]
     async fn rows_of_another_server_are_neither_read_nor_kept() {
         let fresh = Fresh::new("restored").await;
-        fresh.store.database.execute(sqlx::query(OF_ANOTHER_SERVER)).await.unwrap();
+        fresh.database.store.database.execute(sqlx::query(OF_ANOTHER_SERVER)).await.unwrap();
         let begin = fresh.begin().await;
         fresh.insert("c", 1).await;
         let read = fresh.commits.read(Some(&begin)).await.unwrap();
         assert!(read.is_whole && read.batch.as_ref().unwrap().joins.is_empty());
         assert_eq!(heads(read.batch), [("c".to_owned(), 1)]);
 
-        let trimmer = fresh.store.trimmer(RETENTION);
+        let trimmer = fresh.database.store.trimmer(RETENTION);
         let horizon = trimmer.horizon().await.unwrap();
         while trimmer.delete_below(&horizon).await.unwrap() > 1 {}
         let count = "SELECT count(*) FROM parlance_message.outbox WHERE conversation_ids <> '{c}'";
-        let (left,): (i64,) = fresh.store.database.fetch_one(sqlx::query_as(count)).await.unwrap();
+        let (left,): (i64,) = fresh.database.store.database.fetch_one(sqlx::query_as(count)).await.unwrap();
         assert_eq!(left, 0);
         fresh.drop().await;
     }

@@ -4,11 +4,17 @@
 //! other sessions. That suffices: values that are compared are read within one slice, or never change once committed (the
 //! sequence, the ordinal and the time of an entry). No row is locked.
 
-use service_kit::database::{self, Settings, VersionError, bounded};
+use std::fmt::Display;
+
+use service_kit::{
+    database::{self, Settings, VersionError, bounded},
+    verify::Finding,
+};
 use sqlx::Connection;
 use time::OffsetDateTime;
 
 use super::{Error, migrations};
+use crate::domain::change::EntryKind;
 
 /// At most this fraction of a slice's rows are conversations: most have more entries than that, and those that the slice does
 /// not reach are read again.
@@ -92,7 +98,14 @@ pub(crate) struct EntryRow {
     pub(crate) version: Option<i64>,
 }
 
-/// A member, with the rows that it refers to.
+impl EntryRow {
+    /// Returns a finding about this entry.
+    pub(crate) fn finding(&self, expected: impl Display, found: impl Display) -> Finding {
+        Finding::new(expected, found).at("conversation_id", &*self.conversation_id).at("sequence", self.sequence)
+    }
+}
+
+/// A member, with what its row refers to.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct MemberRow {
     pub(crate) conversation_id: String,
@@ -145,7 +158,8 @@ const CONVERSATIONS: &str = "
     ORDER BY c.conversation_id
     LIMIT $3";
 
-// Limited before the joins, so that there are no more look-ups than rows in the slice.
+// Limited before the joins, so that there are no more look-ups than rows in the slice. $5 and $6 are kinds of entries: those
+// that change a message, and a member that left.
 const ENTRIES: &str = "
     WITH sent AS MATERIALIZED (
         SELECT m.conversation_id, m.sequence, m.ordinal, m.change_sequence, m.reply_to_sequence, m.created_at,
@@ -175,12 +189,13 @@ const ENTRIES: &str = "
         c.target_sequence, t.change_sequence, c.user_id, m.join_sequence, c.version
     FROM changed AS c
     LEFT JOIN parlance_message.messages AS t
-        ON c.kind IN (1, 2) AND t.conversation_id = c.conversation_id AND t.sequence = c.target_sequence
+        ON c.kind = ANY($5) AND t.conversation_id = c.conversation_id AND t.sequence = c.target_sequence
     LEFT JOIN parlance_message.members AS m
-        ON c.kind = 4 AND m.conversation_id = c.conversation_id AND m.user_id = c.user_id
+        ON c.kind = $6 AND m.conversation_id = c.conversation_id AND m.user_id = c.user_id
     ORDER BY conversation_id, sequence, kind
     LIMIT $4";
 
+// $5 is the kind of entry by which members join.
 const MEMBERS: &str = "
     WITH slice AS MATERIALIZED (
         SELECT m.conversation_id, m.user_id, m.join_sequence, m.last_read_sequence, m.last_read_ordinal
@@ -194,7 +209,7 @@ const MEMBERS: &str = "
     FROM slice AS s
     LEFT JOIN parlance_message.conversations AS c ON c.conversation_id = s.conversation_id
     LEFT JOIN parlance_message.changes AS j
-        ON j.kind = 3 AND j.conversation_id = s.conversation_id AND j.sequence = s.join_sequence
+        ON j.kind = $5 AND j.conversation_id = s.conversation_id AND j.sequence = s.join_sequence
     LEFT JOIN LATERAL (
         SELECT m.ordinal
         FROM parlance_message.messages AS m
@@ -269,6 +284,8 @@ impl Inspection {
                 .bind(after.sequence)
                 .bind(end.as_deref().or(until))
                 .bind(i64::from(most))
+                .bind([EntryKind::MessageEdited, EntryKind::MessageDeleted].map(EntryKind::number))
+                .bind(EntryKind::MemberLeft.number())
                 .fetch_all(&mut *snapshot)
                 .await?;
             snapshot.commit().await?;
@@ -302,7 +319,8 @@ impl Inspection {
         until: Option<&str>,
     ) -> Result<Vec<MemberRow>, Error> {
         let most = i64::from(self.0.slice());
-        self.0.fetch_all(sqlx::query_as(MEMBERS).bind(after.0).bind(after.1).bind(until).bind(most)).await
+        let query = sqlx::query_as(MEMBERS).bind(after.0).bind(after.1).bind(until).bind(most);
+        self.0.fetch_all(query.bind(EntryKind::MemberJoined.number())).await
     }
 
     /// Reads the rows of the outbox after an id, a slice of rows with all conversations of each.

@@ -4,18 +4,14 @@
 use service_kit::verify::{Finding, Report};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{CHANGES, COUNTERS, DOUBLES, HOLES, MEMBERS, ORDINALS, ORPHANS, REFERENCES, TIMES};
-use crate::storage::verify::{ConversationRow, EntryRow, Slice};
-
-/// `conversations.kind` of a DIRECT conversation, which has exactly two members.
-const DIRECT: i16 = 1;
-
-/// `changes.kind`; 0 for messages.
-const MESSAGE: i16 = 0;
-const EDITED: i16 = 1;
-const DELETED: i16 = 2;
-const LEFT: i16 = 4;
-const RENAMED: i16 = 6;
+use super::{COUNTERS, DOUBLES, HOLES, MEMBERS, ORDINALS, ORPHANS, TIMES};
+use crate::{
+    domain::{change::EntryKind, conversation::Kind},
+    storage::{
+        entry,
+        verify::{ConversationRow, EntryRow, Slice},
+    },
+};
 
 /// The position of the check between two slices.
 #[derive(Debug, Default)]
@@ -100,42 +96,32 @@ impl LogState {
             self.last = Some((entry.sequence, entry.created_at));
             return;
         };
-        let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         if entry.sequence < oldest {
-            report.found(COUNTERS, at(Finding::new(format!("no entry before oldest_sequence {oldest}"), "an entry")));
+            report.found(COUNTERS, entry.finding(format!("no entry before oldest_sequence {oldest}"), "an entry"));
         }
         let expected = self.last.map_or(oldest, |(last, _)| (last + 1).max(oldest));
         if self.last.is_some_and(|(last, _)| last == entry.sequence) {
-            report.found(DOUBLES, at(Finding::new("one entry", "a message and a change")));
+            report.found(DOUBLES, entry.finding("one entry", "a message and a change"));
         } else if entry.sequence > expected {
             self.missing += entry.sequence - expected;
             report.found(HOLES, self.hole(expected, entry.sequence - 1));
         }
-        let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         if let Some((_, before)) = self.last.filter(|(_, before)| entry.created_at < *before) {
             let expected = format!("a time not before that of the previous entry, {}", clock(before));
-            report.found(TIMES, at(Finding::new(expected, clock(entry.created_at))));
+            report.found(TIMES, entry.finding(expected, clock(entry.created_at)));
         }
-        match entry.kind {
-            MESSAGE => self.check_message(entry, oldest, report),
-            EDITED | DELETED => self.check_change_of_message(entry, oldest, report),
-            // A user who came back has a later join.
-            LEFT if entry.member_join_sequence.is_some_and(|joined| joined < entry.sequence) => {
-                let user = entry.user_id.as_deref().unwrap_or_default();
-                let finding =
-                    Finding::new("a former member, or one who joined again later", "a member who joined before");
-                report.found(MEMBERS, at(finding).at("user_id", user));
-            }
+        for (check, finding) in entry::check(entry, oldest) {
+            report.found(check, finding);
+        }
+        match EntryKind::from_number(entry.kind) {
+            Some(EntryKind::MessageSent) => self.check_message(entry, oldest, report),
+            Some(EntryKind::ConversationUpdated) => self.version = entry.version,
             _ => {}
-        }
-        if entry.kind == RENAMED {
-            self.version = entry.version;
         }
         self.last = Some((entry.sequence, entry.created_at));
     }
 
     fn check_message(&mut self, entry: &EntryRow, oldest: i64, report: &mut Report) {
-        let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
         let ordinal = entry.ordinal.unwrap_or_default();
         // Each missing sequence may have been a message.
         let least = match self.last_message {
@@ -147,54 +133,10 @@ impl LogState {
             && !(least..=least + self.missing).contains(&ordinal)
         {
             let or_more = if self.missing > 0 { format!(" to {}", least + self.missing) } else { String::new() };
-            report.found(ORDINALS, at(Finding::new(format!("ordinal {least}{or_more}"), ordinal)));
-        }
-
-        let answered = entry.reply_to_sequence.filter(|to| *to >= oldest);
-        if let Some(to) = answered.filter(|to| *to >= entry.sequence || entry.reply_is_message != Some(true)) {
-            let expected = format!("reply_to_sequence {to} to refer to an earlier message");
-            report.found(REFERENCES, at(Finding::new(expected, "no such message")));
-        }
-
-        let changed_by = entry.change_sequence.unwrap_or_default();
-        let (is_edited, is_deleted) = (entry.is_edited == Some(true), entry.is_deleted == Some(true));
-        if changed_by == entry.sequence {
-            if is_edited || is_deleted {
-                let found = if is_deleted { "a deleted message" } else { "an edited message" };
-                let found = format!("{found} without one");
-                report.found(CHANGES, at(Finding::new("change_sequence of the entry that changed it", found)));
-            }
-        } else if entry.changed_by_target != Some(entry.sequence) {
-            let expected = format!("entry {changed_by}, its change_sequence, to be its edit or deletion");
-            report.found(CHANGES, at(Finding::new(expected, "no such entry")));
-        } else if (entry.changed_by_kind == Some(DELETED)) != is_deleted || (!is_deleted && !is_edited) {
-            let expected =
-                if entry.changed_by_kind == Some(DELETED) { "a deleted message" } else { "an edited message" };
-            let found = match (is_deleted, is_edited) {
-                (true, _) => "a deleted message",
-                (false, true) => "a message that is not deleted",
-                (false, false) => "an unchanged message",
-            };
-            report.found(CHANGES, at(Finding::new(format!("{expected}, the result of entry {changed_by}"), found)));
+            report.found(ORDINALS, entry.finding(format!("ordinal {least}{or_more}"), ordinal));
         }
         self.last_message = Some((entry.sequence, ordinal, entry.created_at));
         self.missing = 0;
-    }
-
-    fn check_change_of_message(&self, entry: &EntryRow, oldest: i64, report: &mut Report) {
-        let at = |finding: Finding| self.at(finding).at("sequence", entry.sequence);
-        let target = entry.target_sequence.unwrap_or_default();
-        match entry.target_change_sequence {
-            None if target >= oldest => {
-                let expected = format!("its target {target} to be a message");
-                report.found(REFERENCES, at(Finding::new(expected, "no such message")));
-            }
-            Some(last) if last < entry.sequence => {
-                let expected = format!("change_sequence of message {target} to be this entry or a later one");
-                report.found(CHANGES, at(Finding::new(expected, format!("change_sequence {last}"))));
-            }
-            _ => {}
-        }
     }
 
     fn finish(self, report: &mut Report) {
@@ -247,10 +189,11 @@ impl LogState {
     }
 
     fn compare_members(&self, row: &ConversationRow, report: &mut Report) {
-        if row.kind == DIRECT && row.members != 2 {
+        let is_direct = row.kind == Kind::Direct as i16;
+        if is_direct && row.members != 2 {
             let found = if row.members > 2 { "more".to_owned() } else { row.members.to_string() };
             report.found(MEMBERS, self.at(Finding::new("two members of a DIRECT conversation", found)));
-        } else if row.kind != DIRECT && row.members > 0 && !row.has_owner {
+        } else if !is_direct && row.members > 0 && !row.has_owner {
             report.found(MEMBERS, self.at(Finding::new("an owner among the members", "none")));
         }
     }

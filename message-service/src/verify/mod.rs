@@ -12,6 +12,7 @@ use service_kit::{
 use self::log::LogChecker;
 use crate::storage::{
     Error,
+    entry::checks::{CHANGES, MEMBERS, REFERENCES},
     verify::{Inspection, ResumeKey},
 };
 
@@ -25,17 +26,7 @@ const ORDINALS: Check = Check {
 const TIMES: Check = Check { name: "times", promise: "No entry of a log is earlier than the one before it." };
 const ORPHANS: Check =
     Check { name: "orphans", promise: "Members, entries and requests belong to a conversation that exists." };
-const REFERENCES: Check =
-    Check { name: "references", promise: "An edit, a deletion and a reply refer to an earlier message of the log." };
-const CHANGES: Check = Check {
-    name: "changes",
-    promise: "A message names the last entry that changed it, and its state is the result of that entry.",
-};
 const COUNTERS: Check = Check { name: "counters", promise: "The counters of a conversation agree with its log." };
-const MEMBERS: Check = Check {
-    name: "members",
-    promise: "Members joined by an entry of the log; a DIRECT conversation has two members, others that have members have an owner.",
-};
 const MARKS: Check =
     Check { name: "marks", promise: "A read mark is within the log and counts the messages up to it." };
 const OUTBOX: Check = Check { name: "outbox", promise: "The outbox names no head that a log has not reached." };

@@ -3,7 +3,11 @@
 use parlance::message::v1;
 
 use super::timestamp;
-use crate::domain::conversation::{Conversation, Kind, etag};
+use crate::domain::{
+    change::conversation::ConversationChange,
+    conversation::{Conversation, Kind, etag},
+    event::Event,
+};
 
 pub(in crate::grpc) fn conversation(conversation: &Conversation) -> v1::Conversation {
     v1::Conversation {
@@ -17,6 +21,17 @@ pub(in crate::grpc) fn conversation(conversation: &Conversation) -> v1::Conversa
         message_count: conversation.message_count,
         last_message_time: conversation.last_message_at.map(timestamp),
         etag: etag(conversation.version),
+    }
+}
+
+/// Returns the fields that the change itself set. Counts and the like belong to the conversation, not to the entry.
+pub(super) fn change(event: &Event, change: &ConversationChange) -> v1::Conversation {
+    v1::Conversation {
+        conversation_id: event.conversation_id.to_string(),
+        title: change.title.clone(),
+        update_time: Some(timestamp(event.created_at)),
+        etag: etag(change.version),
+        ..v1::Conversation::default()
     }
 }
 

@@ -4,8 +4,8 @@ use parlance::message::v1;
 
 use super::timestamp;
 use crate::domain::{
+    change::member::MemberChange,
     conversation::{Member, Role},
-    event::MemberChange,
 };
 
 pub(in crate::grpc) fn member(member: &Member) -> v1::Member {

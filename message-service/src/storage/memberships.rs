@@ -1,4 +1,4 @@
-//! Where a user stands in conversations, as those need to know who subscribe to all of them at once.
+//! Memberships of a user in conversations, for subscriptions to all of them at once, and for ephemerals.
 
 use super::{Error, Store, position, sequence};
 use crate::{
@@ -13,19 +13,19 @@ use crate::{
 /// The most ids of one listing.
 pub(crate) const MAX_LISTED: usize = 10_000;
 
-/// A conversation, and where a user stands in it.
+/// A conversation as one user sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct MembershipView {
     pub(crate) conversation_id: ConversationId,
     pub(crate) kind: Kind,
-    /// First entry that is kept.
+    /// The first entry that is kept.
     pub(crate) oldest_sequence: Sequence,
     pub(crate) last_sequence: Position,
-    /// `None` for one who is no member.
+    /// `None` if the user is no member.
     pub(crate) membership: Option<Membership>,
 }
 
-/// A user's part in a conversation.
+/// A user's membership in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Membership {
     /// The entry by which the member last joined.
@@ -34,7 +34,7 @@ pub(crate) struct Membership {
 }
 
 #[derive(Debug, sqlx::FromRow)]
-struct PlaceRow {
+struct MembershipRow {
     conversation_id: String,
     kind: i16,
     oldest_sequence: i64,
@@ -43,10 +43,10 @@ struct PlaceRow {
     last_read_sequence: Option<i64>,
 }
 
-impl TryFrom<PlaceRow> for Place {
+impl TryFrom<MembershipRow> for MembershipView {
     type Error = Error;
 
-    fn try_from(row: PlaceRow) -> Result<Self, Error> {
+    fn try_from(row: MembershipRow) -> Result<Self, Error> {
         let kind = Kind::from_number(i32::from(row.kind))
             .ok_or_else(|| Error::Corrupt(format!("conversations.kind of {} is {}", row.conversation_id, row.kind)))?;
         let membership = row.join_sequence.zip(row.last_read_sequence).map(|(joined, read)| {
@@ -65,17 +65,17 @@ impl TryFrom<PlaceRow> for Place {
     }
 }
 
-/// Who would be told of something in a conversation.
+/// The members that an ephemeral of a conversation would go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Audience {
     pub(crate) kind: Kind,
     /// The user is a member.
     pub(crate) has_user: bool,
-    /// No more members than asked for.
+    /// It has no more members than the limit of the query.
     pub(crate) is_small: bool,
 }
 
-// Counts no further than it must.
+// Reads along `members_pkey`, and counts no further than the limit.
 const AUDIENCE: &str = "
     SELECT c.kind,
         EXISTS (
@@ -90,6 +90,7 @@ const AUDIENCE: &str = "
     FROM parlance_message.conversations AS c
     WHERE c.conversation_id = $1";
 
+// Reads along `members_user_id_conversation_id_idx`.
 const LIST: &str = "
     SELECT conversation_id
     FROM parlance_message.members
@@ -97,12 +98,14 @@ const LIST: &str = "
     ORDER BY conversation_id
     LIMIT $3";
 
+// Reads along `members_user_id_conversation_id_idx`.
 const LIST_OF_SEVERAL: &str = "
     SELECT user_id, array_agg(conversation_id) AS conversation_ids
     FROM parlance_message.members
     WHERE user_id = ANY($1)
     GROUP BY user_id";
 
+// Reads along `conversations_pkey` and `members_pkey`.
 const FIND: &str = "
     SELECT c.conversation_id, c.kind, c.oldest_sequence, c.last_sequence, m.join_sequence, m.last_read_sequence
     FROM unnest($2::text[]) AS u (conversation_id)
@@ -110,8 +113,7 @@ const FIND: &str = "
     LEFT JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = $1";
 
 impl Store {
-    /// The next conversations of a user after this one, at most [`MAX_LISTED`], in the order of their ids. Read along
-    /// `members_user_id_conversation_id_idx`.
+    /// Returns the next conversations of a user after this one, at most [`MAX_LISTED`], ordered by id.
     pub(crate) async fn list_conversation_ids(
         &self,
         user_id: &UserId,
@@ -125,7 +127,7 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| ConversationId::from_storage(id)).collect())
     }
 
-    /// All conversations of several users, in no order. Those who are in none are left out.
+    /// Returns all conversations of several users, in no order. Users who are in none are left out.
     pub(crate) async fn list_conversations_of(
         &self,
         user_ids: &[UserId],
@@ -139,7 +141,7 @@ impl Store {
         Ok(rows.collect())
     }
 
-    /// Whether a user is a member of a conversation, and whether it has at most `members`; `None` if it is not there.
+    /// Reports whether a user is a member of a conversation, and whether it has at most `members`. `None` if it does not exist.
     pub(crate) async fn find_audience(
         &self,
         actor: &Actor,
@@ -157,15 +159,15 @@ impl Store {
         .transpose()
     }
 
-    /// Where a user stands in those of the conversations that there are, in no order, all in one snapshot.
-    pub(crate) async fn find_places(
+    /// Returns those of the conversations that exist, each with the user's membership, in no order, in one snapshot.
+    pub(crate) async fn find_memberships(
         &self,
         user_id: &UserId,
         conversation_ids: &[ConversationId],
-    ) -> Result<Vec<Place>, Error> {
+    ) -> Result<Vec<MembershipView>, Error> {
         let ids: Vec<&str> = conversation_ids.iter().map(|id| &**id).collect();
-        let rows: Vec<PlaceRow> =
+        let rows: Vec<MembershipRow> =
             self.database.fetch_all(sqlx::query_as(FIND).bind(user_id.as_str()).bind(ids)).await?;
-        rows.into_iter().map(Place::try_from).collect()
+        rows.into_iter().map(MembershipView::try_from).collect()
     }
 }

@@ -1,0 +1,86 @@
+//! Changes of members: `member_joined`, `member_left` and `member_updated`.
+
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{details::ChangeDetails, outcome::Outcome};
+use crate::domain::{conversation::Role, ids::UserId, permission::Verb};
+
+/// The size that storing a member counts for, with its entry and its part of the outbox row, in bytes.
+const ADDED_USER_BYTES: usize = 256;
+
+/// A change of one member, as its entry shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemberChange {
+    pub(crate) user_id: UserId,
+    /// The role from this change on; the last one of a member that left.
+    pub(crate) role: Role,
+    pub(crate) joined_at: OffsetDateTime,
+}
+
+/// Adds those of the users that are no members yet.
+#[derive(Debug, Clone)]
+pub(crate) struct AddMembers {
+    pub(crate) user_ids: Vec<UserId>,
+    pub(crate) role: Role,
+}
+
+impl ChangeDetails for AddMembers {
+    fn to_json(&self) -> Value {
+        let users: Vec<&str> = self.user_ids.iter().map(UserId::as_str).collect();
+        json!({ "kind": "add", "users": users, "role": self.role as i16 })
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::AddMember]
+    }
+
+    fn bytes(&self) -> usize {
+        self.user_ids.len() * ADDED_USER_BYTES
+    }
+
+    fn added_users(&self) -> &[UserId] {
+        &self.user_ids
+    }
+}
+
+/// Removes a member. An actor that removes itself leaves, which takes no verb.
+#[derive(Debug, Clone)]
+pub(crate) struct RemoveMember {
+    pub(crate) user_id: UserId,
+}
+
+impl ChangeDetails for RemoveMember {
+    fn to_json(&self) -> Value {
+        json!({ "kind": "remove", "user": self.user_id.as_str() })
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::RemoveMember]
+    }
+
+    fn is_done_by(&self, actor_id: &UserId, refusal: Outcome) -> bool {
+        if self.user_id == *actor_id {
+            matches!(refusal, Outcome::ConversationNotFound | Outcome::NotAMember)
+        } else {
+            refusal == Outcome::MemberNotFound
+        }
+    }
+}
+
+/// Changes the role of a member.
+#[derive(Debug, Clone)]
+pub(crate) struct UpdateMember {
+    pub(crate) user_id: UserId,
+    pub(crate) role: Role,
+}
+
+impl ChangeDetails for UpdateMember {
+    fn to_json(&self) -> Value {
+        json!({ "kind": "role", "user": self.user_id.as_str(), "role": self.role as i16 })
+    }
+
+    fn verbs(&self) -> &'static [Verb] {
+        &[Verb::UpdateRole]
+    }
+}
