@@ -24,7 +24,7 @@ use crate::{
     bus::{self, Address as BusAddress, Exchange, nats::Nats},
     directory::Directory,
     grpc::{self, Context},
-    log::{live::LiveLogs, pages::Pages, replicas, writer::Writers},
+    log::{clock::Clock, live::LiveLogs, pages::Pages, replicas, writer::Writers},
     storage::{Store, migrations},
     tasks::trim_outbox,
 };
@@ -114,7 +114,7 @@ impl App {
         let lifecycle = Lifecycle::new();
         let database = Database::new(config.database.clone());
         let health = Health::new(grpc::SERVICE_NAMES);
-        let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes);
+        let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes, Clock::System);
         let meeting = Meeting { live, exchange: Exchange::new(config.bus != BusAddress::Postgres) };
         let context = context(&config, &database, &meeting, &lifecycle);
         let routes = routes(&health, &context).map_err(RunError::Reflection)?;

@@ -1,10 +1,6 @@
 //! What message-service counts, and what each number says. The parts of the service count with the handles made here.
 
-use std::time::Duration;
-
-use service_kit::telemetry::metrics::{Counter, Gauge, Histogram, Kind, Metric, counter, gauge, histogram};
-
-use crate::{domain::change::Outcome, storage::append::BatchOutcome};
+use service_kit::telemetry::metrics::{Counter, Gauge, Kind, Metric, counter, gauge};
 
 /// What message-service tells beside what every service does.
 pub(crate) const METRICS: &[Metric] = &[
@@ -135,105 +131,6 @@ pub(crate) const METRICS: &[Metric] = &[
     },
 ];
 
-/// What the writers count.
-#[derive(Debug, Clone)]
-pub(crate) struct WriterMetrics {
-    items: Histogram,
-    seconds: Histogram,
-    stored: Counter,
-    repeated: Counter,
-    refused: Counter,
-    locked: Counter,
-    pub(crate) retries: Counter,
-}
-
-impl WriterMetrics {
-    pub(crate) fn new() -> Self {
-        let entries = |outcome: &'static str| counter!("parlance_writer_entries_total", "outcome" => outcome);
-        Self {
-            items: histogram!("parlance_writer_batch_items"),
-            seconds: histogram!("parlance_writer_commit_seconds"),
-            stored: entries("stored"),
-            repeated: entries("repeated"),
-            refused: entries("refused"),
-            locked: counter!("parlance_writer_locked_total"),
-            retries: counter!("parlance_writer_retries_total"),
-        }
-    }
-
-    /// A batch was committed.
-    pub(crate) fn committed(&self, appended: &BatchOutcome, after: Duration) {
-        let outcomes = appended.sends.iter().map(|sent| sent.outcome).chain(appended.changes.iter().copied());
-        let (mut stored, mut repeated, mut refused, mut locked) = (0, 0, 0, 0);
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Done => stored += 1,
-                Outcome::Unchanged => repeated += 1,
-                Outcome::Locked => locked += 1,
-                _ => refused += 1,
-            }
-        }
-        self.items.record((stored + repeated + refused + locked) as f64);
-        self.seconds.record(after);
-        self.stored.increment(stored);
-        self.repeated.increment(repeated);
-        self.refused.increment(refused);
-        self.locked.increment(locked);
-    }
-}
-
-/// What the live logs and the subscribers count.
-#[derive(Debug, Clone)]
-pub(crate) struct LiveLogMetrics {
-    pub(crate) from_ring: Counter,
-    pub(crate) from_page: Counter,
-    pub(crate) page_seconds: Histogram,
-    pub(crate) lag: Histogram,
-    one: Gauge,
-    all: Gauge,
-    conversations: Gauge,
-    ring_bytes: Gauge,
-}
-
-impl LiveLogMetrics {
-    pub(crate) fn new() -> Self {
-        let entries = |source: &'static str| counter!("parlance_live_entries_total", "source" => source);
-        let open = |of: &'static str| gauge!("parlance_live_subscriptions", "of" => of);
-        Self {
-            from_ring: entries("ring"),
-            from_page: entries("page"),
-            page_seconds: histogram!("parlance_live_page_seconds"),
-            lag: histogram!("parlance_live_lag_entries"),
-            one: open("one"),
-            all: open("all"),
-            conversations: gauge!("parlance_live_conversations"),
-            ring_bytes: gauge!("parlance_live_ring_bytes"),
-        }
-    }
-
-    /// How much there is by now.
-    pub(crate) fn hold(&self, conversations: usize, ring_bytes: usize) {
-        self.conversations.set(conversations as f64);
-        self.ring_bytes.set(ring_bytes as f64);
-    }
-
-    /// A subscription is open until this is dropped.
-    pub(crate) fn open(&self, to_all: bool) -> Open {
-        let gauge = if to_all { &self.all } else { &self.one };
-        gauge.increment(1);
-        Open(gauge.clone())
-    }
-}
-
-/// An open subscription, counted.
-pub(crate) struct Open(Gauge);
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.decrement(1);
-    }
-}
-
 /// What the directory counts.
 #[derive(Debug, Clone)]
 pub(crate) struct DirectoryMetrics {
@@ -291,30 +188,5 @@ impl BusMetrics {
     pub(crate) fn failed(&self) {
         self.failures.increment(1);
         self.up.set(0.0);
-    }
-}
-
-/// What reading the outbox counts.
-#[derive(Debug, Clone)]
-pub(crate) struct OutboxMetrics {
-    pub(crate) continued: Counter,
-    pub(crate) reread: Counter,
-    pub(crate) seconds: Histogram,
-    pub(crate) failures: Counter,
-    pub(crate) age: Gauge,
-}
-
-impl OutboxMetrics {
-    pub(crate) fn new() -> Self {
-        let polls = |kind: &'static str| counter!("parlance_outbox_polls_total", "kind" => kind);
-        let age = gauge!("parlance_outbox_poll_age_seconds");
-        age.set(0.0);
-        Self {
-            continued: polls("continued"),
-            reread: polls("reread"),
-            seconds: histogram!("parlance_outbox_poll_seconds"),
-            failures: counter!("parlance_outbox_failures_total"),
-            age,
-        }
     }
 }

@@ -66,6 +66,11 @@ async fn a_hint_that_is_trusted_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_believed_hint_at_head_plus_one_is_found() {
+    found(&replicas::heads_ahead_of_storage(Some("HeadBelieved"), PATIENCE).await, Kind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outbox_that_is_read_by_number_is_found() {
     let open_for = Duration::from_secs(1);
     found(&replicas::late_commit(Some("OutboxByNumber"), open_for, PATIENCE).await, Kind::Lost);
