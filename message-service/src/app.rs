@@ -16,7 +16,7 @@ use crate::{
     bus::{self, Address as BusAddress, Exchange, nats::Nats, postgres::PostgresBus},
     directory::Directory,
     grpc::{self, Context},
-    log::{live::LiveLogs, pages::Pages, replicas, writer::Writers},
+    log::{clock::Clock, live::LiveLogs, pages::Pages, replicas, writer::Writers},
     metrics::METRICS,
     storage::{Store, migrations},
     tasks::trim_outbox,
@@ -67,7 +67,7 @@ impl Service for MessageService {
 
     fn build(config: Config, database: &Database, routes: Routes, lifecycle: &Lifecycle) -> (Self, Routes) {
         let store = Store::new(database.clone());
-        let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes);
+        let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes, Clock::System);
         let exchange = Exchange::new(config.bus != BusAddress::Postgres);
         live.watch(lifecycle);
         lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));

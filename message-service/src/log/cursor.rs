@@ -1,69 +1,83 @@
-//! A position in one conversation's log. Snapshot, catching up, falling behind, coming back and live are the same: what the
-//! ring has after the position, else a page from storage, else nothing until the head moves.
+//! A position in one conversation's log. Snapshot, catch-up, lag, reconnect and live delivery are the same: the entries
+//! of the ring after the position, else a page from storage, else nothing until the head moves.
 
 use std::sync::Arc;
 
 use super::{
-    live::{Ahead, Following, LiveLogs},
+    live::{LiveLogs, Registration},
     pages::LogPage,
-    signal::Signal,
+    ring::Ahead,
+    signals::Signal,
 };
-use crate::domain::{encoded::EncodedEntry, ids::ConversationId, sequence::Position};
+use crate::{
+    domain::{encoded::EncodedEntry, ids::ConversationId, sequence::Position},
+    planted,
+};
 
-/// About how much is taken from the ring at a time.
+/// About the most bytes taken from the ring at a time.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// A position in one conversation's log that moves forward. There is no queue behind it: who does not take costs nothing but
-/// what was taken last.
+/// A position in one conversation's log that moves forward. There is no queue behind it: a slow reader costs only the
+/// entries that it took last.
 #[derive(Debug)]
 pub(super) struct Cursor {
-    following: Following,
-    live: LiveLogs,
+    registration: Registration,
     position: Position,
 }
 
 impl Cursor {
-    /// Begins to follow, at no position yet. Only what is read from storage after this may be trusted to be complete.
+    /// Registers at the live log, without a position yet. Only what is read from storage after this is complete.
     pub(super) fn register(live: &LiveLogs, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Self {
-        Self { following: live.follow(conversation_id, signal), live: live.clone(), position: Position::START }
+        Self { registration: live.follow(conversation_id, signal), position: Position::START }
     }
 
-    /// Takes its place, given the head read from storage after it was registered.
+    /// Starts at a position; `head` was read from storage after the registration.
     pub(super) fn begin(&mut self, position: Position, head: Position) {
         self.position = position;
-        self.live.advance_head(&self.following, head);
+        self.registration.advance_head(head);
+        self.check_head();
     }
 
     pub(super) fn conversation_id(&self) -> &ConversationId {
-        self.following.conversation_id()
+        self.registration.conversation_id()
     }
 
-    /// The last sequence that was taken.
+    /// Returns the position after the last entry that was taken.
     pub(super) fn position(&self) -> Position {
         self.position
     }
 
-    /// Takes what the ring has next, without a hole; the position moves past it.
-    pub(super) fn look(&mut self) -> Ahead {
-        let ahead = self.following.after(self.position, MAX_BYTES);
-        if let Ahead::Frames(frames) = &ahead {
-            self.advance(frames);
+    /// Takes the next entries of the ring, without a hole; the position moves past them.
+    pub(super) fn read_ring(&mut self) -> Ahead {
+        let ahead = self.registration.read_ring(self.position, MAX_BYTES);
+        if let Ahead::Entries(entries) = &ahead {
+            self.advance(entries);
         }
         ahead
     }
 
-    /// Takes what was read from storage after the position; the position moves past it. Empty when the head that is known is
-    /// ahead of what storage has.
+    /// Takes a page read from storage after the position; the position moves past it. Returns no entries if the known
+    /// head is ahead of storage.
     pub(super) fn accept(&mut self, page: &LogPage) -> Vec<EncodedEntry> {
-        self.live.advance_head(&self.following, page.last_sequence);
-        self.live.refill(&self.following, &page.frames);
-        self.advance(&page.frames);
-        page.frames.clone()
+        self.registration.advance_head(page.last_sequence);
+        self.registration.refill(&page.entries);
+        self.advance(&page.entries);
+        planted::believe_head(&mut self.position, &page.entries, self.registration.head());
+        page.entries.clone()
     }
 
-    fn advance(&mut self, frames: &[EncodedEntry]) {
-        if let Some(last) = frames.last() {
-            self.position = last.sequence.into();
-        }
+    fn advance(&mut self, entries: &[EncodedEntry]) {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return };
+        debug_assert!(planted::is_on() || first.sequence == self.position.next(), "the position moves without a hole");
+        debug_assert!(planted::is_on() || Position::from(last.sequence) > self.position, "the position moves forward");
+        self.position = last.sequence.into();
+        self.check_head();
+    }
+
+    fn check_head(&self) {
+        debug_assert!(
+            planted::is_on() || self.registration.head().is_none_or(|head| head >= self.position),
+            "the head is at or after the position"
+        );
     }
 }

@@ -1,15 +1,15 @@
-//! The live log of each followed conversation: its head and a ring of the latest entries, each encoded once and shared by
-//! all who follow.
+//! The live log of each followed conversation: a [`Ring`] of the latest entries, each encoded once and shared by all
+//! subscribers.
 //!
-//! A live log is made when somebody begins to follow and dropped when nobody has for a while. It publishes strictly in
-//! sequence: what does not continue the head empties the ring, and followers read the missing part from storage. It never
-//! holds a message that was edited or deleted after it was put in, for any other change empties the ring too.
+//! A live log is created by its first subscriber and dropped once it has been without one for a while. It moves strictly
+//! in sequence: a commit that does not continue the head empties the ring, and subscribers read the missing part from
+//! storage.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,25 +18,24 @@ use service_kit::{
     lifecycle::Lifecycle,
     telemetry::metrics::{self, gauge},
 };
-use tokio::sync::Notify;
 
-use super::signal::Signal;
-use crate::{
-    domain::{
-        encoded::{Encode, EncodedEntry},
-        ephemeral::{Ephemeral, EphemeralKind},
-        event::Event,
-        ids::{ConversationId, UserId},
-        sequence::Position,
-    },
+use super::{
+    clock::Clock,
+    membership_feed::{FeedRegistration, MembershipFeed},
     metrics::LiveLogMetrics,
-    planted::{self, Bug},
+    ring::{Advance, Ahead, Budget, Ring},
+    signals::Signal,
+    subscriber_count::{Counted, SubscriberCount},
+};
+use crate::domain::{
+    encoded::{Encode, EncodedEntry},
+    ephemeral::{Ephemeral, EphemeralKind},
+    event::Event,
+    ids::{ConversationId, UserId},
+    sequence::Position,
 };
 
-/// The most that one conversation's ring holds, in bytes of frames.
-const MAX_RING_BYTES: usize = 256 * 1024;
-
-/// A ring that nothing was put into for this long is given up, and a log that nobody follows with it.
+/// A ring without new entries for this long is emptied, and its log dropped if it has no subscriber.
 const IDLE: Duration = Duration::from_mins(1);
 const SWEEP: Duration = Duration::from_secs(15);
 
@@ -49,140 +48,103 @@ pub(crate) struct LiveLogs {
 #[derive(Debug)]
 struct Shared {
     logs: Mutex<HashMap<ConversationId, Arc<LiveLog>>>,
-    inboxes: Mutex<Inboxes>,
+    feed: MembershipFeed,
     encode: Encode,
-    /// Bytes of all rings.
-    used_bytes: Arc<AtomicUsize>,
-    max_bytes: usize,
-    /// How many places and inboxes there are.
-    followers: AtomicUsize,
-    /// Somebody follows where nobody did.
-    first_came: Notify,
-    counted: LiveLogMetrics,
+    budget: Budget,
+    subscribers: SubscriberCount,
+    clock: Clock,
+    metrics: LiveLogMetrics,
 }
 
 /// One conversation's live log.
 #[derive(Debug)]
-pub(super) struct LiveLog {
+struct LiveLog {
     conversation_id: ConversationId,
     state: Mutex<State>,
-    used_bytes: Arc<AtomicUsize>,
-}
-
-impl Drop for LiveLog {
-    // A writer may have put something in after the log was given up.
-    fn drop(&mut self) {
-        self.used_bytes.fetch_sub(lock(&self.state).ring_bytes, Ordering::Relaxed);
-    }
 }
 
 #[derive(Debug)]
 struct State {
-    /// The last position known to be committed; `None` until one is known.
-    head: Option<Position>,
-    /// The latest entries, the last of them at `head`, without a hole; possibly none.
-    ring: VecDeque<EncodedEntry>,
-    ring_bytes: usize,
-    followers: HashMap<u64, Arc<Follower>>,
-    next_follower: u64,
+    ring: Ring,
+    subscribers: HashMap<u64, Arc<Subscriber>>,
+    next_key: u64,
     used_at: Instant,
 }
 
-/// One who follows one conversation.
+/// A subscription that follows one conversation.
 #[derive(Debug)]
-struct Follower {
+struct Subscriber {
     signal: Arc<Signal>,
-    /// The signal says already that this conversation has moved.
-    is_told: AtomicBool,
+    /// The signal contains this conversation already.
+    is_signalled: AtomicBool,
 }
 
-/// A place among the followers of one conversation; dropping it gives the place up.
+/// The registration of a subscription at one live log; dropping it ends the signals.
 #[derive(Debug)]
-pub(super) struct Following {
+pub(super) struct Registration {
     live: LiveLogs,
     log: Arc<LiveLog>,
-    place: u64,
-    follower: Arc<Follower>,
-}
-
-/// Those who subscribe to everything of a user, by user.
-#[derive(Debug, Default)]
-struct Inboxes {
-    of_users: HashMap<UserId, HashMap<u64, Arc<Signal>>>,
-    next: u64,
-}
-
-/// A place among those who hear of what a user joins; dropping it gives the place up.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    live: LiveLogs,
-    user_id: UserId,
-    place: u64,
-}
-
-/// What a live log has after a position.
-#[derive(Debug)]
-pub(super) enum Ahead {
-    /// These entries come next.
-    Frames(Vec<EncodedEntry>),
-    /// There are entries after the position, but the ring does not reach back to it.
-    InStorage,
-    /// Nothing is known after the position.
-    Nothing,
+    key: u64,
+    subscriber: Arc<Subscriber>,
+    _counted: Counted,
 }
 
 impl LiveLogs {
-    /// Makes no logs yet. All rings together keep to `max_bytes`.
-    pub(crate) fn new(encode: Encode, max_bytes: usize) -> Self {
+    /// Creates no logs yet. All rings together keep to `max_bytes`.
+    pub(crate) fn new(encode: Encode, max_bytes: usize, clock: Clock) -> Self {
+        let subscribers = SubscriberCount::default();
         Self {
             shared: Arc::new(Shared {
                 logs: Mutex::default(),
-                inboxes: Mutex::default(),
+                feed: MembershipFeed::new(&subscribers),
                 encode,
-                used_bytes: Arc::default(),
-                max_bytes,
-                followers: AtomicUsize::new(0),
-                first_came: Notify::new(),
-                counted: LiveLogMetrics::new(),
+                budget: Budget::new(max_bytes),
+                subscribers,
+                clock,
+                metrics: LiveLogMetrics::new(),
             }),
         }
     }
 
-    /// What is counted of live logs and those who follow them.
-    pub(super) fn counted(&self) -> &LiveLogMetrics {
-        &self.shared.counted
+    /// Returns the clock of the log.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
-    /// Counts what there is, from now on.
+    /// Returns the metrics of live logs and their subscribers.
+    pub(super) fn metrics(&self) -> &LiveLogMetrics {
+        &self.shared.metrics
+    }
+
+    /// Starts to measure the number of logs and the bytes in rings.
     pub(crate) fn watch(&self, lifecycle: &Lifecycle) {
-        gauge!("parlance_live_ring_bytes_max").set(self.shared.max_bytes as f64);
+        gauge!("parlance_live_ring_bytes_max").set(self.shared.budget.max() as f64);
         let shared = self.shared.clone();
         metrics::watch(lifecycle, move || {
             let conversations = lock(&shared.logs).len();
-            shared.counted.hold(conversations, shared.used_bytes.load(Ordering::Relaxed));
+            shared.metrics.set_totals(conversations, shared.budget.used());
         });
     }
 
-    /// Gives up what is idle, until the lifecycle is closing.
+    /// Drops idle logs, until the lifecycle is closing.
     pub(crate) async fn sweep(self, lifecycle: Lifecycle) {
         let sweep = async {
             loop {
                 tokio::time::sleep(SWEEP).await;
-                self.sweep_once(Instant::now());
+                self.sweep_once(self.shared.clock.now());
             }
         };
         lifecycle.closing().run_until_cancelled(sweep).await;
     }
 
     fn sweep_once(&self, now: Instant) {
-        let mut logs = lock(&self.shared.logs);
-        logs.retain(|_, log| {
+        lock(&self.shared.logs).retain(|_, log| {
             let mut state = lock(&log.state);
             if now.duration_since(state.used_at) < IDLE {
                 return true;
             }
-            self.empty(&mut state);
-            !state.followers.is_empty()
+            state.ring.clear();
+            !state.subscribers.is_empty()
         });
     }
 
@@ -191,281 +153,191 @@ impl LiveLogs {
         self.shared.encode.entry(event)
     }
 
-    /// Begins to follow a conversation. Whoever reads the head of storage after this misses nothing: what is committed later
-    /// moves the head here.
-    pub(super) fn follow(&self, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Following {
-        let follower = Arc::new(Follower { signal: signal.clone(), is_told: AtomicBool::new(false) });
+    /// Registers a subscription at a conversation. A head read from storage after this misses nothing: later commits move
+    /// the head here.
+    pub(super) fn follow(&self, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Registration {
+        let subscriber = Arc::new(Subscriber { signal: signal.clone(), is_signalled: AtomicBool::new(false) });
+        // Locked until the subscriber is in, so that the log is not dropped in between.
         let mut logs = lock(&self.shared.logs);
-        let used_bytes = &self.shared.used_bytes;
-        let new = || {
-            let conversation_id = conversation_id.clone();
-            Arc::new(LiveLog { conversation_id, state: Mutex::new(State::new()), used_bytes: used_bytes.clone() })
-        };
-        let log = logs.entry(conversation_id.clone()).or_insert_with(new).clone();
-        let mut state = lock(&log.state);
-        let place = state.next_follower;
-        state.next_follower += 1;
-        state.followers.insert(place, follower.clone());
-        state.used_at = Instant::now();
-        drop(state);
-        self.follower_added();
-        Following { live: self.clone(), log, place, follower }
+        let log = logs.entry(conversation_id.clone()).or_insert_with(|| self.new_log(conversation_id)).clone();
+        let key = lock(&log.state).add(subscriber.clone(), self.shared.clock.now());
+        Registration { live: self.clone(), log, key, subscriber, _counted: self.shared.subscribers.add() }
     }
 
-    /// Begins to hear of what a user joins. Whoever lists the user's conversations after this misses none.
-    pub(super) fn open_inbox(&self, signal: &Arc<Signal>) -> Inbox {
-        let user_id = signal.user_id().clone();
-        let mut inboxes = lock(&self.shared.inboxes);
-        let place = inboxes.next;
-        inboxes.next += 1;
-        inboxes.of_users.entry(user_id.clone()).or_default().insert(place, signal.clone());
-        drop(inboxes);
-        self.follower_added();
-        Inbox { live: self.clone(), user_id, place }
+    fn new_log(&self, conversation_id: &ConversationId) -> Arc<LiveLog> {
+        let state = Mutex::new(State::new(self.shared.budget.clone(), self.shared.clock.now()));
+        Arc::new(LiveLog { conversation_id: conversation_id.clone(), state })
     }
 
-    fn follower_added(&self) {
-        if self.shared.followers.fetch_add(1, Ordering::AcqRel) == 0 {
-            self.shared.first_came.notify_one();
-        }
+    /// Registers a subscription for the joins of its user. A list of the user's conversations that is read after this
+    /// misses no join.
+    pub(super) fn follow_joins(&self, signal: &Arc<Signal>) -> FeedRegistration {
+        self.shared.feed.register(signal)
     }
 
-    /// True when anybody follows anything.
+    /// Returns true while there are subscribers.
     pub(super) fn is_followed(&self) -> bool {
-        self.shared.followers.load(Ordering::Acquire) > 0
+        self.shared.subscribers.is_any()
     }
 
-    /// Waits until anybody follows anything. For one who waits at a time.
-    pub(super) async fn followed(&self) {
-        while !self.is_followed() {
-            self.shared.first_came.notified().await;
-        }
+    /// Waits for a subscriber. Only one task may wait at a time.
+    pub(super) async fn wait_for_subscribers(&self) {
+        self.shared.subscribers.wait_for_any().await;
     }
 
-    /// Every conversation that somebody follows, and some that somebody did a moment ago.
+    /// Returns every followed conversation, and some that were followed a moment ago.
     pub(super) fn conversation_ids(&self) -> Vec<ConversationId> {
         lock(&self.shared.logs).keys().cloned().collect()
     }
 
-    /// Every user whose inbox is open.
+    /// Returns every user with a subscription to everything.
     pub(super) fn user_ids(&self) -> Vec<UserId> {
-        lock(&self.shared.inboxes).of_users.keys().cloned().collect()
+        self.shared.feed.user_ids()
     }
 
-    /// Takes over what a writer has committed: the conversation's head now, and the entries that were stored as sends, in
-    /// order. Costs nothing for a conversation that nobody follows.
-    pub(crate) fn append_committed(
+    /// Takes over a commit of a writer: the conversation's new head, and the entries that were stored as sends, in order.
+    /// Costs nothing for a conversation without subscribers.
+    pub(super) fn append_committed(
         &self,
         conversation_id: &ConversationId,
         head: Position,
         stored: impl FnOnce() -> Vec<EncodedEntry>,
     ) {
-        let Some(log) = lock(&self.shared.logs).get(conversation_id).cloned() else {
-            return;
-        };
-        self.extend(&log, head, stored());
+        if let Some(log) = self.find(conversation_id) {
+            let stored = stored();
+            self.update(&log, |ring| ring.append_committed(head, stored));
+        }
     }
 
-    /// Moves a head, with the newest entries as far as they are known.
-    fn extend(&self, log: &LiveLog, head: Position, frames: Vec<EncodedEntry>) {
+    /// Takes over entries that another replica has committed, encoded, in order and without a hole. Only entries that
+    /// continue the head are taken; returns false if there is a gap, so that storage must be read.
+    pub(crate) fn append_from_replica(&self, conversation_id: &ConversationId, entries: Vec<EncodedEntry>) -> bool {
+        let Some(log) = self.find(conversation_id) else { return true };
         let mut state = lock(&log.state);
-        if state.head.is_some_and(|known| head <= known) {
-            return;
+        let appended = state.ring.append_from_replica(entries);
+        if let Ok(advance) = appended {
+            self.settle(&log, &mut state, advance);
         }
-        let continues = state.head.is_some_and(|known| {
-            frames.first().is_some_and(|first| first.sequence == known.next())
-                && frames.last().is_some_and(|last| Position::from(last.sequence) == head)
-                && frames.len() as i64 == known.entries_until(head)
-        });
-        state.head = Some(head);
-        if continues {
-            self.push(&mut state, frames);
-        } else {
-            self.empty(&mut state);
-        }
-        state.wake(&log.conversation_id);
+        appended.is_ok()
     }
 
-    /// Takes over entries that another replica says it has committed, encoded, in order and without a hole. Only what continues
-    /// the head here is taken; false when there is a hole between, so that storage must be looked at.
-    pub(crate) fn append_from_replica(&self, conversation_id: &ConversationId, mut frames: Vec<EncodedEntry>) -> bool {
-        let log = lock(&self.shared.logs).get(conversation_id).cloned();
-        let Some(log) = log else { return true };
-        let mut state = lock(&log.state);
-        frames.retain(|frame| state.head.is_none_or(|head| Position::from(frame.sequence) > head));
-        let Some((first, last)) =
-            frames.first().zip(frames.last()).map(|(first, last)| (first.sequence, last.sequence))
-        else {
-            return true;
-        };
-        let continues = planted::is(Bug::HintTrusted) || state.head.is_some_and(|head| first == head.next());
-        if continues {
-            state.head = Some(last.into());
-            self.push(&mut state, frames);
-            state.wake(&log.conversation_id);
-        }
-        continues
-    }
-
-    /// Tells those who follow the conversation here, each at most once and perhaps never.
+    /// Delivers an ephemeral to the conversation's subscribers here, to each at most once.
     pub(crate) fn broadcast_ephemeral(&self, ephemeral: &Ephemeral) {
-        let log = lock(&self.shared.logs).get(&ephemeral.conversation_id).cloned();
-        let Some(log) = log else { return };
+        let Some(log) = self.find(&ephemeral.conversation_id) else { return };
         let bytes = (self.shared.encode.ephemeral)(ephemeral);
-        for follower in lock(&log.state).followers.values() {
-            let is_own = *follower.signal.user_id() == ephemeral.user_id;
-            let is_told = match ephemeral.kind {
-                EphemeralKind::ReadMarker { .. } => is_own || ephemeral.to_others,
-                EphemeralKind::Typing => !is_own && ephemeral.to_others,
-            };
-            if is_told {
-                follower.signal.broadcast_ephemeral(ephemeral, &bytes);
+        for subscriber in lock(&log.state).subscribers.values() {
+            if receives(subscriber.signal.user_id(), ephemeral) {
+                subscriber.signal.broadcast_ephemeral(ephemeral, &bytes);
             }
         }
     }
 
-    /// Somebody was added to one or more of these conversations: those who subscribe to all of the user's look there. A hint,
-    /// which may name conversations that the user is not in.
-    pub(crate) fn joined(&self, user_id: &UserId, conversation_ids: &[ConversationId]) {
-        if let Some(signals) = lock(&self.shared.inboxes).of_users.get(user_id) {
-            for signal in signals.values() {
-                signal.joined(conversation_ids);
-            }
-        }
+    /// Notifies the user's subscriptions to everything that the user was added to one or more of these conversations. A
+    /// hint, which may name conversations that the user is not in.
+    pub(super) fn notify_joined(&self, user_id: &UserId, conversation_ids: &[ConversationId]) {
+        self.shared.feed.notify_joined(user_id, conversation_ids);
     }
 
-    /// Takes note of a head read from storage, if anybody follows.
+    /// Moves the head of a followed conversation to one read from storage, unless a later one is known.
     pub(super) fn advance_head_of(&self, conversation_id: &ConversationId, head: Position) {
-        let log = lock(&self.shared.logs).get(conversation_id).cloned();
-        if let Some(log) = log {
-            self.advance(&log, head);
+        if let Some(log) = self.find(conversation_id) {
+            self.update(&log, |ring| ring.advance(head));
         }
     }
 
-    /// Takes note of a head read from storage.
-    pub(super) fn advance_head(&self, following: &Following, head: Position) {
-        self.advance(&following.log, head);
+    fn find(&self, conversation_id: &ConversationId) -> Option<Arc<LiveLog>> {
+        lock(&self.shared.logs).get(conversation_id).cloned()
     }
 
-    fn advance(&self, log: &LiveLog, head: Position) {
+    fn update(&self, log: &LiveLog, change: impl FnOnce(&mut Ring) -> Advance) {
         let mut state = lock(&log.state);
-        if state.head.is_none_or(|known| head > known) {
-            state.head = Some(head);
-            self.empty(&mut state);
+        let advance = change(&mut state.ring);
+        self.settle(log, &mut state, advance);
+    }
+
+    /// Wakes the subscribers if the head has moved.
+    fn settle(&self, log: &LiveLog, state: &mut State, advance: Advance) {
+        if advance == Advance::Appended {
+            state.used_at = self.shared.clock.now();
+        }
+        if advance != Advance::Unmoved {
             state.wake(&log.conversation_id);
         }
-    }
-
-    /// Takes over a page read from storage, if it is the newest part of the log and the ring has nothing: those who come next
-    /// need not read it again.
-    pub(super) fn refill(&self, following: &Following, page: &[EncodedEntry]) {
-        let mut state = lock(&following.log.state);
-        if state.ring.is_empty() && page.last().is_some_and(|last| state.head == Some(last.sequence.into())) {
-            self.push(&mut state, page.to_vec());
-        }
-    }
-
-    fn push(&self, state: &mut State, frames: Vec<EncodedEntry>) {
-        state.used_at = Instant::now();
-        let mut grown = 0;
-        for frame in frames {
-            grown += frame.cost();
-            state.ring.push_back(frame);
-        }
-        state.ring_bytes += grown;
-        let used = self.shared.used_bytes.fetch_add(grown, Ordering::Relaxed) + grown;
-        let over = used.saturating_sub(self.shared.max_bytes).max(state.ring_bytes.saturating_sub(MAX_RING_BYTES));
-        let mut freed = 0;
-        while freed < over
-            && let Some(oldest) = state.ring.pop_front()
-        {
-            freed += oldest.cost();
-        }
-        state.ring_bytes -= freed;
-        self.shared.used_bytes.fetch_sub(freed, Ordering::Relaxed);
-    }
-
-    fn empty(&self, state: &mut State) {
-        self.shared.used_bytes.fetch_sub(state.ring_bytes, Ordering::Relaxed);
-        state.ring.clear();
-        state.ring.shrink_to_fit();
-        state.ring_bytes = 0;
     }
 }
 
 impl State {
-    fn new() -> Self {
-        Self {
-            head: None,
-            ring: VecDeque::new(),
-            ring_bytes: 0,
-            followers: HashMap::new(),
-            next_follower: 0,
-            used_at: Instant::now(),
-        }
+    fn new(budget: Budget, now: Instant) -> Self {
+        Self { ring: Ring::new(budget), subscribers: HashMap::new(), next_key: 0, used_at: now }
+    }
+
+    fn add(&mut self, subscriber: Arc<Subscriber>, now: Instant) -> u64 {
+        let key = self.next_key;
+        self.next_key += 1;
+        self.subscribers.insert(key, subscriber);
+        self.used_at = now;
+        key
     }
 
     fn wake(&self, conversation_id: &ConversationId) {
-        for follower in self.followers.values() {
-            if !follower.is_told.swap(true, Ordering::AcqRel) {
-                follower.signal.moved(conversation_id);
+        for subscriber in self.subscribers.values() {
+            if !subscriber.is_signalled.swap(true, Ordering::AcqRel) {
+                subscriber.signal.head_moved(conversation_id);
             }
         }
     }
 }
 
-impl Following {
-    /// The conversation.
+impl Registration {
+    /// Returns the conversation.
     pub(super) fn conversation_id(&self) -> &ConversationId {
         &self.log.conversation_id
     }
 
-    /// What comes after a position: frames of at most about `max_bytes`, but always one if there is one. What moves the head
-    /// after this is said by the signal again.
-    pub(super) fn after(&self, position: Position, max_bytes: usize) -> Ahead {
-        self.follower.is_told.store(false, Ordering::Release);
-        let state = lock(&self.log.state);
-        if state.head.is_none_or(|head| position >= head) {
-            return Ahead::Nothing;
+    /// Returns the head, if it is known.
+    pub(super) fn head(&self) -> Option<Position> {
+        lock(&self.log.state).ring.head()
+    }
+
+    /// Reads the ring: entries after a position, of about `max_bytes` at most, but always one if the ring has it. The
+    /// subscription is signalled again when the head moves after this.
+    pub(super) fn read_ring(&self, position: Position, max_bytes: usize) -> Ahead {
+        self.subscriber.is_signalled.store(false, Ordering::Release);
+        lock(&self.log.state).ring.after(position, max_bytes)
+    }
+
+    /// Moves the head to one read from storage, unless a later one is known.
+    pub(super) fn advance_head(&self, head: Position) {
+        self.live.update(&self.log, |ring| ring.advance(head));
+    }
+
+    /// Puts back a page read from storage, if it is the newest part of the log and the ring is empty.
+    pub(super) fn refill(&self, page: &[EncodedEntry]) {
+        let mut state = lock(&self.log.state);
+        if state.ring.refill(page) {
+            state.used_at = self.live.shared.clock.now();
         }
-        let Some(first) = state.ring.front().map(|frame| frame.sequence).filter(|first| *first <= position.next())
-        else {
-            return Ahead::InStorage;
-        };
-        let mut bytes = 0;
-        let next = state.ring.range(first.before().entries_until(position) as usize..);
-        let frames = next.take_while(|frame| {
-            let fits = bytes < max_bytes;
-            bytes += frame.bytes.len();
-            fits
-        });
-        Ahead::Frames(frames.cloned().collect())
     }
 }
 
-impl Drop for Following {
+impl Drop for Registration {
     fn drop(&mut self) {
-        self.live.shared.followers.fetch_sub(1, Ordering::AcqRel);
         let mut logs = lock(&self.live.shared.logs);
         let mut state = lock(&self.log.state);
-        state.followers.remove(&self.place);
-        // Nothing to come back to: a log for every id that was ever asked for would be one too many.
-        if state.followers.is_empty() && state.ring.is_empty() {
+        state.subscribers.remove(&self.key);
+        // There is nothing to keep: a client may ask for any number of ids.
+        if state.subscribers.is_empty() && state.ring.is_empty() {
             logs.remove(&self.log.conversation_id);
         }
     }
 }
 
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.live.shared.followers.fetch_sub(1, Ordering::AcqRel);
-        let mut inboxes = lock(&self.live.shared.inboxes);
-        if let Some(signals) = inboxes.of_users.get_mut(&self.user_id) {
-            signals.remove(&self.place);
-            if signals.is_empty() {
-                inboxes.of_users.remove(&self.user_id);
-            }
-        }
+/// Returns true if a subscription of this user receives the ephemeral.
+fn receives(user_id: &UserId, ephemeral: &Ephemeral) -> bool {
+    let is_own = *user_id == ephemeral.user_id;
+    match ephemeral.kind {
+        EphemeralKind::ReadMarker { .. } => is_own || ephemeral.to_others,
+        EphemeralKind::Typing => !is_own && ephemeral.to_others,
     }
 }
 
@@ -475,104 +347,71 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
-    use proptest::prelude::*;
-    use time::OffsetDateTime;
 
     use super::*;
-    use crate::domain::{change::member::MemberChange, conversation::Role, event::EventKind, sequence::Sequence};
+    use crate::domain::sequence::Sequence;
 
-    fn event(number: i64) -> Event {
-        let change = MemberChange { user_id: "u".into(), role: Role::Member, joined_at: OffsetDateTime::UNIX_EPOCH };
-        let kind = EventKind::MemberUpdated(change);
-        Event {
-            conversation_id: "c".into(),
-            sequence: Sequence::new(number).unwrap(),
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            actor_id: "u".into(),
-            kind,
-        }
+    const ENCODE: Encode = Encode { entry: |_| Bytes::new(), ephemeral: |_| Bytes::new() };
+
+    fn at(number: i64) -> Position {
+        Position::new(number).unwrap()
     }
 
-    const ENCODE: Encode =
-        Encode { entry: |event| Bytes::from(event.sequence.to_string().repeat(50)), ephemeral: |_| Bytes::new() };
-
-    /// What happens to a live log, in any order: batches that continue the head, batches after a gap (another replica wrote),
-    /// repeats, heads read from storage, changes, pages put back, and a reader that takes some.
-    #[derive(Debug, Clone)]
-    enum Step {
-        Commit { gap: i64, count: i64 },
-        Change,
-        Repeat,
-        Observe(i64),
-        Refill(i64),
-        Read,
+    fn entry(number: i64) -> EncodedEntry {
+        let sequence = Sequence::new(number).unwrap();
+        EncodedEntry { sequence, bytes: Bytes::from_static(b"entry"), ends_membership_of: None }
     }
 
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (0..3i64, 1..6i64).prop_map(|(gap, count)| Step::Commit { gap: gap.max(1) - 1, count }),
-            Just(Step::Change),
-            Just(Step::Repeat),
-            (0..3i64).prop_map(Step::Observe),
-            (1..9i64).prop_map(Step::Refill),
-            Just(Step::Read),
-        ];
-        prop::collection::vec(step, 1..60)
+    fn signal() -> Arc<Signal> {
+        Arc::new(Signal::new("u".into()))
     }
 
-    proptest! {
-        /// Whatever happens, the ring gives only what comes right after the position, in order and without a hole, and a
-        /// reader that reads storage when it is told to arrives at the head.
-        #[test]
-        fn a_reader_never_sees_a_hole(steps in steps(), max_bytes in 0..4000usize) {
-            let logs = LiveLogs::new(ENCODE, max_bytes);
-            let id = ConversationId::from("c");
-            let following = logs.follow(&id, &Arc::new(Signal::new("u".into())));
-            let at = |number: i64| Position::new(number).unwrap();
-            let (mut committed, mut position) = (0, 0);
-            logs.advance_head(&following, at(0));
-            for step in steps {
-                match step {
-                    Step::Commit { gap, count } => {
-                        let first = committed + gap + 1;
-                        committed += gap + count;
-                        logs.append_committed(&id, at(committed), || (first..=committed).map(|n| logs.encode(&event(n))).collect());
-                    }
-                    Step::Change => {
-                        committed += 1;
-                        logs.append_committed(&id, at(committed), Vec::new);
-                    }
-                    Step::Repeat => logs.append_committed(&id, at(committed), || vec![logs.encode(&event(committed))]),
-                    Step::Observe(more) => {
-                        committed += more;
-                        logs.advance_head(&following, at(committed));
-                    }
-                    Step::Refill(count) => {
-                        let page: Vec<_> = ((committed - count + 1).max(1)..=committed).map(|n| logs.encode(&event(n))).collect();
-                        logs.refill(&following, &page);
-                    }
-                    Step::Read => {
-                        while position < committed {
-                            match following.after(at(position), 300) {
-                                Ahead::Frames(frames) => for frame in frames {
-                                    prop_assert_eq!(frame.sequence.get(), position + 1);
-                                    position = frame.sequence.get();
-                                },
-                                Ahead::InStorage => position += 1,
-                                Ahead::Nothing => prop_assert!(false, "at {} nothing is ahead of {}", position, committed),
-                            }
-                        }
-                    }
-                }
-                prop_assert!(logs.shared.used_bytes.load(Ordering::Relaxed) <= max_bytes);
-            }
-            drop(following);
-            logs.sweep_once(Instant::now() + IDLE);
-            prop_assert_eq!(logs.shared.used_bytes.load(Ordering::Relaxed), 0);
-            prop_assert!(lock(&logs.shared.logs).is_empty());
-        }
+    #[test]
+    fn an_idle_log_is_dropped_and_its_bytes_are_given_back() {
+        let clock = Clock::manual();
+        let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
+        let registration = logs.follow(&"c".into(), &signal());
+        registration.advance_head(at(0));
+        logs.append_committed(&"c".into(), at(1), || vec![entry(1)]);
+        assert!(logs.shared.budget.used() > 0);
+        drop(registration);
+        clock.advance(IDLE / 2);
+        logs.sweep_once(clock.now());
+        assert_eq!(logs.conversation_ids(), ["c".into()]);
+        clock.advance(IDLE / 2);
+        logs.sweep_once(clock.now());
+        assert!(logs.conversation_ids().is_empty() && !logs.is_followed());
+        assert_eq!(logs.shared.budget.used(), 0);
+    }
+
+    #[test]
+    fn a_followed_log_stays_but_its_idle_ring_is_emptied() {
+        let clock = Clock::manual();
+        let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
+        let registration = logs.follow(&"c".into(), &signal());
+        registration.advance_head(at(0));
+        logs.append_committed(&"c".into(), at(1), || vec![entry(1)]);
+        clock.advance(IDLE);
+        logs.sweep_once(clock.now());
+        assert_eq!((logs.shared.budget.used(), registration.head()), (0, Some(at(1))));
+        assert!(matches!(registration.read_ring(at(0), 100), Ahead::InStorage));
+    }
+
+    #[test]
+    fn a_subscription_is_signalled_once_until_it_reads_the_ring() {
+        let logs = LiveLogs::new(ENCODE, 4000, Clock::manual());
+        let signal = signal();
+        let registration = logs.follow(&"c".into(), &signal);
+        registration.advance_head(at(1));
+        logs.advance_head_of(&"c".into(), at(2));
+        assert_eq!(signal.take().moved, ["c".into()]);
+        logs.advance_head_of(&"c".into(), at(3));
+        assert!(signal.take().moved.is_empty());
+        registration.read_ring(at(3), 100);
+        logs.advance_head_of(&"c".into(), at(3));
+        assert!(signal.take().moved.is_empty());
+        logs.advance_head_of(&"c".into(), at(4));
+        assert_eq!(signal.take().moved, ["c".into()]);
     }
 }

@@ -1,17 +1,18 @@
-//! The log in motion: writers that gather what is waiting into one transaction, and the live logs that subscribers follow.
+//! The log in motion: writers that commit waiting writes in batches, and the live logs that subscribers follow.
 //!
-//! Nothing here speaks gRPC or SQL. Writers hand committed batches to the live log, and what other replicas commit moves
-//! its heads; subscribers read from it, or from storage where it does not reach.
+//! Nothing here knows gRPC or SQL. Writers hand committed batches to the live logs, and commits of other replicas move
+//! their heads; subscribers read from the ring, or from storage where the ring does not reach.
 
-mod batch;
-mod create;
+pub(crate) mod clock;
 mod cursor;
-mod lane;
 pub(crate) mod live;
+mod membership_feed;
+mod metrics;
 pub(crate) mod pages;
 pub(crate) mod replicas;
-mod shard;
-mod signal;
+mod ring;
+mod signals;
 mod sink;
+mod subscriber_count;
 pub(crate) mod subscription;
 pub(crate) mod writer;

@@ -1,10 +1,9 @@
-//! Pages of the log for those who are behind: a bounded number of reads at a time for the whole process, and equal ones
-//! shared, so that a thousand subscribers coming back at once ask the database once.
+//! Pages of the log for subscribers that are behind: a bounded number of reads at a time for the whole process, and equal
+//! ones shared, so that a thousand subscribers that reconnect at once cost one query.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -25,13 +24,13 @@ const MAX_READS: usize = 32;
 /// The most entries of a page.
 const MAX_ENTRIES: i64 = 512;
 
-/// About the most bytes of a page: what one subscriber may hold.
+/// About the most bytes of a page, and so of the entries that one subscriber holds.
 const MAX_BYTES: i64 = 64 * 1024;
 
 /// A part of a log, encoded once.
 #[derive(Debug)]
 pub(super) struct LogPage {
-    pub(super) frames: Vec<EncodedEntry>,
+    pub(super) entries: Vec<EncodedEntry>,
     /// The head when it was read.
     pub(super) last_sequence: Position,
 }
@@ -53,12 +52,13 @@ struct Shared {
 }
 
 impl Pages {
+    /// Creates a reader of this store.
     pub(crate) fn new(store: Store, live: LiveLogs) -> Self {
         Self { shared: Arc::new(Shared { store, live, reads: Semaphore::new(MAX_READS), running: Mutex::default() }) }
     }
 
-    /// Reads the entries after a position; `None` if the conversation is gone. The position must not lie before what is kept.
-    /// May be dropped at any time.
+    /// Reads the entries after a position; `None` if the conversation does not exist. The position must not be before the
+    /// oldest entry that is kept. May be dropped at any time.
     pub(super) async fn read(
         &self,
         conversation_id: &ConversationId,
@@ -67,29 +67,29 @@ impl Pages {
         let key = (conversation_id.clone(), after);
         let read = self.lock().entry(key.clone()).or_default().clone();
         let waiting = Waiting { pages: self, key, read };
-        // Should the one who reads go away in the middle, the next one who waits reads.
+        // If the subscriber that reads is dropped in the middle, the next one that waits reads.
         let page = waiting.read.get_or_try_init(|| self.read_storage(conversation_id, after)).await?.clone();
         waiting.end();
         Ok(page)
     }
 
-    /// The next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::memberships::MAX_LISTED), in order.
+    /// Lists the next conversations of a user after this one, at most [`MAX_LISTED`](crate::storage::memberships::MAX_LISTED), in order.
     pub(super) async fn list_conversation_ids(
         &self,
         user_id: &UserId,
         after: Option<&ConversationId>,
     ) -> Result<Vec<ConversationId>, Error> {
-        let _turn = self.shared.reads.acquire().await;
+        let _permit = self.shared.reads.acquire().await;
         self.shared.store.list_conversation_ids(user_id, after).await
     }
 
-    /// Where a user stands in those of the conversations that there are.
-    pub(super) async fn find_places(
+    /// Reads a user's place in each of the conversations that exist.
+    pub(super) async fn find_memberships(
         &self,
         user_id: &UserId,
         conversation_ids: &[ConversationId],
     ) -> Result<Vec<MembershipView>, Error> {
-        let _turn = self.shared.reads.acquire().await;
+        let _permit = self.shared.reads.acquire().await;
         self.shared.store.find_memberships(user_id, conversation_ids).await
     }
 
@@ -98,15 +98,16 @@ impl Pages {
         conversation_id: &ConversationId,
         after: Position,
     ) -> Result<Option<Arc<LogPage>>, Error> {
-        let Ok(_turn) = self.shared.reads.acquire().await else {
+        let Ok(_permit) = self.shared.reads.acquire().await else {
             return Ok(None);
         };
-        let began = Instant::now();
+        let live = &self.shared.live;
+        let began = live.clock().now();
         let page = self.shared.store.read_log(conversation_id, after, MAX_ENTRIES, MAX_BYTES).await?;
-        self.shared.live.counted().page_seconds.record(began.elapsed());
+        live.metrics().page_seconds.record(live.clock().now() - began);
         Ok(page.map(|page| {
-            let frames = page.events.iter().map(|event| self.shared.live.encode(event)).collect();
-            Arc::new(LogPage { frames, last_sequence: page.last_sequence })
+            let entries = page.events.iter().map(|event| live.encode(event)).collect();
+            Arc::new(LogPage { entries, last_sequence: page.last_sequence })
         }))
     }
 
@@ -115,7 +116,7 @@ impl Pages {
     }
 }
 
-/// One of those who wait for a read. The last one to go takes it out.
+/// A subscriber that waits for a read. The last one removes the read from the map.
 struct Waiting<'p> {
     pages: &'p Pages,
     key: (ConversationId, Position),
@@ -123,7 +124,7 @@ struct Waiting<'p> {
 }
 
 impl Waiting<'_> {
-    /// The read is done: whoever comes later reads anew.
+    /// Ends the read: later calls read again.
     fn end(&self) {
         let mut running = self.pages.lock();
         if running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &self.read)) {
@@ -135,7 +136,7 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut running = self.pages.lock();
-        // Given up while the map is locked, so that one of two who go at once sees that nobody else is left.
+        // Dropped while the map is locked, so that one of two that end at once finds itself the last.
         let read = std::mem::take(&mut self.read);
         let is_current = running.get(&self.key).is_some_and(|current| Arc::ptr_eq(current, &read));
         drop(read);

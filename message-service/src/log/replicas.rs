@@ -1,19 +1,18 @@
-//! What other replicas commit, and what was committed here without an answer: read from the outbox while anybody follows,
-//! at once when the bus says so and every 250 ms anyway.
+//! Polls the outbox for commits of other replicas, and for commits of this one whose outcome was unknown: while there are
+//! subscribers, at once after a hint of the bus and every 250 ms anyway.
 //!
-//! A poll asks for what the snapshot of the poll before could not see, so it misses nothing, however late a transaction
-//! commits. Where no poll before can be built upon, the heads of all that is followed are read instead, and what the users
-//! are in who subscribe to everything.
+//! A poll reads the rows that the snapshot of the last poll could not see, so it misses nothing, however late a
+//! transaction commits. If it cannot continue from the last poll, it reads the heads of all followed conversations
+//! instead, and the conversations of the users with subscriptions to everything.
 
 use std::time::{Duration, Instant};
 
 use service_kit::{backoff::jittered, database::outbox::Position, lifecycle::Lifecycle};
 
-use super::live::LiveLogs;
+use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics};
 use crate::{
     bus::Exchange,
     domain::ids::{ConversationId, UserId},
-    metrics::OutboxMetrics,
     storage::{
         Error, Store,
         outbox::{CommitReader, Committed},
@@ -22,10 +21,10 @@ use crate::{
 
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
-/// The least time between polls, however often the bus says so.
+/// The least time between polls, however many hints arrive.
 const LEAST_PAUSE: Duration = Duration::from_millis(5);
 
-/// All heads are read again this often, whatever the polls say.
+/// All heads are read again this often, whatever the polls find.
 const REREAD_EVERY: Duration = Duration::from_mins(1);
 
 /// The most heads read at a time.
@@ -45,19 +44,20 @@ pub(crate) async fn follow(
     let mut poller = Poller {
         commits: store.commits(retention),
         store,
+        clock: live.clock().clone(),
+        reread_at: live.clock().now(),
         live,
         position: None,
         read_at: None,
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
-        reread_at: Instant::now(),
         metrics: OutboxMetrics::new(),
     };
     let work = async {
         let mut is_failing = false;
         loop {
-            poller.wait_for_followers().await;
-            let began = Instant::now();
+            poller.wait_for_subscribers().await;
+            let began = poller.clock.now();
             let outcome = poller.poll().await;
             poller.count(began, outcome.is_ok());
             match outcome {
@@ -74,9 +74,9 @@ pub(crate) async fn follow(
                 }
             }
             // At most half of the time is spent on reading.
-            let pause = began.elapsed().clamp(LEAST_PAUSE, POLL_EVERY);
+            let pause = poller.clock.now().duration_since(began).clamp(LEAST_PAUSE, POLL_EVERY);
             tokio::time::sleep(pause).await;
-            // Whether something was said or not makes no difference to what comes next.
+            // With or without a hint, the next step is a poll.
             let _ = tokio::time::timeout(POLL_EVERY.saturating_sub(pause), exchange.poll_requested()).await;
         }
     };
@@ -87,42 +87,44 @@ struct Poller {
     commits: CommitReader,
     store: Store,
     live: LiveLogs,
+    clock: Clock,
     /// The position of the last successful poll; `None` before the first, and while there are no subscribers.
     position: Option<Position>,
     /// When the last successful poll began.
     read_at: Option<Instant>,
-    /// Conversations whose heads are still to be read again.
+    /// Conversations whose heads remain to be read again.
     heads_to_reread: Vec<ConversationId>,
-    /// Users whose conversations are still to be listed again.
+    /// Users whose conversations remain to be listed again.
     users_to_reread: Vec<UserId>,
-    /// When all of both are to be read again.
+    /// The time when all of both are due again.
     reread_at: Instant,
     metrics: OutboxMetrics,
 }
 
 impl Poller {
-    /// While nobody follows there is nothing to read, and no poll to build upon afterwards.
-    async fn wait_for_followers(&mut self) {
+    /// Waits while there are no subscribers; the next poll cannot continue from the last one then.
+    async fn wait_for_subscribers(&mut self) {
         if !self.live.is_followed() {
             self.position = None;
             self.read_at = None;
-            self.live.followed().await;
+            self.live.wait_for_subscribers().await;
         }
     }
 
     fn count(&self, began: Instant, is_good: bool) {
         if is_good {
-            self.metrics.seconds.record(began.elapsed());
+            self.metrics.seconds.record(self.clock.now().duration_since(began));
             self.metrics.age.set(0.0);
         } else {
             self.metrics.failures.increment(1);
-            self.metrics.age.set(self.read_at.map_or(0.0, |read_at| read_at.elapsed().as_secs_f64()));
+            let age = self.read_at.map_or(0.0, |read_at| self.clock.now().duration_since(read_at).as_secs_f64());
+            self.metrics.age.set(age);
         }
     }
 
     /// Polls once. Returns true if nothing was left to read.
     async fn poll(&mut self) -> Result<bool, Error> {
-        let now = Instant::now();
+        let now = self.clock.now();
         let read = self.commits.read(self.position.as_ref()).await?;
         if let Some(committed) = &read.batch {
             self.metrics.continued.increment(1);
@@ -143,7 +145,7 @@ impl Poller {
         }
         for joins in &committed.joins {
             for user_id in &joins.user_ids {
-                self.live.joined(user_id, &joins.conversation_ids);
+                self.live.notify_joined(user_id, &joins.conversation_ids);
             }
         }
     }
@@ -163,7 +165,7 @@ impl Poller {
         Ok(())
     }
 
-    /// Reads one slice of the heads and one of the users, if it is time to.
+    /// Reads one slice of the heads and one of the users that remain; starts over when it is time to.
     async fn reread(&mut self, now: Instant) -> Result<(), Error> {
         if now >= self.reread_at {
             self.reread_at = now + REREAD_EVERY;
@@ -184,7 +186,7 @@ impl Poller {
             return Ok(());
         }
         for (user_id, conversation_ids) in &self.store.list_conversations_of(user_ids).await? {
-            self.live.joined(user_id, conversation_ids);
+            self.live.notify_joined(user_id, conversation_ids);
         }
         Ok(())
     }

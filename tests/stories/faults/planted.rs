@@ -69,6 +69,11 @@ async fn a_trusted_hint_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_believed_hint_at_head_plus_one_is_found() {
+    assert_found(&replicas::heads_ahead_of_storage(Some("HeadBelieved"), PATIENCE).await, Kind::Gap);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reading_the_outbox_by_number_is_found() {
     let open_for = Duration::from_secs(1);
     assert_found(&replicas::late_commit(Some("OutboxByNumber"), open_for, PATIENCE).await, Kind::Lost);

@@ -243,6 +243,44 @@ async fn a_transaction_that_commits_ten_seconds_after_later_ones_is_not_missed()
     assert_kept(&late_commit(None, Duration::from_secs(10), PATIENCE).await);
 }
 
+/// Outbox rows name the entry after the head of a conversation before it is committed; a replica, with a planted bug if one
+/// is named, has a subscriber.
+pub(super) async fn heads_ahead_of_storage(bug: Option<&str>, patience: Duration) -> Vec<Violation> {
+    const HINT: &str = "
+        INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+        VALUES ('{g}', ARRAY[$1::bigint], '{}', now())";
+    let world = World::with_group().await;
+    let (url, users) = (world.database.url(), world.user_service.address().to_string());
+    let (here, there) = (
+        Process::message_service(&url, &users, &[]).await,
+        Process::message_service_with(bug, None, &url, &users, &[]).await,
+    );
+    let recorder = Recorder::default();
+    let (_moving, at) = watch::channel(channel_to(there.address()));
+    let subscriber = Subscriber::begin(&recorder, "ben", "g", &at);
+    let mut head = send_to(&here, &recorder, numbered("g", 0)).await;
+    eventually(PATIENCE, || async {
+        let position = subscriber.position();
+        if position == head { Ok(()) } else { Err(format!("{position} of {head}")) }
+    })
+    .await;
+    let mut outside = world.database.connect().await;
+    for n in 1..4 {
+        sqlx::query(HINT).bind(head + 1).execute(&mut outside).await.unwrap();
+        // Longer than the replica takes to poll the outbox, and its subscriber to read a page.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        head = send_to(&here, &recorder, numbered("g", n)).await;
+    }
+    send_to(&here, &recorder, numbered("g", 4)).await;
+    let logs = read_logs(&world.messages(), &["g"]).await;
+    check_history(&recorder, vec![("g", subscriber)], &logs, patience).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_ahead_of_storage_moves_no_position() {
+    assert_kept(&heads_ahead_of_storage(None, PATIENCE).await);
+}
+
 /// Pipelines many sends of one session, to a replica with a planted bug if one is named.
 pub(super) async fn pipelined(bug: Option<&str>, patience: Duration) -> Vec<Violation> {
     let world = World::with_group().await;

@@ -1,10 +1,10 @@
-//! The lane of locked conversations: one that somebody holds locked (an operator's open transaction, a stuck replica) must
-//! not stall its neighbours, so its writes wait here, in order, until the lock is free or their time is over.
+//! The lane of locked conversations: one that is locked elsewhere (an operator's open transaction, a stuck replica) must not
+//! stall its neighbours, so its writes wait here, in order, until the lock is free or their deadlines have passed.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use service_kit::lifecycle::Lifecycle;
@@ -12,16 +12,16 @@ use tokio::sync::Notify;
 
 use super::{
     batch::Batch,
-    shard::Storer,
-    writer::{Work, WriteError},
+    storer::Storer,
+    work::{Work, WriteError},
 };
 use crate::domain::ids::ConversationId;
 
-/// How often a locked conversation is tried again.
+/// The pause between attempts on a locked conversation.
 const RETRY: Duration = Duration::from_millis(25);
 
-/// What waits for each locked conversation. A conversation stays listed while its writes are being tried, so that later
-/// ones queue up behind them. Bounded by the room that every waiting write holds.
+/// The queues of locked conversations. A conversation stays listed while its writes are being retried, so that later ones
+/// queue up behind them. Bounded by the permits of the writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
     shared: Arc<Shared>,
@@ -54,7 +54,7 @@ impl Lane {
         self.shared.changed.notify_one();
     }
 
-    /// Takes over those of the waiting writes whose conversation is here already.
+    /// Takes over the waiting writes whose conversation is in the lane already.
     pub(super) fn divert(&self, waiting: &mut VecDeque<Work>) {
         let mut state = self.lock();
         if state.locked.is_empty() {
@@ -68,12 +68,13 @@ impl Lane {
         }
     }
 
-    /// The writer has ended: the lane ends once it is empty.
+    /// Ends the lane once it is empty, after the writer has ended.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.shared.changed.notify_one();
     }
 
+    /// Retries locked writes until the lane is closed and empty.
     pub(super) async fn run(self, mut storer: Storer, lifecycle: Lifecycle) {
         let killed = lifecycle.killed().clone();
         let work = async {
@@ -95,14 +96,14 @@ impl Lane {
         killed.run_until_cancelled(Box::pin(work)).await;
     }
 
-    /// Tries what waits for one conversation; what is still locked goes back to the front.
+    /// Retries the writes of one conversation; those that are still locked go back to the front.
     async fn attempt(&self, storer: &mut Storer, id: &ConversationId) {
         let mut taken = match self.lock().locked.get_mut(id) {
             Some(queue) => std::mem::take(queue),
             None => return,
         };
         let mut batch = Batch::gather(&mut taken);
-        batch.expire(Instant::now(), &WriteError::Busy);
+        batch.expire(storer.now(), &WriteError::Busy);
         let mut back: VecDeque<Work> =
             if batch.is_empty() { VecDeque::new() } else { storer.store(batch, true).await.into() };
         back.extend(taken);

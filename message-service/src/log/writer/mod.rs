@@ -1,8 +1,18 @@
-//! The way to write: whatever takes a sequence goes through the writer of its conversation.
+//! Group commit: every write that takes a sequence goes through the writer of its conversation.
 //!
-//! A few writers, chosen by the conversation's hash, each a task of its own with a connection of its own: a caller that
-//! hangs up leaves no half of a write. What waits is bounded by its bytes for the whole process; when that is full the
-//! answer comes at once.
+//! A few writers, chosen by the conversation's hash, each a separate task and connection: a caller that disconnects leaves
+//! no half of a write. The queue is bounded by its bytes for the whole process; when it is full, writes are refused at
+//! once.
+
+mod batch;
+mod create;
+mod lane;
+mod metrics;
+mod pause;
+mod shard;
+mod storer;
+mod verdict;
+mod work;
 
 use std::{
     future::Future,
@@ -15,14 +25,14 @@ use service_kit::{
     database::Settings,
     lifecycle::Lifecycle,
     telemetry::{
-        metrics::{self, Counter, counter, gauge},
+        metrics::{Counter, counter, gauge, watch},
         trace,
     },
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tracing::Span;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{create, live::LiveLogs, shard};
+use self::work::{Waiter, Work};
+use super::live::LiveLogs;
 use crate::{
     actor::Actor,
     bus::Exchange,
@@ -36,61 +46,24 @@ use crate::{
     storage::{Error, Store},
 };
 
-/// All writes that wait, in bytes, overhead included.
+pub(crate) use self::work::{QueuePermit, WriteError};
+
+/// The most bytes of all waiting writes, overhead included.
 const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 
-/// What a waiting write takes beside its text.
+/// The bytes of a waiting write beside its content.
 const OVERHEAD_BYTES: usize = 512;
 
-/// A write waits no longer, whatever its caller's deadline: while the database is away the answer should come while the
-/// caller still listens.
+/// The longest that a write waits, even before a later deadline: while the database is down the caller should get an
+/// answer before it gives up.
 const MAX_WAIT: Duration = Duration::from_secs(5);
-
-/// Why a write was not answered with an outcome.
-#[derive(Debug, Clone)]
-pub(crate) enum WriteError {
-    /// Too much is waiting; nothing was stored.
-    QueueFull,
-    /// The service is shutting down; nothing was stored.
-    Draining,
-    /// Somebody held the conversation locked for as long as the write could wait; nothing was stored.
-    Busy,
-    /// The database failed and nothing was stored.
-    NotStored(Arc<Error>),
-    /// The database failed and nobody knows whether the write is stored.
-    OutcomeUnknown(Arc<Error>),
-}
-
-/// A caller that waits for what becomes of its write.
-#[derive(Debug)]
-pub(super) struct Waiter<R> {
-    pub(super) deadline: Instant,
-    pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
-    /// Why an earlier try of this write ended in doubt, if one did: it may be stored.
-    pub(super) doubt: Option<Arc<Error>>,
-    /// Of the call that waits, where traces are on.
-    pub(super) span: Span,
-    /// Its part of what may wait; given back when the write is answered.
-    pub(super) _room: OwnedSemaphorePermit,
-}
-
-/// One write on its way.
-#[derive(Debug)]
-pub(super) enum Work {
-    Send(NewMessage, Waiter<SendOutcome>),
-    Change(Change, Waiter<Outcome>),
-}
-
-/// A part of what may wait, given back when this is dropped or the write is answered.
-#[derive(Debug)]
-pub(crate) struct QueuePermit(OwnedSemaphorePermit);
 
 /// The writers of this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Writers {
     shards: Arc<[mpsc::UnboundedSender<Work>]>,
     hasher: RandomState,
-    room: Arc<Semaphore>,
+    capacity: Arc<Semaphore>,
     rejected: Counter,
     store: Store,
     live: LiveLogs,
@@ -99,8 +72,8 @@ pub(crate) struct Writers {
 }
 
 impl Writers {
-    /// Starts this many writers, each with connections of its own, made by `settings`. They end on closing, once everything
-    /// that waits is answered.
+    /// Starts this many writers, each with separate connections. They end on closing, once all waiting writes are
+    /// answered.
     pub(crate) fn start(
         count: usize,
         settings: &Settings,
@@ -109,14 +82,14 @@ impl Writers {
         exchange: &Exchange,
         lifecycle: &Lifecycle,
     ) -> Self {
-        // Unbounded channels, since the room is what bounds them.
+        // The channels are unbounded: the permits bound the writes in them.
         let shard = |_| shard::start(settings, live, exchange, lifecycle);
-        let room = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        watch(&room, lifecycle);
+        let capacity = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
+        measure_queue(&capacity, lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
-            room,
+            capacity,
             rejected: counter!("parlance_writer_rejected_total"),
             store: store.clone(),
             live: live.clone(),
@@ -125,19 +98,19 @@ impl Writers {
         }
     }
 
-    /// Keeps room for a message until it is stored.
+    /// Reserves the queue's bytes for a message until it is stored.
     ///
     /// # Errors
     /// [`WriteError::QueueFull`].
     pub(crate) fn reserve(&self, send: &NewMessage) -> Result<QueuePermit, WriteError> {
-        self.take_room(send.bytes()).map(QueuePermit)
+        self.take_permit(send.bytes())
     }
 
-    /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. It has its place when this returns:
-    /// those of one conversation are stored in the order of these calls, whenever each is waited for.
+    /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. The message is queued when this
+    /// returns: messages of one conversation are stored in the order of these calls, whenever each future is polled.
     ///
     /// # Errors
-    /// Anything but an outcome of the database.
+    /// The write has no outcome.
     pub(crate) fn send(
         &self,
         actor: &Actor,
@@ -152,7 +125,7 @@ impl Writers {
     /// Applies a change, if its actor may. Harmless to repeat.
     ///
     /// # Errors
-    /// Anything but an outcome of the database.
+    /// The write has no outcome.
     pub(crate) async fn change(
         &self,
         actor: &Actor,
@@ -161,16 +134,16 @@ impl Writers {
     ) -> Result<Outcome, WriteError> {
         debug_assert!(kind.verbs().iter().any(|verb| actor.rpc().demands(*verb)), "{:?}", actor.rpc());
         let change = Change { conversation_id, actor_id: actor.user_id().clone(), kind };
-        let room = QueuePermit(self.take_room(change.bytes())?);
+        let permit = self.take_permit(change.bytes())?;
         let conversation_id = change.conversation_id.clone();
-        answered(self.queue(&conversation_id, room, actor.deadline(), |waiter| Work::Change(change, waiter))).await
+        answered(self.queue(&conversation_id, permit, actor.deadline(), |waiter| Work::Change(change, waiter))).await
     }
 
-    /// Makes a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since nobody can write to or
-    /// follow what is not there yet; but it goes on when its caller hangs up.
+    /// Creates a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since a conversation that
+    /// does not exist has neither writes nor subscribers; but it continues when its caller disconnects.
     ///
     /// # Errors
-    /// Anything but an outcome of the database.
+    /// The write has no outcome.
     pub(crate) async fn create(
         &self,
         actor: &Actor,
@@ -180,59 +153,62 @@ impl Writers {
             return Err(WriteError::Draining);
         }
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
-        let room = self.take_room(bytes)?;
+        let permit = self.take_permit(bytes)?;
         debug_assert_eq!(new.creator_id, *actor.user_id());
-        let deadline = actor.deadline().min(Instant::now() + MAX_WAIT);
+        let deadline = self.bounded(actor.deadline());
         let (store, live, exchange) = (self.store.clone(), self.live.clone(), self.exchange.clone());
         let job = self.lifecycle.spawn_job("create conversation", async move {
-            let created = create::create(&store, &new, deadline).await;
+            let created = create::create(&store, &new, deadline, live.clock()).await;
             if let Ok((Outcome::Done, conversation_id)) = &created {
                 for user_id in std::iter::once(&new.creator_id).chain(&new.member_ids) {
-                    live.joined(user_id, std::slice::from_ref(conversation_id));
+                    live.notify_joined(user_id, std::slice::from_ref(conversation_id));
                 }
                 exchange.announce_commit();
             }
-            drop(room);
+            drop(permit);
             created
         });
         job.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
     }
 
-    fn take_room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, WriteError> {
+    fn take_permit(&self, bytes: usize) -> Result<QueuePermit, WriteError> {
         let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
-        self.room.clone().try_acquire_many_owned(bytes).map_err(|_| {
+        self.capacity.clone().try_acquire_many_owned(bytes).map(QueuePermit).map_err(|_| {
             self.rejected.increment(1);
             WriteError::QueueFull
         })
     }
 
-    /// Gives a write its place; gives what will tell what became of it.
+    /// Queues a write; returns the receiver of its answer.
     fn queue<R>(
         &self,
         conversation_id: &ConversationId,
-        room: QueuePermit,
+        permit: QueuePermit,
         deadline: Instant,
         work: impl FnOnce(Waiter<R>) -> Work,
     ) -> Result<oneshot::Receiver<Result<R, WriteError>>, WriteError> {
         let (reply, answer) = oneshot::channel();
-        let deadline = deadline.min(Instant::now() + MAX_WAIT);
+        let deadline = self.bounded(deadline);
+        let waiter = Waiter { deadline, reply, in_doubt: None, span: trace::current(), _permit: permit };
         let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
-        self.shards[shard]
-            .send(work(Waiter { deadline, reply, doubt: None, span: trace::current(), _room: room.0 }))
-            .map_err(|_| WriteError::Draining)?;
+        self.shards[shard].send(work(waiter)).map_err(|_| WriteError::Draining)?;
         Ok(answer)
+    }
+
+    fn bounded(&self, deadline: Instant) -> Instant {
+        deadline.min(self.live.clock().now() + MAX_WAIT)
     }
 }
 
-/// Counts what waits.
-fn watch(room: &Arc<Semaphore>, lifecycle: &Lifecycle) {
+/// Starts to measure the bytes of waiting writes.
+fn measure_queue(capacity: &Arc<Semaphore>, lifecycle: &Lifecycle) {
     gauge!("parlance_writer_waiting_bytes_max").set(MAX_WAITING_BYTES as f64);
-    let (room, waiting) = (room.clone(), gauge!("parlance_writer_waiting_bytes"));
-    metrics::watch(lifecycle, move || waiting.set((MAX_WAITING_BYTES - room.available_permits()) as f64));
+    let (capacity, waiting) = (capacity.clone(), gauge!("parlance_writer_waiting_bytes"));
+    watch(lifecycle, move || waiting.set((MAX_WAITING_BYTES - capacity.available_permits()) as f64));
 }
 
 async fn answered<R>(queued: Result<oneshot::Receiver<Result<R, WriteError>>, WriteError>) -> Result<R, WriteError> {
-    // A writer that was killed answers nobody: it may have been in the middle of this write.
+    // A killed writer answers no one: it may have been in the middle of this write.
     queued?.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
 }
 

@@ -1,0 +1,39 @@
+//! Creation of a conversation: retried until it succeeds or its caller's deadline has passed.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{pause::Pause, work::WriteError};
+use crate::{
+    domain::{change::Outcome, conversation::NewConversation, ids::ConversationId},
+    log::clock::Clock,
+    storage::{Error, Store},
+};
+
+/// Creates a conversation.
+pub(super) async fn create(
+    store: &Store,
+    new: &NewConversation,
+    deadline: Instant,
+    clock: &Clock,
+) -> Result<(Outcome, ConversationId), WriteError> {
+    let mut in_doubt = None;
+    let mut pause = Pause::default();
+    loop {
+        let error = match store.create_conversation(new).await {
+            Ok(created) => return Ok(created),
+            Err(error) => Arc::new(error),
+        };
+        if error.outcome_is_unknown() {
+            in_doubt = Some(error.clone());
+        }
+        let may_retry = error.is_outage() || matches!(*error, Error::Serialization(_) | Error::LockTimeout(_));
+        if !may_retry || deadline <= clock.now() + Duration::from_millis(1) {
+            return Err(in_doubt.map_or(WriteError::NotStored(error), WriteError::OutcomeUnknown));
+        }
+        tracing::warn!(cause = &error as &dyn std::error::Error, "creating a conversation failed and is retried");
+        pause.wait().await;
+    }
+}

@@ -1,0 +1,126 @@
+//! A write in the queue, and the caller that waits for it.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::Span;
+
+use crate::{
+    domain::{
+        change::{Change, Outcome, SendOutcome},
+        ids::ConversationId,
+        message::NewMessage,
+    },
+    storage::Error,
+};
+
+/// The reason why a write has no outcome.
+#[derive(Debug, Clone)]
+pub(crate) enum WriteError {
+    /// The queue is full; nothing was stored.
+    QueueFull,
+    /// The service is shutting down; nothing was stored.
+    Draining,
+    /// The conversation was locked for as long as the write could wait; nothing was stored.
+    Busy,
+    /// The database failed and nothing was stored.
+    NotStored(Arc<Error>),
+    /// The database failed, and the write may or may not be stored.
+    OutcomeUnknown(Arc<Error>),
+}
+
+/// A share of the queue's bytes, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct QueuePermit(
+    #[expect(dead_code, reason = "held until it is dropped")] pub(super) OwnedSemaphorePermit,
+);
+
+/// A caller that waits for the outcome of its write.
+#[derive(Debug)]
+pub(super) struct Waiter<R> {
+    pub(super) deadline: Instant,
+    pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
+    /// The error of an earlier run whose outcome is unknown: the write may be stored.
+    pub(super) in_doubt: Option<Arc<Error>>,
+    /// The span of the waiting call, if traces are on.
+    pub(super) span: Span,
+    pub(super) _permit: QueuePermit,
+}
+
+/// One write.
+#[derive(Debug)]
+pub(super) enum Work {
+    Send(NewMessage, Waiter<SendOutcome>),
+    Change(Change, Waiter<Outcome>),
+}
+
+impl Work {
+    pub(super) fn conversation_id(&self) -> &ConversationId {
+        match self {
+            Self::Send(send, _) => &send.conversation_id,
+            Self::Change(change, _) => &change.conversation_id,
+        }
+    }
+}
+
+impl<R> Waiter<R> {
+    /// Answers the caller, if it still waits. Every failure of a write in doubt is an unknown outcome, whichever error
+    /// came last.
+    pub(super) fn answer(self, answer: Result<R, WriteError>) {
+        let answer = match (answer, self.in_doubt) {
+            (Err(_), Some(error)) => Err(WriteError::OutcomeUnknown(error)),
+            (answer, _) => answer,
+        };
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// Writes for unit tests.
+#[cfg(test)]
+pub(super) mod samples {
+    use std::collections::BTreeMap;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{
+        domain::{
+            change::{ChangeKind, conversation::UpdateConversation},
+            hash,
+        },
+        log::clock::Clock,
+    };
+
+    /// The answer of a write.
+    pub(crate) type Answer<R> = oneshot::Receiver<Result<R, WriteError>>;
+
+    pub(crate) fn now() -> Instant {
+        Clock::manual().now()
+    }
+
+    pub(crate) fn waiter<R>(deadline: Instant) -> (Waiter<R>, Answer<R>) {
+        let (reply, answer) = oneshot::channel();
+        let permit = QueuePermit(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
+        (Waiter { deadline, reply, in_doubt: None, span: Span::none(), _permit: permit }, answer)
+    }
+
+    /// A message of `ann` in conversation `c` with this request id and text.
+    pub(crate) fn message(request_id: &str, text: &str) -> NewMessage {
+        NewMessage {
+            conversation_id: "c".into(),
+            sender_id: "ann".into(),
+            request_id: request_id.to_owned(),
+            request_hash: hash::of_message(text, &BTreeMap::new(), None),
+            text: text.to_owned(),
+            attributes: BTreeMap::new(),
+            reply_to_sequence: None,
+        }
+    }
+
+    /// A change of the title of conversation `c`.
+    pub(crate) fn change(title: &str) -> Change {
+        let kind =
+            ChangeKind::UpdateConversation(UpdateConversation { title: title.to_owned(), expected_version: None });
+        Change { conversation_id: "c".into(), actor_id: "ann".into(), kind }
+    }
+}
