@@ -2,6 +2,7 @@
 
 mod add_members;
 mod create;
+mod details;
 mod direct;
 mod every_call;
 mod inbox;

@@ -136,6 +136,14 @@ async fn a_log_that_is_damaged_is_told_of_with_the_place() {
             &["changes"],
             "a deleted message, as entry 7 says",
         ),
+        (
+            "UPDATE parlance_message.conversations SET description = 'x' WHERE conversation_id = 'g'",
+            &["changes"],
+            "the conversation to be as this entry left it",
+        ),
+        ("UPDATE parlance_message.changes SET title = 'H' WHERE sequence = 10", &["changes"], r#""sequence":10"#),
+        // An entry from before a conversation had more than a title.
+        ("UPDATE parlance_message.changes SET detail = NULL WHERE sequence = 10", &[], ""),
         // What an operator's retention removes is cut from the front, and no hole.
         (
             "DELETE FROM parlance_message.messages WHERE conversation_id = 'g' AND sequence < 5;
