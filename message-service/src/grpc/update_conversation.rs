@@ -1,4 +1,4 @@
-//! `UpdateConversation`: changes the title.
+//! `UpdateConversation`: changes the title, description, avatar or attributes.
 
 use parlance::message::v1;
 use service_kit::{bounds, failure::Failure, fields::Fields};
@@ -6,8 +6,9 @@ use tonic::Request;
 
 use super::{access, authorise, change, context::Context, convert, decode, status::Subject};
 use crate::domain::{
+    attributes::check_attributes,
     change::{ChangeKind, conversation::UpdateConversation},
-    conversation::version_of,
+    conversation::{check_avatar_url, check_description, version_of},
     ids::{ConversationId, UserId},
     refusal::Refusal,
     rpc::Rpc,
@@ -19,79 +20,130 @@ const NO_VERSION: i64 = 0;
 struct Params {
     conversation_id: ConversationId,
     actor_id: UserId,
-    /// `None`: nothing is to be changed.
-    title: Option<String>,
-    expected_version: Option<i64>,
+    update: UpdateConversation,
 }
 
 pub(super) async fn answer(
     context: &Context,
     request: Request<v1::UpdateConversationRequest>,
 ) -> Result<v1::Conversation, Failure> {
-    let Params { conversation_id, actor_id, title, expected_version } = decode(request.get_ref())?;
-    let actor = authorise::actor(context, Rpc::UpdateConversation, request.extensions(), actor_id).await?;
+    let (_, extensions, request) = request.into_parts();
+    let Params { conversation_id, actor_id, update } = decode(request)?;
+    let actor = authorise::actor(context, Rpc::UpdateConversation, &extensions, actor_id).await?;
 
-    if let Some(title) = title {
-        let kind = ChangeKind::UpdateConversation(UpdateConversation { title, expected_version });
-        change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
-        // Shown even to an actor that has left in between: it was the actor's own change.
-        let view = context.store.view_conversation(&actor, &conversation_id).await?;
-        let (conversation, _) = view.ok_or(Refusal::ConversationNotFound { conversation_id })?;
+    if update.is_empty() {
+        let (conversation, _) = access::member(context, &actor, &conversation_id).await?;
+        if update.expected_version.is_some_and(|version| version != conversation.version) {
+            return Err(Refusal::EtagMismatch.into());
+        }
         return Ok(convert::conversation(&conversation));
     }
-    let (conversation, _) = access::member(context, &actor, &conversation_id).await?;
-    if expected_version.is_some_and(|version| version != conversation.version) {
-        return Err(Refusal::EtagMismatch.into());
-    }
+    let kind = ChangeKind::UpdateConversation(update);
+    change::apply(context, &actor, kind, &Subject::new(&conversation_id, &actor)).await?;
+    // Shown even to an actor that has left in between: it was the actor's own change.
+    let view = context.store.view_conversation(&actor, &conversation_id).await?;
+    let (conversation, _) = view.ok_or(Refusal::ConversationNotFound { conversation_id })?;
     Ok(convert::conversation(&conversation))
 }
 
-fn decode(request: &v1::UpdateConversationRequest) -> Result<Params, Failure> {
+fn decode(request: v1::UpdateConversationRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
-    let absent = v1::Conversation::default();
-    let conversation = request.conversation.as_ref().unwrap_or(&absent);
+    let conversation = request.conversation.unwrap_or_default();
     let conversation_id =
         fields.parse("conversation.conversation_id", &conversation.conversation_id, ConversationId::parse);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
-    let etag = fields.check("conversation.etag", bounds::no_nul(&conversation.etag));
-    // Without a mask a title that is set is to be changed; with one an empty title is, too.
-    let is_named = fields
-        .update_mask(request.update_mask.as_ref(), ["title"])
-        .map_or(!conversation.title.is_empty(), |[title]| title);
-    let title = decode::if_named(&mut fields, is_named, "conversation.title", || {
-        bounds::title(&conversation.title).map(|()| conversation.title.clone())
+    let etag = fields.optional("conversation.etag", &conversation.etag, |etag| {
+        bounds::no_nul(etag).map(|()| version_of(etag).unwrap_or(NO_VERSION))
     });
-    let (conversation_id, actor_id, (), title) = fields.finish((conversation_id, actor_id, etag, title))?;
-    let etag = &conversation.etag;
-    let expected_version = (!etag.is_empty()).then(|| version_of(etag).unwrap_or(NO_VERSION));
-    Ok(Params { conversation_id, actor_id, title, expected_version })
+    // Without a mask the fields that are set are changed; with one, empty fields are, too.
+    let [title, description, avatar_url, attributes] = fields
+        .update_mask(request.update_mask.as_ref(), ["title", "description", "avatar_url", "attributes"])
+        .unwrap_or_else(|| {
+            let are_empty = [
+                conversation.title.is_empty(),
+                conversation.description.is_empty(),
+                conversation.avatar_url.is_empty(),
+            ];
+            let [title, description, avatar_url] = are_empty.map(|is_empty| !is_empty);
+            [title, description, avatar_url, !conversation.attributes.is_empty()]
+        });
+    let title = decode::if_named(&mut fields, title, "conversation.title", || {
+        bounds::title(&conversation.title).map(|()| conversation.title)
+    });
+    let description = decode::if_named(&mut fields, description, "conversation.description", || {
+        check_description(&conversation.description).map(|()| conversation.description)
+    });
+    let avatar_url = decode::if_named(&mut fields, avatar_url, "conversation.avatar_url", || {
+        check_avatar_url(&conversation.avatar_url).map(|()| conversation.avatar_url)
+    });
+    let attributes = decode::if_named(&mut fields, attributes, "conversation.attributes", || {
+        check_attributes(&conversation.attributes).map(|()| conversation.attributes)
+    });
+    let texts = title.and(description).and(avatar_url);
+    let (conversation_id, actor_id, expected_version, ((title, description), avatar_url), attributes) =
+        fields.finish((conversation_id, actor_id, etag, texts, attributes))?;
+    let update = UpdateConversation { title, description, avatar_url, attributes, expected_version };
+    Ok(Params { conversation_id, actor_id, update })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::attributes::Attributes;
+
+    fn read(conversation: v1::Conversation, paths: Option<&[&str]>) -> Result<UpdateConversation, Failure> {
+        let paths = paths.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
+        let request = v1::UpdateConversationRequest {
+            conversation: Some(v1::Conversation { conversation_id: "c".to_owned(), ..conversation }),
+            update_mask: paths.map(|paths| prost_types::FieldMask { paths }),
+            actor_id: "ada".to_owned(),
+        };
+        decode(request).map(|params| params.update)
+    }
+
+    fn titled(title: &str, etag: &str) -> v1::Conversation {
+        v1::Conversation { title: title.to_owned(), etag: etag.to_owned(), ..Default::default() }
+    }
+
+    const NOTHING: UpdateConversation = UpdateConversation {
+        title: None,
+        description: None,
+        avatar_url: None,
+        attributes: None,
+        expected_version: None,
+    };
 
     #[test]
-    fn an_empty_title_is_meant_only_when_the_mask_says_so() {
-        let read = |title: &str, paths: Option<&[&str]>, etag: &str| {
-            let conversation = v1::Conversation {
-                conversation_id: "c".to_owned(),
-                title: title.to_owned(),
-                etag: etag.to_owned(),
-                ..Default::default()
-            };
-            let paths = paths.map(|paths| paths.iter().map(|path| (*path).to_owned()).collect());
-            decode(&v1::UpdateConversationRequest {
-                conversation: Some(conversation),
-                update_mask: paths.map(|paths| prost_types::FieldMask { paths }),
-                actor_id: "ada".to_owned(),
-            })
-            .map(|params| (params.title, params.expected_version))
+    fn an_empty_field_is_changed_only_if_the_mask_names_it() {
+        let (text, empty) = (Some("t".to_owned()), Some(String::new()));
+        assert_eq!(read(titled("", ""), None).unwrap(), NOTHING);
+        let update = UpdateConversation { title: text, expected_version: Some(7), ..NOTHING };
+        assert_eq!(read(titled("t", "\"7\""), None).unwrap(), update);
+        let update = UpdateConversation { title: empty.clone(), ..NOTHING };
+        assert_eq!(read(titled("", ""), Some(&["title"])).unwrap(), update);
+        let update = UpdateConversation {
+            title: empty.clone(),
+            description: empty.clone(),
+            avatar_url: empty,
+            attributes: Some(Attributes::new()),
+            expected_version: Some(NO_VERSION),
         };
-        assert_eq!(read("", None, "").unwrap(), (None, None));
-        assert_eq!(read("t", None, "\"7\"").unwrap(), (Some("t".to_owned()), Some(7)));
-        assert_eq!(read("", Some(&["title"]), "").unwrap().0, Some(String::new()));
-        assert_eq!(read("", Some(&["*"]), "none of ours").unwrap(), (Some(String::new()), Some(NO_VERSION)));
-        assert!(read("t", Some(&["kind"]), "").is_err());
+        assert_eq!(read(titled("", "none of ours"), Some(&["*"])).unwrap(), update);
+        assert!(read(titled("t", ""), Some(&["kind"])).is_err());
+    }
+
+    #[test]
+    fn only_what_the_mask_names_is_checked() {
+        let wrong = v1::Conversation {
+            description: "x".repeat(1_025),
+            avatar_url: "nowhere".to_owned(),
+            attributes: Attributes::from([(String::new(), String::new())]),
+            ..titled("t", "")
+        };
+        assert!(read(wrong.clone(), Some(&["title"])).unwrap().title.is_some());
+        let refused = format!("{:?}", read(wrong, None).unwrap_err());
+        for field in ["conversation.description", "conversation.avatar_url", "conversation.attributes"] {
+            assert!(refused.contains(field), "{refused}");
+        }
     }
 }

@@ -2,8 +2,7 @@
 //! user may have joined. It wakes once for many signals and keeps nothing that can be read again.
 
 use std::{
-    collections::{HashMap, HashSet},
-    mem::{Discriminant, discriminant},
+    collections::HashSet,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,7 +10,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use crate::domain::{
-    ephemeral::{Ephemeral, EphemeralKind},
+    coalesced::Coalesced,
+    ephemeral::Ephemeral,
     ids::{ConversationId, UserId},
 };
 
@@ -37,13 +37,13 @@ pub(super) struct Signals {
     pub(super) moved: Vec<ConversationId>,
     /// Conversations that the user may have joined.
     pub(super) joined: HashSet<ConversationId>,
-    ephemerals: HashMap<(ConversationId, UserId, Discriminant<EphemeralKind>), Bytes>,
+    ephemerals: Coalesced<Bytes, MAX_EPHEMERALS>,
 }
 
 impl Signals {
     /// Takes the ephemerals with their conversations: of one member and kind only the newest.
     pub(super) fn take_ephemerals(&mut self) -> impl Iterator<Item = (ConversationId, Bytes)> + use<> {
-        std::mem::take(&mut self.ephemerals).into_iter().map(|((conversation_id, ..), bytes)| (conversation_id, bytes))
+        self.ephemerals.take()
     }
 }
 
@@ -78,11 +78,7 @@ impl Signal {
 
     /// Adds an ephemeral of a followed conversation.
     pub(super) fn broadcast_ephemeral(&self, ephemeral: &Ephemeral, bytes: &Bytes) {
-        let key = (ephemeral.conversation_id.clone(), ephemeral.user_id.clone(), discriminant(&ephemeral.kind));
-        let mut signals = self.lock();
-        if signals.ephemerals.len() < MAX_EPHEMERALS || signals.ephemerals.contains_key(&key) {
-            signals.ephemerals.insert(key, bytes.clone());
-            drop(signals);
+        if self.lock().ephemerals.insert(ephemeral, bytes.clone()) {
             self.notify.notify_one();
         }
     }

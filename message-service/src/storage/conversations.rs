@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::{Error, MAX_PAGE_BYTES, Page, Store, append::read_outcome, members::MemberRow, position, sequence};
 use crate::{
     actor::Actor,
     domain::{
+        attributes::Attributes,
         change::Outcome,
         conversation::{Conversation, Kind, Member, NewConversation},
         ids::{ConversationId, UserId},
@@ -32,6 +34,9 @@ struct ConversationRow {
     conversation_id: String,
     kind: i16,
     title: String,
+    description: String,
+    avatar_url: String,
+    attributes: Option<Json<Attributes>>,
     creator_id: String,
     version: i64,
     oldest_sequence: i64,
@@ -52,6 +57,9 @@ impl TryFrom<ConversationRow> for Conversation {
             conversation_id: ConversationId::from_storage(row.conversation_id),
             kind,
             title: row.title,
+            description: row.description,
+            avatar_url: row.avatar_url,
+            attributes: row.attributes.map(|Json(attributes)| attributes).unwrap_or_default(),
             creator_id: UserId::from_storage(row.creator_id),
             version: row.version,
             oldest_sequence: sequence(row.oldest_sequence, "conversations.oldest_sequence")?,
@@ -137,9 +145,9 @@ const FIND_HEADS: &str = "
 
 // Reads along `conversations_pkey` and `members_pkey`.
 const VIEW: &str = "
-    SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence, c.message_count,
-        c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
-        m.last_read_ordinal
+    SELECT c.conversation_id, c.kind, c.title, c.description, c.avatar_url, c.attributes, c.creator_id, c.version,
+        c.oldest_sequence, c.last_sequence, c.message_count, c.last_message_at, c.created_at, c.updated_at, m.role,
+        m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal
     FROM parlance_message.conversations AS c
     LEFT JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = $2
     WHERE c.conversation_id = $1";
@@ -147,18 +155,20 @@ const VIEW: &str = "
 // Reads along `members_user_id_conversation_id_idx`, and all of the user's conversations: every send would have to change an
 // index on activity.
 const INBOX: &str = "
-    SELECT conversation_id, kind, title, creator_id, version, oldest_sequence, last_sequence, message_count, last_message_at,
-        created_at, updated_at, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, last_message_sequence,
-        active_at, available
+    SELECT conversation_id, kind, title, description, avatar_url, attributes, creator_id, version, oldest_sequence,
+        last_sequence, message_count, last_message_at, created_at, updated_at, role, join_sequence, joined_at,
+        last_read_sequence, last_read_ordinal, last_message_sequence, active_at, available
     FROM (
         SELECT page.*, count(*) OVER () AS available,
             sum(bytes) OVER (ORDER BY active_at DESC, conversation_id DESC ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
         FROM (
-            SELECT inbox.*, coalesce(octet_length(e.text) + coalesce(octet_length(e.attributes::text), 0), 0) AS bytes
+            SELECT inbox.*, octet_length(inbox.description) + octet_length(inbox.avatar_url)
+                    + coalesce(octet_length(inbox.attributes::text), 0) + coalesce(octet_length(e.text), 0)
+                    + coalesce(octet_length(e.attributes::text), 0) AS bytes
             FROM (
-                SELECT c.conversation_id, c.kind, c.title, c.creator_id, c.version, c.oldest_sequence, c.last_sequence,
-                    c.message_count, c.last_message_at, c.created_at, c.updated_at, m.role, m.join_sequence, m.joined_at,
-                    m.last_read_sequence, m.last_read_ordinal, c.last_message_sequence,
+                SELECT c.conversation_id, c.kind, c.title, c.description, c.avatar_url, c.attributes, c.creator_id, c.version,
+                    c.oldest_sequence, c.last_sequence, c.message_count, c.last_message_at, c.created_at, c.updated_at,
+                    m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal, c.last_message_sequence,
                     coalesce(c.last_message_at, c.created_at) AS active_at
                 FROM parlance_message.members AS m
                 JOIN parlance_message.conversations AS c ON c.conversation_id = m.conversation_id

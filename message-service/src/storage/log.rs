@@ -25,27 +25,29 @@ const READ: &str = "
     WITH entries AS (
         SELECT m.sequence, 0::smallint AS kind, m.sender_id AS actor_id, m.created_at, NULL::text AS user_id,
             NULL::smallint AS role, NULL::timestamptz AS joined_at, NULL::text AS title, NULL::bigint AS version,
-            m.sequence AS message_sequence, m.ordinal, m.sender_id, m.request_id, m.text, m.attributes, m.reply_to_sequence,
+            NULL::jsonb AS detail, m.sequence AS message_sequence, m.ordinal, m.sender_id, m.request_id, m.text, m.attributes, m.reply_to_sequence,
             m.created_at AS message_created_at, m.edited_at, m.deleted_at, m.change_sequence
         FROM parlance_message.messages AS m
         WHERE m.conversation_id = $1 AND m.sequence > $2 AND m.sequence <= $2 + $3
         UNION ALL
         SELECT c.sequence, c.kind, c.actor_id, c.created_at, c.user_id, c.role, c.joined_at, c.title, c.version,
-            m.sequence, m.ordinal, m.sender_id, m.request_id, m.text, m.attributes, m.reply_to_sequence, m.created_at,
+            c.detail, m.sequence, m.ordinal, m.sender_id, m.request_id, m.text, m.attributes, m.reply_to_sequence, m.created_at,
             m.edited_at, m.deleted_at, m.change_sequence
         FROM parlance_message.changes AS c
         LEFT JOIN parlance_message.messages AS m
             ON m.conversation_id = c.conversation_id AND m.sequence = c.target_sequence
         WHERE c.conversation_id = $1 AND c.sequence > $2 AND c.sequence <= $2 + $3
     ), sized AS (
-        SELECT entries.*, count(*) OVER () AS available,
-            sum(octet_length(coalesce(text, '')) + coalesce(octet_length(attributes::text), 0) + 256)
-                OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING)
-                - octet_length(coalesce(text, '')) - coalesce(octet_length(attributes::text), 0) - 256 AS bytes_before
-        FROM entries
+        SELECT weighed.*, count(*) OVER () AS available,
+            sum(bytes) OVER (ORDER BY sequence ROWS UNBOUNDED PRECEDING) - bytes AS bytes_before
+        FROM (
+            SELECT entries.*, octet_length(coalesce(text, '')) + coalesce(octet_length(attributes::text), 0)
+                + coalesce(octet_length(detail::text), 0) + 256 AS bytes
+            FROM entries
+        ) AS weighed
     )
     SELECT head.last_sequence, coalesce(s.available, 0) AS available, s.sequence, s.kind, s.actor_id, s.created_at, s.user_id,
-        s.role, s.joined_at, s.title, s.version, s.message_sequence, s.ordinal, s.sender_id, s.request_id, s.text,
+        s.role, s.joined_at, s.title, s.version, s.detail, s.message_sequence, s.ordinal, s.sender_id, s.request_id, s.text,
         s.attributes, s.reply_to_sequence, s.message_created_at, s.edited_at, s.deleted_at, s.change_sequence
     FROM parlance_message.conversations AS head
     LEFT JOIN sized AS s ON s.bytes_before < $4

@@ -96,6 +96,9 @@ pub(crate) struct EntryRow {
     pub(crate) user_id: Option<String>,
     pub(crate) member_join_sequence: Option<i64>,
     pub(crate) version: Option<i64>,
+    /// Of the last update of a conversation: whether title, description, avatar and attributes are those of the
+    /// conversation.
+    pub(crate) is_current_state: Option<bool>,
 }
 
 impl EntryRow {
@@ -158,8 +161,9 @@ const CONVERSATIONS: &str = "
     ORDER BY c.conversation_id
     LIMIT $3";
 
-// Limited before the joins, so that there are no more look-ups than rows in the slice. $5 and $6 are kinds of entries: those
-// that change a message, and a member that left.
+// Limited before the joins, so that there are no more look-ups than rows in the slice. $5 to $7 are kinds of entries: those
+// that change a message, a member that left, and an update of the conversation. Entries without `detail` are from before a
+// conversation had more than a title.
 const ENTRIES: &str = "
     WITH sent AS MATERIALIZED (
         SELECT m.conversation_id, m.sequence, m.ordinal, m.change_sequence, m.reply_to_sequence, m.created_at,
@@ -169,7 +173,8 @@ const ENTRIES: &str = "
         ORDER BY m.conversation_id, m.sequence
         LIMIT $4
     ), changed AS MATERIALIZED (
-        SELECT c.conversation_id, c.sequence, c.kind, c.target_sequence, c.user_id, c.version, c.created_at
+        SELECT c.conversation_id, c.sequence, c.kind, c.target_sequence, c.user_id, c.title, c.version, c.detail,
+            c.created_at
         FROM parlance_message.changes AS c
         WHERE (c.conversation_id, c.sequence) > ($1, $2) AND ($3::text IS NULL OR c.conversation_id <= $3)
         ORDER BY c.conversation_id, c.sequence
@@ -178,7 +183,8 @@ const ENTRIES: &str = "
     SELECT s.conversation_id, s.sequence, 0::smallint AS kind, s.created_at, s.ordinal, s.change_sequence, s.is_edited,
         s.is_deleted, s.reply_to_sequence, r.sequence IS NOT NULL AS reply_is_message, d.kind AS changed_by_kind,
         d.target_sequence AS changed_by_target, NULL::bigint AS target_sequence, NULL::bigint AS target_change_sequence,
-        NULL::text AS user_id, NULL::bigint AS member_join_sequence, NULL::bigint AS version
+        NULL::text AS user_id, NULL::bigint AS member_join_sequence, NULL::bigint AS version,
+        NULL::boolean AS is_current_state
     FROM sent AS s
     LEFT JOIN parlance_message.messages AS r
         ON r.conversation_id = s.conversation_id AND r.sequence = s.reply_to_sequence
@@ -186,12 +192,21 @@ const ENTRIES: &str = "
         ON s.change_sequence <> s.sequence AND d.conversation_id = s.conversation_id AND d.sequence = s.change_sequence
     UNION ALL
     SELECT c.conversation_id, c.sequence, c.kind, c.created_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-        c.target_sequence, t.change_sequence, c.user_id, m.join_sequence, c.version
+        c.target_sequence, t.change_sequence, c.user_id, m.join_sequence, c.version,
+        CASE WHEN v.version IS NOT NULL THEN
+            c.title = v.title
+            AND coalesce(c.detail, jsonb_build_object('description', '', 'avatar_url', '', 'attributes', '{}'::jsonb))
+                = jsonb_build_object(
+                    'description', v.description, 'avatar_url', v.avatar_url, 'attributes', coalesce(v.attributes, '{}')
+                )
+        END
     FROM changed AS c
     LEFT JOIN parlance_message.messages AS t
         ON c.kind = ANY($5) AND t.conversation_id = c.conversation_id AND t.sequence = c.target_sequence
     LEFT JOIN parlance_message.members AS m
         ON c.kind = $6 AND m.conversation_id = c.conversation_id AND m.user_id = c.user_id
+    LEFT JOIN parlance_message.conversations AS v
+        ON c.kind = $7 AND v.conversation_id = c.conversation_id AND v.version = c.version
     ORDER BY conversation_id, sequence, kind
     LIMIT $4";
 
@@ -286,6 +301,7 @@ impl Inspection {
                 .bind(i64::from(most))
                 .bind([EntryKind::MessageEdited, EntryKind::MessageDeleted].map(EntryKind::number))
                 .bind(EntryKind::MemberLeft.number())
+                .bind(EntryKind::ConversationUpdated.number())
                 .fetch_all(&mut *snapshot)
                 .await?;
             snapshot.commit().await?;

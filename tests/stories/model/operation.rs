@@ -13,7 +13,10 @@ pub(super) const CONVERSATIONS: usize = 4;
 /// The DIRECT conversation.
 pub(super) const DIRECT: usize = 3;
 
-/// One call. Roles and kinds are the numbers of the wire.
+/// The number of details of a conversation: title, description, avatar, attributes.
+pub(super) const DETAILS: usize = 4;
+
+/// One call. Roles and kinds are the numbers of the wire. An update sets one detail; 0 empties it.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Create { conversation: usize, kind: i32, creator: usize, members: Vec<usize> },
@@ -23,7 +26,7 @@ pub(super) enum Operation {
     Add { conversation: usize, actor: usize, users: Vec<usize>, role: i32 },
     Remove { conversation: usize, actor: usize, user: usize },
     Role { conversation: usize, actor: usize, user: usize, role: i32 },
-    Title { conversation: usize, actor: usize, title: u8 },
+    Update { conversation: usize, actor: usize, detail: usize, value: u8 },
     Mark { conversation: usize, actor: usize, sequence: i64 },
 }
 
@@ -60,8 +63,9 @@ impl Operation {
             3 => (conversation(), user(), user(), 1..=3i32).prop_map(|(conversation, actor, user, role)| {
                 Self::Role { conversation, actor, user, role }
             }),
-            2 => (conversation(), user(), 0..3u8)
-                .prop_map(|(conversation, actor, title)| Self::Title { conversation, actor, title }),
+            2 => (conversation(), user(), 0..DETAILS, 0..3u8).prop_map(|(conversation, actor, detail, value)| {
+                Self::Update { conversation, actor, detail, value }
+            }),
             3 => (conversation(), user(), 0..40i64)
                 .prop_map(|(conversation, actor, sequence)| Self::Mark { conversation, actor, sequence }),
         ]

@@ -5,10 +5,11 @@ use parlance::message::v1::{
     ListConversationsRequest, ListMessagesRequest, MarkReadRequest, MessageOrder, RemoveMemberRequest,
     SendMessageRequest, UpdateConversationRequest, UpdateMemberRequest, event::Kind,
 };
+use prost_types::FieldMask;
 use tonic::{Code, Status};
 
 use super::{
-    operation::{CONVERSATIONS, DEACTIVATED, DIRECT, Operation, USERS},
+    operation::{CONVERSATIONS, DEACTIVATED, DETAILS, DIRECT, Operation, USERS},
     reference::{Model, Predicted},
 };
 use crate::support::{World, code_and_reason, direct, send};
@@ -23,6 +24,25 @@ fn number(user_id: &str) -> usize {
 
 fn text(number: u8) -> String {
     format!("text {number}")
+}
+
+const DETAIL_PATHS: [&str; DETAILS] = ["title", "description", "avatar_url", "attributes"];
+
+fn with_details(values: [u8; DETAILS]) -> Conversation {
+    let [title, description, avatar_url] = [values[0], values[1], values[2]].map(|value| match value {
+        0 => String::new(),
+        value => format!("https://example.com/{value}"),
+    });
+    let attribute = (values[3] != 0).then(|| ("value".to_owned(), values[3].to_string()));
+    Conversation { title, description, avatar_url, attributes: attribute.into_iter().collect(), ..Default::default() }
+}
+
+/// Reads what `with_details` wrote.
+fn details(conversation: &Conversation) -> [u8; DETAILS] {
+    let value = |text: &str| text.trim_start_matches("https://example.com/").parse().unwrap_or(0);
+    let Conversation { title, description, avatar_url, attributes, .. } = conversation;
+    let attribute = attributes.get("value").map_or(0, |text| value(text));
+    [value(title), value(description), value(avatar_url), attribute]
 }
 
 struct Play {
@@ -128,11 +148,14 @@ impl Play {
                 };
                 conversations.update_member(request).await.map(|_| None)
             }
-            Op::Title { conversation, actor, title } => {
-                let title =
-                    Conversation { conversation_id: self.id(conversation), title: text(title), ..Default::default() };
-                let request =
-                    UpdateConversationRequest { conversation: Some(title), update_mask: None, actor_id: user(actor) };
+            Op::Update { conversation, actor, detail, value } => {
+                let mut values = [0; DETAILS];
+                values[detail] = value;
+                let request = UpdateConversationRequest {
+                    conversation: Some(Conversation { conversation_id: self.id(conversation), ..with_details(values) }),
+                    update_mask: Some(FieldMask { paths: vec![DETAIL_PATHS[detail].to_owned()] }),
+                    actor_id: user(actor),
+                };
                 Ok(Some(conversations.update_conversation(request).await?.into_inner().last_sequence))
             }
             Op::Mark { conversation, actor, sequence } => {
@@ -211,7 +234,7 @@ impl Play {
                 let (conversation, member) = (item.conversation.unwrap(), item.membership.unwrap());
                 let at = (0..CONVERSATIONS).find(|at| self.id(*at) == conversation.conversation_id).unwrap();
                 let last = item.last_message.map(|message| message.sequence);
-                (at, member.role, member.last_read_sequence, member.unread_count, conversation.title, last)
+                (at, member.role, member.last_read_sequence, member.unread_count, details(&conversation), last)
             })
             .collect();
         seen.sort();
@@ -220,8 +243,7 @@ impl Play {
                 let modelled = &model.conversations[at];
                 let member = modelled.members.get(&actor)?;
                 let last = modelled.messages.keys().last().copied();
-                let title = modelled.title.map(text).unwrap_or_default();
-                Some((at, member.role, member.read, modelled.unread(actor), title, last))
+                Some((at, member.role, member.read, modelled.unread(actor), modelled.details, last))
             })
             .collect();
         equal(&format!("the inbox of {actor}"), &seen, &expected)
@@ -236,7 +258,7 @@ fn summarize(event: &parlance::message::v1::Event) -> String {
         Kind::MemberJoined(change) => format!("joined {} {}", number(&change.user_id), change.role),
         Kind::MemberLeft(change) => format!("left {} {}", number(&change.user_id), change.role),
         Kind::MemberUpdated(change) => format!("role {} {}", number(&change.user_id), change.role),
-        Kind::ConversationUpdated(conversation) => conversation.title.replacen("text", "title", 1),
+        Kind::ConversationUpdated(conversation) => format!("updated {:?}", details(&conversation)),
         Kind::ReadMarker(_) | Kind::Typing(_) => panic!("{event:?} is in no log"),
     };
     format!("{}: {about}", number(&event.actor_id))

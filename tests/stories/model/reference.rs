@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use tonic::Code;
 
-use super::operation::{CONVERSATIONS, DEACTIVATED, DIRECT, Operation};
+use super::operation::{CONVERSATIONS, DEACTIVATED, DETAILS, DIRECT, Operation};
 
 /// The head after a successful call, or code and reason.
 pub(super) type Predicted = Result<i64, (Code, &'static str)>;
@@ -41,7 +41,8 @@ pub(super) struct Conversation {
     pub(super) members: BTreeMap<usize, Member>,
     pub(super) messages: BTreeMap<i64, Message>,
     requests: HashMap<(usize, u8), i64>,
-    pub(super) title: Option<u8>,
+    /// 0 where there is none.
+    pub(super) details: [u8; DETAILS],
 }
 
 /// All conversations; kind 0 is one that does not exist yet.
@@ -68,7 +69,7 @@ impl Model {
             | Op::Delete { conversation, actor, .. }
             | Op::Remove { conversation, actor, .. }
             | Op::Role { conversation, actor, .. }
-            | Op::Title { conversation, actor, .. }
+            | Op::Update { conversation, actor, .. }
             | Op::Mark { conversation, actor, .. } => (*conversation, *actor, &[]),
         };
         if actor == DEACTIVATED || named.contains(&DEACTIVATED) {
@@ -88,8 +89,8 @@ impl Model {
             None if joins_itself => 0,
             None => return Err(conversation.stranger()),
         };
-        let changes_members_or_title = !matches!(operation, Op::Edit { .. } | Op::Delete { .. } | Op::Mark { .. });
-        if conversation.kind == 1 && changes_members_or_title {
+        let changes_members_or_details = !matches!(operation, Op::Edit { .. } | Op::Delete { .. } | Op::Mark { .. });
+        if conversation.kind == 1 && changes_members_or_details {
             return Err((Code::FailedPrecondition, "CONVERSATION_IS_DIRECT"));
         }
         conversation.change(actor, role, joins_itself, operation)?;
@@ -218,13 +219,13 @@ impl Conversation {
                     self.log.push(format!("{actor}: role {user} {granted}"));
                 }
             }
-            Op::Title { title, .. } => {
+            Op::Update { detail, value, .. } => {
                 if role == MEMBER {
                     return Err(ROLE);
                 }
-                if self.title != Some(*title) {
-                    self.title = Some(*title);
-                    self.log.push(format!("{actor}: title {title}"));
+                if self.details[*detail] != *value {
+                    self.details[*detail] = *value;
+                    self.log.push(format!("{actor}: updated {:?}", self.details));
                 }
             }
             Op::Mark { sequence, .. } => {

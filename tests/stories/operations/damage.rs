@@ -139,6 +139,14 @@ async fn a_damaged_log_is_reported_with_its_position() {
             &["changes"],
             "a deleted message, the result of entry 7",
         ),
+        (
+            "UPDATE parlance_message.conversations SET description = 'x' WHERE conversation_id = 'g'",
+            &["changes"],
+            "the conversation to be as this entry left it",
+        ),
+        ("UPDATE parlance_message.changes SET title = 'H' WHERE sequence = 10", &["changes"], r#""sequence":10"#),
+        // An entry from before a conversation had more than a title.
+        ("UPDATE parlance_message.changes SET detail = NULL WHERE sequence = 10", &[], ""),
         // Entries removed by retention are cut from the front, and are no gap.
         (
             "DELETE FROM parlance_message.messages WHERE conversation_id = 'g' AND sequence < 5;

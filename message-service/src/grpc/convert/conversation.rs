@@ -21,6 +21,9 @@ pub(in crate::grpc) fn conversation(conversation: &Conversation) -> v1::Conversa
         message_count: conversation.message_count,
         last_message_time: conversation.last_message_at.map(timestamp),
         etag: etag(conversation.version),
+        description: conversation.description.clone(),
+        avatar_url: conversation.avatar_url.clone(),
+        attributes: conversation.attributes.clone(),
     }
 }
 
@@ -31,6 +34,9 @@ pub(super) fn change(event: &Event, change: &ConversationChange) -> v1::Conversa
         title: change.title.clone(),
         update_time: Some(timestamp(event.created_at)),
         etag: etag(change.version),
+        description: change.description.clone(),
+        avatar_url: change.avatar_url.clone(),
+        attributes: change.attributes.clone(),
         ..v1::Conversation::default()
     }
 }

@@ -325,7 +325,10 @@ mod tests {
                 let ChangeKind::UpdateConversation(UpdateConversation { title, .. }) = &change.kind else {
                     panic!("{change:?}")
                 };
-                Sample::Change { conversation: change.conversation_id.parse().unwrap(), bytes: title.len() }
+                Sample::Change {
+                    conversation: change.conversation_id.parse().unwrap(),
+                    bytes: title.as_ref().map_or(0, String::len),
+                }
             }
         }
     }

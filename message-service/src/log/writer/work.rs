@@ -119,8 +119,8 @@ pub(super) mod samples {
 
     /// A change of the title of conversation `c`.
     pub(crate) fn change(title: &str) -> Change {
-        let kind =
-            ChangeKind::UpdateConversation(UpdateConversation { title: title.to_owned(), expected_version: None });
+        let update = UpdateConversation { title: Some(title.to_owned()), ..UpdateConversation::default() };
+        let kind = ChangeKind::UpdateConversation(update);
         Change { conversation_id: "c".into(), actor_id: "ann".into(), kind }
     }
 }

@@ -8,7 +8,9 @@ mod conversation;
 mod member;
 mod message;
 
+use serde_json::Value;
 use service_kit::verify::{Check, Finding};
+use sqlx::types::Json;
 use time::OffsetDateTime;
 
 use super::{Error, sequence, verify};
@@ -25,6 +27,8 @@ pub(super) struct EntryRow {
     kind: Option<i16>,
     actor_id: Option<String>,
     created_at: Option<OffsetDateTime>,
+    /// The contents of a kind that has no columns for them.
+    detail: Option<Json<Value>>,
     #[sqlx(flatten)]
     message: message::Columns,
     #[sqlx(flatten)]
@@ -45,6 +49,7 @@ impl EntryRow {
         let kind = EntryKind::from_number(kind).ok_or_else(|| {
             Error::Corrupt(format!("entry {number} of conversation {conversation_id} is of the unknown kind {kind}"))
         })?;
+        let detail = self.detail.map(|Json(detail)| detail);
         let contents = match kind {
             EntryKind::MessageSent => self.message.read(conversation_id).map(EventKind::MessageSent),
             EntryKind::MessageEdited => self.message.read(conversation_id).map(EventKind::MessageEdited),
@@ -52,7 +57,7 @@ impl EntryRow {
             EntryKind::MemberJoined => self.member.read().map(EventKind::MemberJoined),
             EntryKind::MemberLeft => self.member.read().map(EventKind::MemberLeft),
             EntryKind::MemberUpdated => self.member.read().map(EventKind::MemberUpdated),
-            EntryKind::ConversationUpdated => self.conversation.read().map(EventKind::ConversationUpdated),
+            EntryKind::ConversationUpdated => self.conversation.read(detail).map(EventKind::ConversationUpdated),
         };
         Ok(Some(Event {
             conversation_id: conversation_id.clone(),
@@ -71,7 +76,8 @@ pub(crate) fn check(row: &verify::EntryRow, oldest: i64) -> Vec<(Check, Finding)
         EntryKind::MessageSent => [message::check_reply(row, oldest), message::check_last_change(row)],
         EntryKind::MessageEdited | EntryKind::MessageDeleted => [message::check_target(row, oldest), None],
         EntryKind::MemberLeft => [member::check_left(row), None],
-        EntryKind::MemberJoined | EntryKind::MemberUpdated | EntryKind::ConversationUpdated => [None, None],
+        EntryKind::MemberJoined | EntryKind::MemberUpdated => [None, None],
+        EntryKind::ConversationUpdated => [conversation::check_state(row), None],
     };
     found.into_iter().flatten().collect()
 }
