@@ -1,8 +1,8 @@
 //! Reads all stored data in slices for a check (`verify/`): by keyset along primary keys, over one read-only connection.
 //!
-//! Each slice is a separate snapshot that takes milliseconds, so a check of a large and busy database delays neither vacuum nor
-//! other sessions. That suffices: values that are compared are read within one slice, or never change once committed (the
-//! sequence, the ordinal and the time of an entry). No row is locked.
+//! Each slice is a separate snapshot that takes milliseconds, so a check of a large and busy database delays neither
+//! vacuum nor other sessions. That suffices: values that are compared are read within one slice, or never change once
+//! committed (the sequence, the ordinal and the time of an entry). No row is locked.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::{Error, migrations};
 /// The timeout of one slice, unless the service has a longer one.
 const SLICE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Makes the session read-only, bounds its waits for locks, and makes it read along primary keys, since a table that was just
-/// restored has no useful statistics.
+/// Makes the session read-only, bounds its waits for locks, and makes it read along primary keys, since a table that was
+/// just restored has no useful statistics.
 const SESSION: &str = "
     SET default_transaction_read_only = on;
     SET lock_timeout = '10s';
@@ -29,8 +29,8 @@ const SESSION: &str = "
     SET max_parallel_workers_per_gather = 0;
     SET jit = off";
 
-/// At most this fraction of a slice's rows are conversations: most have more entries than that, and those that the slice does
-/// not reach are read again.
+/// At most this fraction of a slice's rows are conversations: most have more entries than that, and those that the slice
+/// does not reach are read again.
 const CONVERSATIONS_OF_SLICE: u32 = 10;
 
 /// Sorts after every entry of a conversation.
