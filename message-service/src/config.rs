@@ -1,5 +1,5 @@
-//! Settings of message-service: parses flags and environment variables, and reports every problem at once. No other file knows
-//! their names.
+//! Settings of message-service: parses flags and environment variables, and reports every problem at once. No other file
+//! knows their names.
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
@@ -27,13 +27,13 @@ pub struct Args {
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub listen: String,
 
-    /// PostgreSQL database, such as <postgres://user:password@host:5432/database>. Required. The schema is `parlance_message`,
-    /// so one database can serve both services.
+    /// PostgreSQL database, such as <postgres://user:password@host:5432/database>. Required. The schema is
+    /// `parlance_message`, so one database can serve both services.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
 
-    /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every 10s, and
-    /// calls are spread over its addresses.
+    /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every
+    /// 10s, and calls are spread over its addresses.
     #[arg(long, env = "USER_SERVICE_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub user_service_url: String,
 
@@ -49,8 +49,8 @@ pub struct Args {
 /// Flags and environment variables other than addresses, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TuningArgs {
-    /// Time to cache the state of a user that user-service returned (at most 30s). While change notifications are down: 2s, or
-    /// this value if shorter.
+    /// Time to cache the state of a user that user-service returned (at most 30s). While change notifications are down:
+    /// 2s, or this value if shorter.
     #[arg(long, env = "DIRECTORY_FRESH", default_value = "30s", value_name = "DURATION")]
     pub directory_fresh: String,
 
@@ -62,18 +62,19 @@ pub struct TuningArgs {
     #[arg(long, env = "WRITERS", default_value = "4", value_name = "COUNT")]
     pub writers: String,
 
-    /// Transport of notifications between replicas: `postgres` (LISTEN/NOTIFY) or NATS servers such as <nats://host:4222>,
-    /// separated by commas. Notifications are hints: losing one delays delivery by at most 250ms. Same value on all replicas.
+    /// Transport of notifications between replicas: `postgres` (LISTEN/NOTIFY) or NATS servers such as
+    /// <nats://host:4222>, separated by commas. Notifications are hints: losing one delays delivery by at most 250ms.
+    /// Same value on all replicas.
     #[arg(long, env = "BUS_URL", default_value = "postgres", hide_env_values = true, value_name = "URL")]
     pub bus_url: Secret,
 
-    /// Time to keep outbox rows (1s to 24h), and so the time for which a replica can lose the database and still catch up without
-    /// re-reading every head. Same value on all replicas.
+    /// Time to keep outbox rows (1s to 24h), and so the time for which a replica can lose the database and still catch up
+    /// without re-reading every head. Same value on all replicas.
     #[arg(long, env = "OUTBOX_RETENTION", default_value = "5m", value_name = "DURATION")]
     pub outbox_retention: String,
 
-    /// Memory for the latest entries of conversations with subscribers, in bytes or with KiB, MiB or GiB. Beyond it, entries are
-    /// read from the database.
+    /// Memory for the latest entries of conversations with subscribers, in bytes or with KiB, MiB or GiB. Beyond it,
+    /// entries are read from the database.
     #[arg(long, env = "LIVE_LOG_BYTES", default_value = "256MiB", value_name = "BYTES")]
     pub live_log_bytes: String,
 }

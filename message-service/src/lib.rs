@@ -1,4 +1,5 @@
-//! message-service: conversations, their members and messages, as one dense log per conversation, over `parlance.message.v1`.
+//! message-service: conversations, their members and messages, as one dense log per conversation, over
+//! `parlance.message.v1`.
 //!
 //! Modules, from the inside out:
 //! - `domain`: values, rules and refusals; no I/O.

@@ -1,5 +1,5 @@
-//! The queue between the writers and the bus. Adding to it never blocks; what exceeds its bounds is replaced by a request to poll
-//! the outbox, and ephemerals are dropped.
+//! The queue between the writers and the bus. Adding to it never blocks; what exceeds its bounds is replaced by a request
+//! to poll the outbox, and ephemerals are dropped.
 
 use std::{
     collections::HashMap,

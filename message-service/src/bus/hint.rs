@@ -24,7 +24,8 @@ pub(crate) struct ConversationEntries {
     pub(crate) entries: Vec<EncodedEntry>,
 }
 
-/// A transport of hints between replicas. One task sends while another receives; after an error the next call connects again.
+/// A transport of hints between replicas. One task sends while another receives; after an error the next call connects
+/// again.
 pub(crate) trait Bus: Send + Sync + 'static {
     /// Sends a hint to the other replicas. Dropping the future drops the hint.
     fn send(&self, hint: Hint) -> impl Future<Output = Result<(), BoxError>> + Send;
@@ -35,7 +36,8 @@ pub(crate) trait Bus: Send + Sync + 'static {
 
 /// The receiver of hints from other replicas: the live logs.
 pub(crate) trait Sink: Clone + Send + Sync + 'static {
-    /// Appends the entries of a conversation. Returns false if entries are missing in between, so that storage must be read.
+    /// Appends the entries of a conversation. Returns false if entries are missing in between, so that storage must be
+    /// read.
     fn entries(&self, conversation_id: &ConversationId, entries: Vec<EncodedEntry>) -> bool;
 
     /// Delivers an ephemeral to the subscribers of its conversation.

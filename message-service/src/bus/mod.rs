@@ -2,7 +2,8 @@
 //! (`log/replicas.rs`).
 //!
 //! Writers and RPCs hand hints to the [`Exchange`], which never blocks. [`run`] sends them over a transport, PostgreSQL
-//! (`postgres.rs`) or NATS (`nats.rs`), and applies those of other replicas to the live logs, which it knows only as a [`Sink`].
+//! (`postgres.rs`) or NATS (`nats.rs`), and applies those of other replicas to the live logs, which it knows only as a
+//! [`Sink`].
 
 mod exchange;
 mod hint;

@@ -60,7 +60,8 @@ pub(crate) struct Nats {
 }
 
 impl Nats {
-    /// Creates the bus; it connects at the first use. `installation` names the database, so that several can share a server.
+    /// Creates the bus; it connects at the first use. `installation` names the database, so that several can share a
+    /// server.
     pub(crate) fn new(servers: Servers, installation: &str, exchange: &Exchange) -> Self {
         Self {
             servers,

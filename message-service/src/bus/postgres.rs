@@ -1,5 +1,5 @@
-//! The bus over LISTEN/NOTIFY of PostgreSQL: an empty notification after a commit, and a second channel for ephemerals. Each
-//! direction has its own connection.
+//! The bus over LISTEN/NOTIFY of PostgreSQL: an empty notification after a commit, and a second channel for ephemerals.
+//! Each direction has its own connection.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service_kit::{

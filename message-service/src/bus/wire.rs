@@ -50,8 +50,8 @@ struct WireEphemeral {
     to_others: bool,
 }
 
-/// Encodes a hint in parts of at most about `max_bytes`. A larger entry is left out, with all later ones of its conversation,
-/// and replaced by a poll.
+/// Encodes a hint in parts of at most about `max_bytes`. A larger entry is left out, with all later ones of its
+/// conversation, and replaced by a poll.
 pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes> {
     let mut packer =
         Packer { from, max_bytes, full: Vec::new(), part: WireHint { from, ..WireHint::default() }, bytes: 0 };

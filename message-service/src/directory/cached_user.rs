@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::{address::Address, change_feed::Generation};
 use crate::domain::{ids::UserId, refusal::Refusal};
 
-/// The longest TTL of an unknown user, who may be created the next moment, and of any state while change notifications are down.
+/// The longest TTL of an unknown user, who may be created the next moment, and of any state while change notifications
+/// are down.
 const MAX_UNWATCHED_TTL: Duration = Duration::from_secs(2);
 
 /// The most ids in one refusal, since the headers of a response are bounded.

@@ -1,7 +1,7 @@
 //! The change notifications of user-service, as far as cached states depend on them. Pure: the clock is a parameter.
 //!
-//! Every notification raises the generation. A cached state carries the generation of its request, so numbers show if its user
-//! has changed since, in whichever order the response and the notification arrived.
+//! Every notification raises the generation. A cached state carries the generation of its request, so numbers show if its
+//! user has changed since, in whichever order the response and the notification arrived.
 
 use std::{
     collections::HashMap,

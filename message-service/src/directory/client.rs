@@ -1,4 +1,5 @@
-//! The calls to user-service: `GetUser`, retried a little when user-service was not reached, and `BatchGetUsers`, called once.
+//! The calls to user-service: `GetUser`, retried a little when user-service was not reached, and `BatchGetUsers`, called
+//! once.
 //!
 //! Bounded in number, time and retries, so that callers do not bury a user-service in trouble.
 
@@ -49,8 +50,8 @@ pub(crate) enum LookupError {
 }
 
 impl LookupError {
-    /// Returns true if a retry is likely to succeed: user-service was not reached, was shutting down (a call that races a GOAWAY
-    /// gets no response), or was briefly unavailable.
+    /// Returns true if a retry is likely to succeed: user-service was not reached, was shutting down (a call that races a
+    /// GOAWAY gets no response), or was briefly unavailable.
     fn is_transient(&self) -> bool {
         match self {
             // A status with a source was created by this client: no response arrived.

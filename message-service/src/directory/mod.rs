@@ -1,8 +1,8 @@
 //! The directory: the cached client of user-service. No message is stored and nothing is shown on behalf of a user before
 //! user-service has reported the user as active.
 //!
-//! States are cached (`user_cache.rs`), expired by change notifications (`watch.rs`), and streams of users who may no longer act
-//! are ended (`active_users.rs`). `client.rs` makes the calls, to one of the `replicas.rs`.
+//! States are cached (`user_cache.rs`), expired by change notifications (`watch.rs`), and streams of users who may no
+//! longer act are ended (`active_users.rs`). `client.rs` makes the calls, to one of the `replicas.rs`.
 
 mod active_users;
 mod address;
@@ -65,7 +65,8 @@ impl Directory {
         Self { cache, active_users }
     }
 
-    /// Checks that all of these users are active: the actor and the users that the request names. Waits until `deadline` at most.
+    /// Checks that all of these users are active: the actor and the users that the request names. Waits until `deadline`
+    /// at most.
     ///
     /// # Errors
     /// The refusal names every unknown user; if there is none, every deleted one; else every deactivated one (at most 15).

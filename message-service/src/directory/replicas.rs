@@ -1,9 +1,9 @@
 //! The replicas of user-service, and the choice of one for each call.
 //!
-//! A host name is resolved every few seconds, and each of its addresses gets its own channel, so that new replicas are found and
-//! old ones forgotten; an address literal or `localhost` is one channel. Calls are distributed round-robin, except that an
-//! unreachable replica is avoided for a moment while there are others. tonic's own balancing has no such memory: it picks a
-//! dead address as often as any other.
+//! A host name is resolved every few seconds, and each of its addresses gets its own channel, so that new replicas are
+//! found and old ones forgotten; an address literal or `localhost` is one channel. Calls are distributed round-robin,
+//! except that an unreachable replica is avoided for a moment while there are others. tonic's own balancing has no such
+//! memory: it picks a dead address as often as any other.
 
 use std::{
     net::SocketAddr,

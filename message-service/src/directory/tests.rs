@@ -27,8 +27,8 @@ use super::{
     *,
 };
 
-/// A user-service in which users are active unless their id begins with another state or "unknown". It refuses calls while it is
-/// down, and sends watchers the items of a test.
+/// A user-service in which users are active unless their id begins with another state or "unknown". It refuses calls
+/// while it is down, and sends watchers the items of a test.
 #[derive(Debug, Clone)]
 struct Users(Arc<Counts>);
 

@@ -1,11 +1,11 @@
 //! The cached states of users, looked up in user-service when they expire.
 //!
-//! Concurrent lookups of one user share one call, and while user-service cannot be reached the last "active" is used within the
-//! fallback TTL. No other state is ever assumed.
+//! Concurrent lookups of one user share one call, and while user-service cannot be reached the last "active" is used
+//! within the fallback TTL. No other state is ever assumed.
 //!
-//! While change notifications arrive ([`ChangeFeed`]), the cache TTL is longer: a change removes its user from the cache, and
-//! each start of the feed expires every state. All states are stored in one place ([`UserCache::store`]), which rejects those
-//! requested before a change; nor can a lookup that began before a change be joined after it.
+//! While change notifications arrive ([`ChangeFeed`]), the cache TTL is longer: a change removes its user from the cache,
+//! and each start of the feed expires every state. All states are stored in one place ([`UserCache::store`]), which
+//! rejects those requested before a change; nor can a lookup that began before a change be joined after it.
 
 use std::{
     collections::HashMap,
@@ -169,8 +169,8 @@ impl UserCache {
         }
     }
 
-    /// Returns the states of several users, by `BatchGetUsers` for those that are not cached. A single one is looked up as in
-    /// [`get`](Self::get).
+    /// Returns the states of several users, by `BatchGetUsers` for those that are not cached. A single one is looked up
+    /// as in [`get`](Self::get).
     pub(super) async fn get_many(
         &self,
         user_ids: &[UserId],

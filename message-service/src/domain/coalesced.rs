@@ -26,7 +26,8 @@ impl<V, const MAX: usize> Default for Coalesced<V, MAX> {
 }
 
 impl<V, const MAX: usize> Coalesced<V, MAX> {
-    /// Adds the value of an ephemeral, or replaces the older one. Returns false if it was dropped because there is no space.
+    /// Adds the value of an ephemeral, or replaces the older one. Returns false if it was dropped because there is no
+    /// space.
     pub(crate) fn insert(&mut self, ephemeral: &Ephemeral, value: V) -> bool {
         let key = (ephemeral.conversation_id.clone(), ephemeral.user_id.clone(), discriminant(&ephemeral.kind));
         let fits = self.values.len() < MAX || self.values.contains_key(&key);

@@ -1,5 +1,5 @@
-//! Encoded items of streams. Entries of a log are encoded once and shared by all subscribers, so the codec passes bytes through
-//! instead of encoding a message for each of them.
+//! Encoded items of streams. Entries of a log are encoded once and shared by all subscribers, so the codec passes bytes
+//! through instead of encoding a message for each of them.
 //!
 //! The common items have the same fields in the response of every stream, so one encoding serves all streams.
 

@@ -1,4 +1,5 @@
-//! Maps the methods of `ConversationService` and `MessageService` to the files of the RPCs. Streams are served by `streams.rs`.
+//! Maps the methods of `ConversationService` and `MessageService` to the files of the RPCs. Streams are served by
+//! `streams.rs`.
 
 use parlance::message::v1::{
     AddMembersRequest, AddMembersResponse, Conversation, CreateConversationRequest, DeleteMessageRequest,

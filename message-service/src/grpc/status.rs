@@ -1,5 +1,5 @@
-//! The only mapping from refusals and errors to statuses: code, reason, metadata, details. Without a catch-all arm, so that a new
-//! refusal or error does not compile before it has a row. The proto explains the reasons.
+//! The only mapping from refusals and errors to statuses: code, reason, metadata, details. Without a catch-all arm, so
+//! that a new refusal or error does not compile before it has a row. The proto explains the reasons.
 
 use service_kit::failure::{Failure, Reason};
 use tonic::Code;

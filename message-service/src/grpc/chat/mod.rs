@@ -1,7 +1,7 @@
 //! `Chat`: the items of Subscribe, and frames in the other direction, each with a reply.
 //!
-//! The two sides do not wait for each other: a job reads and handles frames (`session.rs`), and the stream to the client merges
-//! its replies with the items of the subscription. A client that disconnects drops the stream, which ends the job.
+//! The two sides do not wait for each other: a job reads and handles frames (`session.rs`), and the stream to the client
+//! merges its replies with the items of the subscription. A client that disconnects drops the stream, which ends the job.
 
 mod frame;
 mod reply;

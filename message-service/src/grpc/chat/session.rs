@@ -1,4 +1,5 @@
-//! Reads and handles the frames of a session. Reading continues whatever their results are; frames beyond the limits are refused.
+//! Reads and handles the frames of a session. Reading continues whatever their results are; frames beyond the limits are
+//! refused.
 
 use std::{
     collections::VecDeque,
