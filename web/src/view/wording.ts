@@ -95,7 +95,8 @@ export function notice([event, ...more]: readonly Event[], people: People, me: s
         ? `${name(actorId)} left`
         : `${name(actorId)} removed ${object(kind.value.userId, people, me)}`;
     case "conversationUpdated":
-      return `${name(actorId)} changed the title to “${kind.value.title}”`;
+      // The entry shows the state after the change, not which of title, description, avatar and attributes changed.
+      return `${name(actorId)} updated the conversation${kind.value.title ? `: “${kind.value.title}”` : ""}`;
     default:
       return "";
   }

@@ -51,11 +51,12 @@ impl Wording {
             Some(Kind::MemberLeft(change)) if change.user_id == *actor => format!("{actor} left"),
             Some(Kind::MemberLeft(change)) => format!("{actor} removed {}", change.user_id),
             Some(Kind::MemberUpdated(change)) => format!("{actor} made {} {}", change.user_id, role(change.role())),
+            // The entry shows the state after the change, not which of title, description, avatar and attributes changed.
             Some(Kind::ConversationUpdated(conversation)) if conversation.title.is_empty() => {
-                format!("{actor} removed the title")
+                format!("{actor} updated the conversation, which has no title")
             }
             Some(Kind::ConversationUpdated(conversation)) => {
-                format!("{actor} changed the title to {}", conversation.title)
+                format!("{actor} updated the conversation: {}", conversation.title)
             }
             Some(Kind::ReadMarker(_) | Kind::Typing(_)) | None => return Vec::new(),
         };
@@ -163,8 +164,12 @@ mod tests {
             ("bob", Kind::MemberLeft(change("bob", MemberRole::Member)), "12:00 bob left"),
             ("ann", Kind::MemberLeft(change("bob", MemberRole::Member)), "12:00 ann removed bob"),
             ("ann", Kind::MemberUpdated(change("bob", MemberRole::Admin)), "12:00 ann made bob an admin"),
-            ("ann", Kind::ConversationUpdated(titled), "12:00 ann changed the title to News"),
-            ("ann", Kind::ConversationUpdated(Conversation::default()), "12:00 ann removed the title"),
+            ("ann", Kind::ConversationUpdated(titled), "12:00 ann updated the conversation: News"),
+            (
+                "ann",
+                Kind::ConversationUpdated(Conversation::default()),
+                "12:00 ann updated the conversation, which has no title",
+            ),
         ] {
             assert_eq!(said(&wording().event(&event(actor, kind))), [words]);
         }
