@@ -1,6 +1,6 @@
 //! `Subscribe`: streams all conversations of a user.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parlance::message::v1;
 use service_kit::{
@@ -66,17 +66,18 @@ fn positions(fields: &mut Fields, cursors: &[v1::Cursor]) -> Field<HashMap<Conve
     if cursors.len() > MAX_CURSORS {
         return fields.check("cursors", Err("must be at most 10,000"));
     }
+    let mut named = HashSet::with_capacity(cursors.len());
     let mut positions = fields.check("cursors", Ok::<_, &str>(HashMap::with_capacity(cursors.len())));
     for (at, cursor) in cursors.iter().enumerate() {
         let field = |name| format!("cursors[{at}].{name}");
         let id = fields.parse(&field("conversation_id"), &cursor.conversation_id, ConversationId::parse);
         let after = decode::position(fields, &field("after_sequence"), cursor.after_sequence);
-        let mut is_repeated = false;
+        let is_first = named.insert(&cursor.conversation_id);
+        decode::demand(fields, is_first, &field("conversation_id"), "must not be named twice");
         positions = positions.and(id.and(after)).map(|(mut positions, (id, after))| {
-            is_repeated = positions.insert(id, after).is_some();
+            positions.insert(id, after);
             positions
         });
-        decode::demand(fields, !is_repeated, &field("conversation_id"), "must not be named twice");
     }
     positions
 }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{pause::Pause, work::WriteError};
+use super::work::{WriteError, retry_backoff};
 use crate::{
     domain::{change::Outcome, conversation::NewConversation, ids::ConversationId},
     log::clock::Clock,
@@ -20,7 +20,7 @@ pub(super) async fn create(
     clock: &Clock,
 ) -> Result<(Outcome, ConversationId), WriteError> {
     let mut in_doubt = None;
-    let mut pause = Pause::default();
+    let mut backoff = retry_backoff();
     loop {
         let error = match store.create_conversation(new).await {
             Ok(created) => return Ok(created),
@@ -34,6 +34,6 @@ pub(super) async fn create(
             return Err(in_doubt.map_or(WriteError::NotStored(error), WriteError::OutcomeUnknown));
         }
         tracing::warn!(cause = &error as &dyn std::error::Error, "creating a conversation failed and is retried");
-        pause.wait().await;
+        backoff.wait().await;
     }
 }

@@ -8,7 +8,6 @@ mod batch;
 mod create;
 mod lane;
 mod metrics;
-mod pause;
 mod shard;
 mod storer;
 mod verdict;

@@ -16,9 +16,8 @@ use tracing::{Instrument, Span, field::Empty};
 use super::{
     batch::Batch,
     metrics::WriterMetrics,
-    pause::Pause,
     verdict::{Run, Verdict},
-    work::{Work, WriteError},
+    work::{Work, WriteError, retry_backoff},
 };
 use crate::{
     bus::Exchange,
@@ -95,7 +94,7 @@ impl Storer {
 
     async fn try_store(&mut self, mut batch: Batch, in_lane: bool) -> Attempted {
         let mut skip_locked = in_lane;
-        let mut pause = Pause::default();
+        let mut backoff = retry_backoff();
         let mut last = Arc::new(Error::Timeout { limit: self.timeout });
         loop {
             batch.expire(self.now(), &WriteError::NotStored(last));
@@ -126,7 +125,7 @@ impl Storer {
                     return Attempted::Answered(Vec::new());
                 }
             }
-            pause.wait().await;
+            backoff.wait().await;
             last = error;
         }
     }

@@ -1,7 +1,11 @@
 //! A write in the queue, and the caller that waits for it.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use service_kit::backoff::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tracing::Span;
 
@@ -13,6 +17,11 @@ use crate::{
     },
     storage::Error,
 };
+
+/// Returns the pauses between attempts of a write that the database fails.
+pub(super) const fn retry_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(10), Duration::from_millis(500))
+}
 
 /// The reason why a write has no outcome.
 #[derive(Debug, Clone)]
