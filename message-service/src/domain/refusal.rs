@@ -18,7 +18,7 @@ pub(crate) enum Refusal {
     ConversationNotFound { conversation_id: ConversationId },
     #[error("conversation id {conversation_id} is taken")]
     ConversationIdTaken { conversation_id: ConversationId },
-    #[error("conversation {conversation_id} is direct: its title, members and roles never change")]
+    #[error("conversation {conversation_id} is direct: its details, members and roles never change")]
     ConversationIsDirect { conversation_id: ConversationId },
     #[error("user {user_id} is not a member of conversation {conversation_id}")]
     NotAMember { conversation_id: ConversationId, user_id: UserId },
