@@ -186,7 +186,7 @@ impl Lifecycle {
 }
 
 /// Completes at the first SIGTERM or SIGINT. Where handlers cannot be installed it logs that and never completes.
-pub async fn shutdown_signal() {
+pub(crate) async fn shutdown_signal() {
     let (terminate, interrupt) =
         (tokio::signal::unix::signal(SignalKind::terminate()), tokio::signal::unix::signal(SignalKind::interrupt()));
     match (terminate, interrupt) {

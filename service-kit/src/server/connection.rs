@@ -8,9 +8,10 @@ use hyper_util::{
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
+    leaving::Leaving,
     settings::Settings,
     socket::{PREFACE_BYTES, Socket},
     stack::Stack,
@@ -70,7 +71,7 @@ impl Connections {
         let local = stream.local_addr().ok();
         let (socket, received) = Socket::new(stream, self.settings.stall_timeout);
         // Streams end by themselves, with a hint to come back, when the connection is sent away.
-        let leaving = Leaving(self.lifecycle.closing().child_token());
+        let leaving = Leaving::within(self.lifecycle.closing());
         let service = self.stack.for_connection(local, peer, leaving.clone());
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
 
@@ -98,7 +99,7 @@ impl Connections {
                     }
                     Stage::Open => {
                         stage = Stage::Leaving;
-                        leaving.0.cancel();
+                        leaving.begin();
                         timer.as_mut().reset(Instant::now() + self.settings.connection_age_grace);
                         connection.as_mut().graceful_shutdown();
                     }
@@ -107,18 +108,6 @@ impl Connections {
             }
         };
         tracing::debug!(%peer, end, "connection ended");
-    }
-}
-
-/// The stage in which the connection of a call is sent away, for age or because the process closes. In the extensions of every
-/// request: a stream that is still open ends then, and asks its client to reconnect.
-#[derive(Debug, Clone)]
-pub struct Leaving(CancellationToken);
-
-impl Leaving {
-    /// The one of this request. Outside of a server, as in tests of a bare handler: one that never comes.
-    pub fn of(extensions: &http::Extensions) -> CancellationToken {
-        extensions.get::<Self>().map_or_else(CancellationToken::new, |leaving| leaving.0.clone())
     }
 }
 

@@ -7,6 +7,7 @@
 mod admission;
 mod connection;
 pub mod health;
+mod leaving;
 mod methods;
 mod metrics;
 pub mod readiness;
@@ -28,7 +29,7 @@ use self::{
     stack::Stack,
 };
 pub use self::{
-    connection::Leaving,
+    leaving::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
     stack::{Deadline, RequestId, is_loopback_host, note_cause},
 };

@@ -67,11 +67,12 @@ impl Telemetry {
 }
 
 impl Admin {
-    async fn start(process: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
+    async fn start(name: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
         let refused = |cause| format!("cannot listen on {listen} for metrics: {cause}");
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let recorder = metrics::install(process)?;
+        let recorder = metrics::install(name)?;
+        metrics::describe(process::METRICS);
         let mut tasks = JoinSet::new();
         tasks.spawn(recorder.clone().keep());
         tasks.spawn(admin::serve(listener, recorder));

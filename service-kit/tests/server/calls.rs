@@ -33,7 +33,7 @@ async fn a_call_is_answered_and_carries_its_id_and_peer() {
 async fn an_error_keeps_its_details_and_carries_the_id() {
     let server = start(settings()).await;
     let refusal = unary(&server.channel().await, "refuse").await.unwrap_err();
-    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "MESSAGE_NOT_FOUND".to_owned()));
     assert_eq!(refusal.message(), "no such row");
     assert!(refusal.metadata().contains_key("x-request-id"));
 }

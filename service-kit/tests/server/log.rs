@@ -78,7 +78,7 @@ async fn a_failed_call_is_one_line_with_code_reason_cause_and_id() {
     let channel = server.channel().await;
     for (id, path, text, words) in [
         ("call-1", UNARY, "library error", &["ERROR", "\"INTERNAL\"", "row 7", "subject.v1.Subject", "Unary"][..]),
-        ("call-2", UNARY, "refuse", &["INFO", "NOT_FOUND", "ROW_NOT_FOUND", "duration_ms"]),
+        ("call-2", UNARY, "refuse", &["INFO", "NOT_FOUND", "MESSAGE_NOT_FOUND", "duration_ms"]),
         ("call-3", UNARY, "panic", &["ERROR", "the handler broke on purpose"]),
         ("call-4", "/no.such.Service/Secret", "", &["INFO", "UNIMPLEMENTED", "unknown"]),
     ] {

@@ -76,7 +76,7 @@ async fn an_error_reaches_grpc_web_with_its_details() {
     let server = start(settings()).await;
     let answer = request(&server, "POST", UNARY, &[HOST, WEB], &raw::message("refuse")).await;
     let status = Status::from_header_map(&answer.headers).unwrap();
-    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
+    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "MESSAGE_NOT_FOUND".to_owned()));
 }
 
 #[tokio::test]

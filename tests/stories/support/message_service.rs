@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use message_service::{App, Args, Config, RunError};
+use message_service::{App, Args, Config};
 use parlance::message::v1::{
     conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
 };
+use service_kit::service::RunError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};

@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{cause, deadline, log::CallLog, panicked, status};
+use super::{cause, deadline, log::CallLog, status};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
@@ -43,7 +43,7 @@ impl CallBody {
         if noted.is_some() {
             self.noted = noted;
         }
-        polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked(&*panic).into()))))
+        polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(status::panicked(&*panic).into()))))
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {

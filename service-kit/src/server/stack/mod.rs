@@ -28,10 +28,10 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
-use self::{body::CallBody, limit::Limit, log::CallLog};
+use self::{body::CallBody, limit::Limit, log::CallLog, status::panicked};
 pub use self::{cause::note_cause, deadline::Deadline, host::is_loopback as is_loopback_host, request_id::RequestId};
 use super::{
-    connection::Leaving,
+    leaving::Leaving,
     methods::{Kind, Method, Methods},
     settings::Settings,
     stall::Paced,
@@ -152,10 +152,6 @@ impl Stack {
 /// Probes must get through when everything else is full.
 fn is_health(method: Option<&Method>) -> bool {
     method.is_some_and(|method| method.service == "grpc.health.v1.Health")
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
-    Failure::internal(format!("panic: {}", panic_text(panic)))
 }
 
 fn refuse(failure: Failure) -> Response<Body> {

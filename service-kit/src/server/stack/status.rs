@@ -4,11 +4,14 @@
 //! A status with details was made on purpose and is left alone. One without came from tonic, tonic-web, reflection or
 //! from a bug.
 
+use std::any::Any;
+
 use http::{HeaderMap, Response};
 use tonic::{Code, Status};
 
 use crate::{
     failure::{Failure, Reason},
+    lifecycle::panic_text,
     server::MAX_REQUEST_BYTES,
 };
 
@@ -84,6 +87,11 @@ fn replacement(status: &Status) -> Failure {
     }
 }
 
+/// The failure of a call whose handler or layer panicked.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    Failure::internal(format!("panic: {}", panic_text(panic)))
+}
+
 fn too_large() -> Failure {
     Failure::of(Reason::RequestTooLarge, "the request is larger than the message limit")
         .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
@@ -131,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_error_made_on_purpose_is_left_alone() {
-        let failure = Status::from(Failure::new(Code::OutOfRange, "SOME_REASON", "beyond the end"));
+        let failure = Status::from(Failure::new(Code::OutOfRange, Reason::Unspecified, "beyond the end"));
         let kept = normalise(failure);
         assert_eq!((kept.code(), kept.message()), (Code::OutOfRange, "beyond the end"));
     }
