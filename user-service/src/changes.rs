@@ -56,7 +56,7 @@ struct Shared {
     ring: broadcast::Sender<Change>,
     /// When the last poll that succeeded began. Set after all that it read is published.
     polled_at: watch::Sender<Option<Instant>>,
-    /// A watcher has come.
+    /// Notified when a watcher is added.
     wanted: Notify,
 }
 
@@ -98,7 +98,7 @@ impl Changes {
 
     /// Adds a watcher for a caller.
     pub(crate) fn watch(&self, _: Authorised) -> Watcher {
-        // In this order: a poll whose end is seen after both has published everything to this watcher, or read it before.
+        // In this order: a poll that ends after both has published everything to this watcher, or read it before.
         let ring = self.shared.ring.subscribe();
         let polled_at = self.shared.polled_at.subscribe();
         self.shared.wanted.notify_one();
@@ -122,7 +122,7 @@ impl Changes {
                     }
                     Err(error) => {
                         metrics.failures.increment(1);
-                        tracing::debug!(cause = &error as &dyn std::error::Error, "changes of users cannot be polled");
+                        tracing::debug!(cause = &error as &dyn std::error::Error, "user changes cannot be polled");
                         sleep(jittered(RETRY_AFTER, 0.75..1.25)).await;
                     }
                 }
@@ -156,7 +156,7 @@ impl Changes {
             Change::Changed(_) => "changed",
         };
         counter!("parlance_changes_told_total", "kind" => kind).increment(1);
-        // Fails when the last watcher has just gone.
+        // Fails when the last watcher has just been dropped.
         drop(self.shared.ring.send(change));
     }
 }

@@ -33,8 +33,8 @@ impl Settings {
 }
 
 impl Notifier {
-    /// Sends notifications, each a channel and a payload of at most 7,999 bytes, in one transaction. None is sent if this fails, unless the outcome is
-    /// unknown.
+    /// Sends notifications, each a channel and a payload of at most 7,999 bytes, in one transaction. None is sent if this
+    /// fails, unless the outcome is unknown.
     ///
     /// # Errors
     /// The database cannot be reached or refuses. The next call connects again.

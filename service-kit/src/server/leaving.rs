@@ -1,24 +1,24 @@
-//! The signal that the connection of a call is sent away.
+//! The signal that the connection of a call is closing.
 
 use tokio_util::sync::CancellationToken;
 
-/// The moment at which the connection of a call is sent away, for age or because the process closes. In the extensions of
-/// every request: a stream that is still open ends then, and asks its client to reconnect.
+/// Signals that the connection of a call is closing gracefully, for age or because the process closes. It is in the
+/// extensions of every request: a stream that is still open ends then, and asks its client to reconnect.
 #[derive(Debug, Clone)]
 pub struct Leaving(CancellationToken);
 
 impl Leaving {
-    /// Creates the signal of a connection, which leaves when the process closes or [earlier](Self::begin).
+    /// Creates the signal of a connection, which closes with the process or [earlier](Self::begin).
     pub(super) fn within(closing: &CancellationToken) -> Self {
         Self(closing.child_token())
     }
 
-    /// Sends the connection away.
+    /// Signals that the connection closes now.
     pub(super) fn begin(&self) {
         self.0.cancel();
     }
 
-    /// Returns the signal for a request. Outside of a server, as in tests of a bare handler: one that never comes.
+    /// Returns the signal for a request. Outside of a server, as in tests of a bare handler, it never comes.
     pub fn of(extensions: &http::Extensions) -> CancellationToken {
         extensions.get::<Self>().map_or_else(CancellationToken::new, |leaving| leaving.0.clone())
     }

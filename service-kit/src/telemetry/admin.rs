@@ -1,4 +1,4 @@
-//! The admin port: `GET /metrics` for Prometheus. For operators only, so it is bounded, but not made for strangers.
+//! The admin port: `GET /metrics` for Prometheus. For operators only: bounded, but not hardened.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 

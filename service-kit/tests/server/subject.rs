@@ -30,7 +30,7 @@ use tower::Service;
 pub(crate) const UNARY: &str = "/subject.v1.Subject/Unary";
 pub(crate) const FLOW: &str = "/subject.v1.Subject/Flow";
 
-/// Frames that a flood has made so far, over all streams of a subject.
+/// Frames that floods have produced so far, over all streams of a subject.
 pub(crate) type Made = Arc<AtomicUsize>;
 
 #[derive(Clone, Default)]

@@ -99,7 +99,7 @@ impl RunningUserService {
         self.ended().await
     }
 
-    /// Waits until it ends by itself.
+    /// Waits for its end.
     pub async fn ended(&mut self) -> Result<(), RunError> {
         self.running.take().expect("ended only once").await.unwrap()
     }

@@ -45,7 +45,7 @@ pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) ->
 struct Watch {
     watcher: Watcher,
     heartbeat_at: Instant,
-    /// The connection is being sent away.
+    /// Signals that the connection is closing.
     leaving: CancellationToken,
     is_over: bool,
 }
