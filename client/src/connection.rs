@@ -1,4 +1,4 @@
-//! One connection of a session: frames go in and items come out, over `Chat` or over `Subscribe` and unary calls.
+//! One connection of a session: sends frames and receives items, over `Chat` or over `Subscribe` and unary calls.
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use parlance::message::v1::{

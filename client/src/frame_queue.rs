@@ -10,7 +10,7 @@ pub(crate) struct Pending<A> {
     pub(crate) frame: Frame,
     /// The receiver of the answer.
     pub(crate) answer: A,
-    /// The time when the frame is given up.
+    /// The time at which the frame expires.
     pub(crate) deadline: Instant,
     /// The id under which it is in flight; `None` if it is not.
     frame_id: Option<u64>,

@@ -50,7 +50,7 @@ pub(crate) fn is_retryable(status: &Status) -> bool {
     match status.code() {
         Code::Unavailable | Code::Aborted | Code::DeadlineExceeded | Code::Cancelled => true,
         Code::ResourceExhausted => reason(status) == "OVERLOADED",
-        // Without a reason the error comes from a broken connection, not from the service.
+        // Without a reason the error is from a broken connection, not from the service.
         Code::Unknown | Code::Internal => reason(status).is_empty(),
         _ => false,
     }

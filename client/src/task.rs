@@ -333,7 +333,7 @@ impl Task {
     }
 }
 
-/// Answers a frame that is given up.
+/// Answers a frame that has expired.
 fn fail(pending: Pending<AnswerSender>) {
     let error = if pending.was_sent { SendError::OutcomeUnknown } else { SendError::Ended };
     let _ = pending.answer.send(Err(error));

@@ -37,7 +37,7 @@ impl Backoff {
     }
 
     /// Does the same with a random number from 0 to 1 that the caller provides.
-    pub fn next_pause_with(&mut self, random: f64) -> Duration {
+    pub(crate) fn next_pause_with(&mut self, random: f64) -> Duration {
         let bound = self.first.saturating_mul(1 << self.failures.min(20)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         scaled(bound, 0.5..1.0, random)

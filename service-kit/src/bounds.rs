@@ -4,13 +4,13 @@
 use std::fmt::{self, Display};
 
 /// The longest id, name and request id, in bytes (all ASCII).
-pub const MAX_ID_BYTES: usize = 64;
+const MAX_ID_BYTES: usize = 64;
 /// The longest title or display name, in code points.
-pub const MAX_TITLE_CHARS: usize = 256;
+const MAX_TITLE_CHARS: usize = 256;
 /// The largest page. A request for more gets this many.
-pub const MAX_PAGE_SIZE: i32 = 1000;
+const MAX_PAGE_SIZE: i32 = 1000;
 /// The page size of a request that has none.
-pub const DEFAULT_PAGE_SIZE: i32 = 50;
+const DEFAULT_PAGE_SIZE: i32 = 50;
 
 /// A violated rule, as a text for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +75,10 @@ pub fn no_nul(text: &str) -> Result<(), OutOfBounds> {
 }
 
 /// Returns the page size for a request: 0 is 50, above 1,000 is 1,000.
-pub fn page_size(asked: i32) -> Result<i64, OutOfBounds> {
-    match asked {
+pub fn page_size(requested: i32) -> Result<i64, OutOfBounds> {
+    match requested {
         0 => Ok(i64::from(DEFAULT_PAGE_SIZE)),
-        1.. => Ok(i64::from(asked.min(MAX_PAGE_SIZE))),
+        1.. => Ok(i64::from(requested.min(MAX_PAGE_SIZE))),
         _ => Err(OutOfBounds("must not be negative")),
     }
 }

@@ -12,19 +12,19 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
-    config::{Problems, SharedConfig},
+    config::Problems,
     database::Settings,
     healthcheck,
     lifecycle::{self, BoxError},
-    service::{self, Bound},
+    service::{self, Bound, Service},
     telemetry::{self, Telemetry},
     verify::{Check, Outcome, Report, ReportArgs},
 };
 
-/// A service that runs as a [`service::Bound`], as its command line sees it: a [`Service`] with the rest filled in.
+/// One service, as its command line sees it.
 pub trait Process {
     /// The service.
-    type Service: service::Service;
+    type Service: Service;
     /// Its flags and environment variables, as text.
     type Args: clap::Args;
     /// The flags of its `verify`, besides those that every service has.
@@ -57,95 +57,8 @@ pub trait Process {
     ) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
-type ConfigOf<P> = <<P as Process>::Service as service::Service>::Config;
-
-impl<P: Process> Service for P {
-    type Args = P::Args;
-    type Config = ConfigOf<P>;
-    type Verify = P::Verify;
-
-    const NAME: &'static str = P::NAME;
-    const ABOUT: &'static str = P::ABOUT;
-    const DEFAULT_LISTEN: &'static str = P::DEFAULT_LISTEN;
-
-    fn configure(args: &P::Args) -> Result<ConfigOf<P>, Problems> {
-        P::configure(args)
-    }
-
-    fn shared(config: &ConfigOf<P>) -> &SharedConfig {
-        <P::Service as service::Service>::shared(config)
-    }
-
-    async fn serve(config: ConfigOf<P>) -> Result<(), BoxError> {
-        let service = Bound::<P::Service>::build(config).await?;
-        Ok(service.run(lifecycle::shutdown_signal()).await?)
-    }
-
-    async fn migrate(config: &ConfigOf<P>) -> Result<usize, BoxError> {
-        Ok(service::migrate::<P::Service>(config).await?)
-    }
-
-    fn report(max_examples: usize) -> Report {
-        Report::new(P::NAME, P::CHECKS, max_examples)
-    }
-
-    fn database(config: &ConfigOf<P>) -> &Settings {
-        <P::Service as service::Service>::database(config)
-    }
-
-    async fn verify(database: &Settings, params: &P::Verify, slice: u32, report: &mut Report) -> Result<(), BoxError> {
-        P::verify(database, params, slice, report).await
-    }
-}
-
-/// One service, as its command line sees it.
-pub trait Service {
-    /// Its flags and environment variables, as text.
-    type Args: clap::Args;
-    /// The same as values.
-    type Config: Send + Sync;
-    /// The flags of its `verify`, besides those that every service has.
-    type Verify: clap::Args + Sync;
-
-    /// The name of the binary.
-    const NAME: &'static str;
-    /// A sentence about it.
-    const ABOUT: &'static str;
-    /// The default address to listen on.
-    const DEFAULT_LISTEN: &'static str;
-
-    /// Turns text into values.
-    ///
-    /// # Errors
-    /// Everything that is wrong, in one list.
-    fn configure(args: &Self::Args) -> Result<Self::Config, Problems>;
-
-    /// Returns the settings that both services share.
-    fn shared(config: &Self::Config) -> &SharedConfig;
-
-    /// Migrates, serves, drains.
-    fn serve(config: Self::Config) -> impl Future<Output = Result<(), BoxError>> + Send;
-
-    /// Migrates the database and returns the number of migrations applied.
-    fn migrate(config: &Self::Config) -> impl Future<Output = Result<usize, BoxError>> + Send;
-
-    /// Returns an empty report of the checks of this service.
-    fn report(max_examples: usize) -> Report;
-
-    /// Returns the settings of the database.
-    fn database(config: &Self::Config) -> &Settings;
-
-    /// Checks what is stored, `slice` rows at a time, without changing anything.
-    ///
-    /// # Errors
-    /// Not everything could be checked; what was found until then is in the report.
-    fn verify(
-        database: &Settings,
-        params: &Self::Verify,
-        slice: u32,
-        report: &mut Report,
-    ) -> impl Future<Output = Result<(), BoxError>> + Send;
-}
+/// The settings of a process as values.
+type ConfigOf<P> = <<P as Process>::Service as Service>::Config;
 
 /// Every flag can be set by the environment variable beside it; the flag wins.
 #[derive(Debug, Parser)]
@@ -208,10 +121,10 @@ struct HealthcheckArgs {
 
 /// Runs the command line of the process, and reports an error on one line. An invalid command line ends the process with a
 /// hint.
-pub async fn main<S: Service>() -> ExitCode {
-    let line = parse::<S>(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    run::<S>(line).await.unwrap_or_else(|error| {
-        complain(S::NAME, &*error);
+pub async fn main<P: Process>() -> ExitCode {
+    let line = parse::<P>(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    run::<P>(line).await.unwrap_or_else(|error| {
+        complain(P::NAME, &*error);
         ExitCode::FAILURE
     })
 }
@@ -223,44 +136,44 @@ fn complain(name: &str, error: &(dyn std::error::Error + 'static)) {
     let _ = writeln!(io::stderr(), "{name}: {}", texts.join(": "));
 }
 
-fn parse<S: Service>(arguments: impl IntoIterator<Item = OsString>) -> Result<Line<S::Args, S::Verify>, clap::Error> {
+fn parse<P: Process>(arguments: impl IntoIterator<Item = OsString>) -> Result<Line<P::Args, P::Verify>, clap::Error> {
     let about = format!(
         "{}\n\nWithout a command it serves. Every flag can be set by the environment variable beside it; the \
         flag wins.",
-        S::ABOUT
+        P::ABOUT
     );
     let listen = |healthcheck: clap::Command| {
-        healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(S::DEFAULT_LISTEN))
+        healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(P::DEFAULT_LISTEN))
     };
-    let command = Line::<S::Args, S::Verify>::command().name(S::NAME).about(S::ABOUT).long_about(about);
+    let command = Line::<P::Args, P::Verify>::command().name(P::NAME).about(P::ABOUT).long_about(about);
     let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(arguments)?;
     Line::from_arg_matches(&matches)
 }
 
-async fn run<S: Service>(line: Line<S::Args, S::Verify>) -> Result<ExitCode, BoxError> {
+async fn run<P: Process>(line: Line<P::Args, P::Verify>) -> Result<ExitCode, BoxError> {
     match line.command {
-        None => serve::<S>(&line.serve).await,
-        Some(Command::Serve(args)) => serve::<S>(&args).await,
+        None => serve::<P>(&line.serve).await,
+        Some(Command::Serve(args)) => serve::<P>(&args).await,
         Some(Command::Migrate(args)) => {
-            let config = S::configure(&args)?;
-            telemetry::logs(S::shared(&config));
-            let applied = S::migrate(&config).await?;
+            let config = P::configure(&args)?;
+            telemetry::logs(P::Service::shared(&config));
+            let applied = service::migrate::<P::Service>(&config).await?;
             tracing::info!(applied, "the database is up to date");
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Verify(args)) => Ok(verify::<S>(&args).await.into()),
+        Some(Command::Verify(args)) => Ok(verify::<P>(&args).await.into()),
         Some(Command::Healthcheck(args)) => check(&args).await,
     }
 }
 
-async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
-    match S::configure(&args.service) {
+async fn verify<P: Process>(args: &Verify<P::Args, P::Verify>) -> Outcome {
+    match P::configure(&args.service) {
         Ok(config) => {
-            telemetry::logs(S::shared(&config));
-            check_database::<S>(S::database(&config), &args.params, &args.how).await
+            telemetry::logs(P::Service::shared(&config));
+            check_database::<P>(P::Service::database(&config), &args.params, &args.how).await
         }
         Err(problems) => {
-            complain(S::NAME, &problems);
+            complain(P::NAME, &problems);
             Outcome::Unchecked
         }
     }
@@ -268,24 +181,29 @@ async fn verify<S: Service>(args: &Verify<S::Args, S::Verify>) -> Outcome {
 
 /// Checks the stored data of a service: the body of `verify`. Prints the report to standard output, and the reason why not
 /// everything could be checked to standard error.
-pub async fn check_database<S: Service>(database: &Settings, params: &S::Verify, how: &ReportArgs) -> Outcome {
-    let mut report = S::report(how.examples);
-    let checked = S::verify(database, params, how.slice, &mut report).await;
+pub async fn check_database<P: Process>(database: &Settings, params: &P::Verify, how: &ReportArgs) -> Outcome {
+    let mut report = Report::new(P::NAME, P::CHECKS, how.examples);
+    let checked = P::verify(database, params, how.slice, &mut report).await;
     // Problems that were found before an error are reported all the same.
     let printed = if checked.is_ok() || report.problems() > 0 { how.print(&report) } else { Ok(()) };
     if let Err(error) = checked.and_then(|()| Ok(printed?)) {
-        complain(&format!("{}: could not check everything", S::NAME), &*error);
+        complain(&format!("{}: could not check everything", P::NAME), &*error);
         return Outcome::Unchecked;
     }
     if report.problems() == 0 { Outcome::Fine } else { Outcome::Problems }
 }
 
-async fn serve<S: Service>(args: &S::Args) -> Result<ExitCode, BoxError> {
-    let config = S::configure(args)?;
-    let telemetry = Telemetry::start(S::NAME, S::shared(&config)).await?;
-    let end = S::serve(config).await;
+async fn serve<P: Process>(args: &P::Args) -> Result<ExitCode, BoxError> {
+    let config = P::configure(args)?;
+    let telemetry = Telemetry::start(P::NAME, P::Service::shared(&config)).await?;
+    let end = bind_and_run::<P::Service>(config).await;
     telemetry.end().await;
     end.map(|()| ExitCode::SUCCESS)
+}
+
+async fn bind_and_run<S: Service>(config: S::Config) -> Result<(), BoxError> {
+    let service = Bound::<S>::build(config).await?;
+    Ok(service.run(lifecycle::shutdown_signal()).await?)
 }
 
 async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {
@@ -302,7 +220,15 @@ async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::service::Routes;
+
     use super::*;
+    use crate::{
+        config::SharedConfig,
+        database::{self, Database, Schema},
+        lifecycle::Lifecycle,
+        telemetry::metrics::Metric,
+    };
 
     #[derive(Debug, clap::Args)]
     struct Args {
@@ -313,43 +239,60 @@ mod tests {
     #[derive(Debug, clap::Args)]
     struct All {}
 
+    /// A service that nothing runs.
     struct Nothing;
 
     impl Service for Nothing {
-        type Args = Args;
         type Config = SharedConfig;
-        type Verify = All;
 
-        const NAME: &'static str = "nothing";
-        const ABOUT: &'static str = "Does nothing.";
-        const DEFAULT_LISTEN: &'static str = "127.0.0.1:7";
+        const SERVICE_NAMES: &'static [&'static str] = &[];
+        const METRICS: &'static [Metric] = &[];
 
-        fn configure(_: &Args) -> Result<SharedConfig, Problems> {
-            Err(Problems::default())
+        fn listen(_: &SharedConfig) -> SocketAddr {
+            unimplemented!()
         }
 
         fn shared(config: &SharedConfig) -> &SharedConfig {
             config
         }
 
-        async fn serve(_: SharedConfig) -> Result<(), BoxError> {
-            Ok(())
-        }
-
-        async fn migrate(_: &SharedConfig) -> Result<usize, BoxError> {
-            Ok(0)
-        }
-
-        fn report(max_examples: usize) -> Report {
-            Report::new(Self::NAME, &[], max_examples)
-        }
-
         fn database(_: &SharedConfig) -> &Settings {
-            unimplemented!("it has none")
+            unimplemented!()
+        }
+
+        fn schema() -> Schema {
+            unimplemented!()
+        }
+
+        fn build(_: SharedConfig, _: &Database, _: Routes, _: &Lifecycle) -> (Self, Routes) {
+            unimplemented!()
+        }
+
+        async fn open(&self) -> Result<(), database::Error> {
+            unimplemented!()
+        }
+
+        async fn start(self, _: &Lifecycle) -> Result<(), database::Error> {
+            unimplemented!()
+        }
+    }
+
+    impl Process for Nothing {
+        type Service = Self;
+        type Args = Args;
+        type Verify = All;
+
+        const NAME: &'static str = "nothing";
+        const ABOUT: &'static str = "Does nothing.";
+        const DEFAULT_LISTEN: &'static str = "127.0.0.1:7";
+        const CHECKS: &'static [Check] = &[];
+
+        fn configure(_: &Args) -> Result<SharedConfig, Problems> {
+            unimplemented!()
         }
 
         async fn verify(_: &Settings, _: &All, _: u32, _: &mut Report) -> Result<(), BoxError> {
-            Ok(())
+            unimplemented!()
         }
     }
 

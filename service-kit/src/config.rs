@@ -82,23 +82,6 @@ impl Problems {
         None
     }
 
-    /// Parses a PostgreSQL connection string. Its text is a secret and is not part of the problem.
-    pub fn database_url(&mut self, name: &str, text: Option<&Secret>) -> Option<sqlx::postgres::PgConnectOptions> {
-        let Some(url) = text else {
-            self.add(format!("{name} is required, such as postgres://user:password@host:5432/database"));
-            return None;
-        };
-        let scheme = url.expose().split("://").next().unwrap_or_default();
-        if !["postgres", "postgresql"].contains(&scheme) {
-            self.add(format!("{name} does not begin with postgres://"));
-            return None;
-        }
-        url.expose()
-            .parse()
-            .map_err(|error| self.add(format!("{name} is not a PostgreSQL connection string: {error}")))
-            .ok()
-    }
-
     /// Parses the address to listen on, and refuses one that is reachable from other machines unless the operator allows it.
     pub fn listen(&mut self, name: &str, text: &str, shared: &SharedArgs) -> Option<SocketAddr> {
         let address = self.parse(name, text)?;
@@ -320,9 +303,6 @@ mod tests {
     fn a_secret_is_never_printed() {
         let secret = Secret::new("postgres://parlance:topsecret@localhost/parlance");
         assert!(!format!("{secret:?}").contains("topsecret"));
-        let mut problems = Problems::default();
-        let url = problems.database_url("--database-url", Some(&Secret::new("postgres://topsecret@localhost:x/y")));
-        assert!(!problems.finish(url).unwrap_err().to_string().contains("topsecret"));
     }
 
     #[test]

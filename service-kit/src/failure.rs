@@ -13,7 +13,7 @@ use crate::reason;
 pub use crate::reason::Reason;
 
 /// The `domain` of every `ErrorInfo` that Parlance sends.
-pub const DOMAIN: &str = "parlance";
+const DOMAIN: &str = "parlance";
 
 /// Clients in several languages drop a call whose headers exceed 8 KiB, so a response lists at most this many violations.
 const MAX_VIOLATIONS: usize = 20;
@@ -30,27 +30,11 @@ pub struct Violation {
     pub description: String,
 }
 
-/// A reason as it is sent, such as `USER_NOT_FOUND`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReasonName(&'static str);
-
-impl From<Reason> for ReasonName {
-    fn from(reason: Reason) -> Self {
-        Self(reason::name(reason))
-    }
-}
-
-impl From<&'static str> for ReasonName {
-    fn from(name: &'static str) -> Self {
-        Self(name)
-    }
-}
-
 /// An error response, and the cause that is logged but not sent.
 #[derive(Debug, Clone)]
 pub struct Failure {
     code: Code,
-    reason: ReasonName,
+    reason: Reason,
     message: String,
     metadata: HashMap<String, String>,
     violations: Vec<Violation>,
@@ -69,10 +53,10 @@ impl Failure {
     }
 
     /// Builds a failure with a code other than the one that goes with the reason, and without a retry delay.
-    pub fn new(code: Code, reason: impl Into<ReasonName>, message: impl Into<String>) -> Self {
+    pub fn new(code: Code, reason: Reason, message: impl Into<String>) -> Self {
         Self {
             code,
-            reason: reason.into(),
+            reason,
             message: message.into(),
             metadata: HashMap::new(),
             violations: Vec::new(),
@@ -189,12 +173,6 @@ impl Failure {
         Self { cause: self.cause, ..other }
     }
 
-    /// Does the same as [`replaced_by`](Self::replaced_by).
-    #[must_use]
-    pub fn told_as(self, other: Self) -> Self {
-        self.replaced_by(other)
-    }
-
     /// Returns the gRPC code.
     pub fn code(&self) -> Code {
         self.code
@@ -202,14 +180,15 @@ impl Failure {
 
     /// Returns the reason, without the prefix of the enum.
     pub fn reason(&self) -> &'static str {
-        self.reason.0
+        reason::name(self.reason)
     }
 }
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {
+        let reason = reason::name(failure.reason);
         let mut details = ErrorDetails::new();
-        details.set_error_info(failure.reason.0, DOMAIN, failure.metadata);
+        details.set_error_info(reason, DOMAIN, failure.metadata);
         for violation in failure.violations.into_iter().take(MAX_VIOLATIONS) {
             details.add_bad_request_violation(violation.field, violation.description);
         }
@@ -217,7 +196,7 @@ impl From<Failure> for Status {
             details.set_resource_info(kind, name, "", "");
         }
         if let Some((subject, description)) = failure.precondition {
-            details.add_precondition_failure_violation(failure.reason.0, subject, description);
+            details.add_precondition_failure_violation(reason, subject, description);
         }
         if let Some((subject, description)) = failure.quota {
             details.add_quota_failure_violation(subject, description);
@@ -230,29 +209,5 @@ impl From<Failure> for Status {
             status.set_source(cause);
         }
         status
-    }
-}
-
-/// Collects the violations of one request. [`Fields`](crate::fields::Fields) does the same and cannot be forgotten.
-#[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
-
-impl Violations {
-    /// Adds one violated bound.
-    pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation { field: field.into(), description: description.into() });
-    }
-
-    /// Takes the value of a parsed field, or records the violation.
-    pub fn check<T>(&mut self, field: &str, parsed: Result<T, impl std::fmt::Display>) -> Option<T> {
-        parsed.map_err(|problem| self.add(field, problem.to_string())).ok()
-    }
-
-    /// Fails with every violation recorded so far.
-    ///
-    /// # Errors
-    /// [`Failure::invalid`] when there is at least one.
-    pub fn into_result(self) -> Result<(), Failure> {
-        if self.0.is_empty() { Ok(()) } else { Err(Failure::invalid(self.0)) }
     }
 }

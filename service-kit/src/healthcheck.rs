@@ -16,7 +16,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 /// The reason why a service does not count as serving, on one line.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
-    /// It answers that it is not serving.
+    /// It reports that it is not serving.
     #[error("{address} is not serving")]
     NotServing {
         /// The address.

@@ -1,6 +1,6 @@
 //! The life of a process in three tokens: draining, closing, killed; and every background task in one tracker.
 //!
-//! A service spawns its tasks here and nowhere else, waits in [`Lifecycle::run`], and learns why it ended. Each
+//! A service spawns its tasks here and nowhere else, and waits in [`Lifecycle::run`], which returns why it ended. Each
 //! holder of a token decides what to do on it; the times between them are a [`Grace`].
 
 use std::{
@@ -32,10 +32,10 @@ pub struct Fault {
 /// The longest time for each stage of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grace {
-    /// From draining (not serving any more, in the eyes of health checks) to closing: load balancers need this long to
+    /// From draining (health checks report not serving) to closing: load balancers need this long to
     /// notice, so calls and connections are still taken.
     pub accept: Duration,
-    /// From closing (streams end, connections are sent away) to killed.
+    /// From closing (streams end, connections are closed gracefully) to killed.
     pub drain: Duration,
     /// The time for killed tasks to end, before they are abandoned.
     pub kill: Duration,
@@ -83,7 +83,7 @@ impl<E: Into<BoxError>> TaskEnd for Result<(), E> {
 }
 
 impl Lifecycle {
-    /// Makes a lifecycle before its first stage.
+    /// Creates a lifecycle before its first stage.
     pub fn new() -> Self {
         Self::default()
     }
@@ -93,7 +93,7 @@ impl Lifecycle {
         &self.shared.draining
     }
 
-    /// Stage two: new work is refused, streams end with a resume hint, connections are sent away, tasks finish.
+    /// Stage two: new work is refused, streams end with a resume hint, connections are closed gracefully, tasks finish.
     pub fn closing(&self) -> &CancellationToken {
         &self.shared.closing
     }
@@ -165,7 +165,7 @@ impl Lifecycle {
     pub async fn shutdown(&self, grace: Grace) {
         self.shared.draining.cancel();
         self.shared.tasks.close();
-        // Ends early when every task has ended by itself.
+        // Ends early when every task has ended.
         let _ = timeout(grace.accept, self.shared.tasks.wait()).await;
         self.shared.closing.cancel();
         if timeout(grace.drain, self.shared.tasks.wait()).await.is_err() {
@@ -186,7 +186,7 @@ impl Lifecycle {
 }
 
 /// Completes at the first SIGTERM or SIGINT. Where handlers cannot be installed it logs that and never completes.
-pub async fn shutdown_signal() {
+pub(crate) async fn shutdown_signal() {
     let (terminate, interrupt) =
         (tokio::signal::unix::signal(SignalKind::terminate()), tokio::signal::unix::signal(SignalKind::interrupt()));
     match (terminate, interrupt) {

@@ -68,7 +68,7 @@ impl PageTokens {
         #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
         let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.key).expect("HMAC takes a key of any length");
         for part in arguments.iter().map(|argument| argument.as_bytes()).chain([last_key]) {
-            // Lengths first, so that no two lists of arguments look the same.
+            // Lengths first, so that no two lists of arguments have the same bytes.
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }

@@ -10,12 +10,6 @@ use clap::Parser;
 /// A self-hosted chat backend that speaks gRPC and needs nothing but PostgreSQL.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
 enum Command {
     Serve(Box<commands::serve::Arguments>),
     Chat(commands::chat::Arguments),
@@ -26,7 +20,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Arguments::parse().command {
+    let done = match Command::parse() {
         Command::Serve(arguments) => commands::serve::run(*arguments).await,
         Command::Chat(arguments) => commands::chat::run(arguments).await,
         Command::Verify(arguments) => Ok(commands::verify::run(arguments).await),

@@ -90,7 +90,7 @@ fn start_lookups(lifecycle: &Lifecycle, queue: &Queue, store: &Store) {
         lifecycle.spawn("lookups", async move {
             let work = queue.work(|user_ids| {
                 let store = store.clone();
-                async move { store.find_users(&user_ids).await }
+                async move { store.load_users(&user_ids).await }
             });
             stages.killed().run_until_cancelled(work).await;
         });

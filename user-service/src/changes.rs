@@ -22,6 +22,7 @@ use tokio::{
 };
 
 use crate::{
+    authorised::Authorised,
     domain::User,
     storage::{ChangedUsers, Error, Store},
 };
@@ -55,7 +56,7 @@ struct Shared {
     ring: broadcast::Sender<Change>,
     /// When the last poll that succeeded began. Set after all that it read is published.
     polled_at: watch::Sender<Option<Instant>>,
-    /// A watcher has come.
+    /// Notified when a watcher is added.
     wanted: Notify,
 }
 
@@ -85,7 +86,7 @@ impl FeedMetrics {
 }
 
 impl Changes {
-    /// Makes a feed without watchers.
+    /// Creates a feed without watchers.
     pub(crate) fn new() -> Self {
         Self::with_capacity(RING)
     }
@@ -95,9 +96,9 @@ impl Changes {
         Self { shared: Arc::new(Shared { ring, polled_at, wanted: Notify::new() }) }
     }
 
-    /// Adds a watcher.
-    pub(crate) fn watch(&self) -> Watcher {
-        // In this order: a poll whose end is seen after both has published everything to this watcher, or read it before.
+    /// Adds a watcher for a caller.
+    pub(crate) fn watch(&self, _: Authorised) -> Watcher {
+        // In this order: a poll that ends after both has published everything to this watcher, or read it before.
         let ring = self.shared.ring.subscribe();
         let polled_at = self.shared.polled_at.subscribe();
         self.shared.wanted.notify_one();
@@ -121,7 +122,7 @@ impl Changes {
                     }
                     Err(error) => {
                         metrics.failures.increment(1);
-                        tracing::debug!(cause = &error as &dyn std::error::Error, "changes of users cannot be polled");
+                        tracing::debug!(cause = &error as &dyn std::error::Error, "user changes cannot be polled");
                         sleep(jittered(RETRY_AFTER, 0.75..1.25)).await;
                     }
                 }
@@ -137,7 +138,7 @@ impl Changes {
         match read.batch {
             Some(ChangedUsers(user_ids)) if read.is_whole => {
                 if !user_ids.is_empty() {
-                    for user in store.find_users(&user_ids).await? {
+                    for user in store.load_users(&user_ids).await? {
                         self.publish(Change::Changed(Arc::new(user)));
                     }
                 }
@@ -155,7 +156,7 @@ impl Changes {
             Change::Changed(_) => "changed",
         };
         counter!("parlance_changes_told_total", "kind" => kind).increment(1);
-        // Fails when the last watcher has just gone.
+        // Fails when the last watcher has just been dropped.
         drop(self.shared.ring.send(change));
     }
 }
@@ -196,7 +197,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::domain::{DisplayName, Etag, UserId, UserState, Username};
+    use crate::domain::{DisplayName, Etag, Rpc, UserId, UserState, Username};
 
     fn changed(version: i64) -> Change {
         let now = OffsetDateTime::UNIX_EPOCH;
@@ -222,7 +223,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ready_comes_first_also_for_a_late_watcher() {
         let changes = Changes::new();
-        let mut early = changes.watch();
+        let mut early = changes.watch(Authorised::unchecked(Rpc::WatchUsers));
         assert!(timeout(Duration::from_mins(1), early.next()).await.is_err());
         changes.publish(Change::Ready);
         changes.shared.polled_at.send_replace(Some(Instant::now()));
@@ -230,7 +231,7 @@ mod tests {
         assert_eq!(version(early.next().await), None);
         assert_eq!(version(early.next().await), Some(1));
 
-        let mut late = changes.watch();
+        let mut late = changes.watch(Authorised::unchecked(Rpc::WatchUsers));
         changes.publish(changed(2));
         changes.shared.polled_at.send_replace(Some(Instant::now()));
         changes.publish(changed(3));
@@ -244,7 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_watcher_that_is_too_slow_starts_over() {
         let changes = Changes::with_capacity(4);
-        let mut watcher = changes.watch();
+        let mut watcher = changes.watch(Authorised::unchecked(Rpc::WatchUsers));
         changes.publish(Change::Ready);
         assert_eq!(version(watcher.next().await), None);
         for version in 1..=9 {
@@ -259,7 +260,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_feed_that_cannot_poll_does_not_claim_to_be_current() {
         let changes = Changes::new();
-        let mut watcher = changes.watch();
+        let mut watcher = changes.watch(Authorised::unchecked(Rpc::WatchUsers));
         changes.shared.polled_at.send_replace(Some(Instant::now()));
         assert!(!watcher.is_current());
         assert_eq!(version(watcher.next().await), None);

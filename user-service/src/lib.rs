@@ -1,11 +1,19 @@
 //! user-service: accounts, as `parlance.user.v1.UserService` and as the unpackaged `UserService` that Parlance began with.
 //!
-//! The modules, from the inside out: `domain` (values, rules, refusals; no I/O), `storage` (the only one that uses `sqlx`),
-//! `changes` (the feed of changes for watchers), `grpc` (the only one that knows wire types; a file per RPC), `tasks`
-//! (background tasks), `verify` (checks what is stored), `app` (all wiring), `config` (the only one that reads the
-//! environment), `command` (the command line). Code shared with message-service is in `service-kit`.
+//! Modules, from the inside out:
+//! - `domain`: values, rules and refusals; no I/O.
+//! - `authorised`: the check that a caller may make an RPC.
+//! - `storage`: the database; no other module names `sqlx`.
+//! - `changes`: the feed of changes for watchers.
+//! - `grpc`: the API, a file per RPC; no other module names wire types.
+//! - `tasks`: background jobs.
+//! - `verify`: the check of the stored data.
+//! - `app`, `command`, `config`: wiring, command line, settings.
+//!
+//! Code that message-service shares is in `service-kit`.
 
 mod app;
+mod authorised;
 mod changes;
 mod command;
 mod config;
@@ -19,7 +27,3 @@ mod verify;
 pub use app::{App, UserService, migrate};
 pub use command::{Process, VerifyArgs};
 pub use config::{Args, Config};
-pub use service_kit::{
-    database::MigrateError,
-    service::{BuildError, RunError},
-};

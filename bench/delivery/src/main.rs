@@ -14,19 +14,13 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Measure Parlance. Compare figures only as ratios within one run on one machine.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(clap::Subcommand)]
 enum Command {
     Delivery(delivery::Arguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Command::Delivery(arguments) = Arguments::parse().command;
+    let Command::Delivery(arguments) = Command::parse();
     let done = async { delivery::run(arguments, interrupted()?).await };
     match done.await {
         Ok(()) => ExitCode::SUCCESS,

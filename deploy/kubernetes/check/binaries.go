@@ -24,27 +24,27 @@ const patience = 20 * time.Second
 
 var settingInHelp = regexp.MustCompile(`\[env: ([A-Z0-9_]+)=?\]`)
 
-// What is wrong with this machine must not be in the manifests, and the other way round: nothing here leaves loopback.
+// Settings for a start without a network: nothing leaves loopback.
 var onLoopback = map[string]string{
 	"LISTEN":           "127.0.0.1:0",
 	"ADMIN_LISTEN":     "127.0.0.1:0",
-	"DATABASE_URL":     "postgres://nobody:nothing@127.0.0.1:1/nowhere",
+	"DATABASE_URL":     "postgres://user:password@127.0.0.1:1/nowhere",
 	"USER_SERVICE_URL": "http://127.0.0.1:1",
 }
 
-// Binaries are the services themselves, asked at most once for the same thing.
+// Binaries runs the binaries of the services, each command at most once.
 type Binaries struct {
 	folder  string
 	help    map[string][]string
 	answers map[string]error
 }
 
-// NewBinaries are those in a folder.
+// NewBinaries returns the binaries of a folder.
 func NewBinaries(folder string) *Binaries {
 	return &Binaries{folder: folder, help: map[string][]string{}, answers: map[string]error{}}
 }
 
-// Settings gives the names of the variables that a command knows, as its help tells.
+// Settings returns the names of the variables in the help of a command.
 func (binaries *Binaries) Settings(binary, command string) ([]string, error) {
 	key := binary + " " + command
 	if known, ok := binaries.help[key]; ok {
@@ -52,23 +52,23 @@ func (binaries *Binaries) Settings(binary, command string) ([]string, error) {
 	}
 	asked := exec.Command(filepath.Join(binaries.folder, binary), command, "--help")
 	asked.Env = []string{}
-	told, err := asked.CombinedOutput()
+	output, err := asked.CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("%s %s --help: %w: %s", binary, command, err, told)
+		return nil, fmt.Errorf("%s %s --help: %w: %s", binary, command, err, output)
 	}
 	var known []string
-	for _, found := range settingInHelp.FindAllStringSubmatch(string(told), -1) {
+	for _, found := range settingInHelp.FindAllStringSubmatch(string(output), -1) {
 		known = append(known, found[1])
 	}
 	if len(known) == 0 {
-		return nil, fmt.Errorf("%s %s --help tells of no settings", binary, command)
+		return nil, fmt.Errorf("%s %s --help lists no settings", binary, command)
 	}
 	binaries.help[key] = known
 	return known, nil
 }
 
-// Answers starts a service with these settings, on loopback and without a database, asks its health under each name, and gets
-// its metrics where Prometheus would. A value that it does not take, and a name or path that it does not know, are errors.
+// Answers starts a service with these settings, on loopback and without a database, checks its health under each name, and
+// reads its metrics as Prometheus does. A value that the service refuses, and a name or path that it does not know, are errors.
 func (binaries *Binaries) Answers(binary, command string, settings map[string]string, names []string, metrics string) error {
 	var environment []string
 	for name, value := range settings {
@@ -137,13 +137,13 @@ func scrape(ctx context.Context, url string) error {
 	return nil
 }
 
-// listening waits for the addresses in the log, of gRPC and of metrics. A process that ends instead has said why. What it says later is not read: it
-// is ended long before a pipe is full.
+// listening waits for the addresses of gRPC and of metrics in the log. A process that exits instead has logged the reason. Later
+// output is not read: the process is ended long before the pipe is full.
 func listening(lines *bufio.Scanner) (address, admin string, err error) {
-	var told []string
+	var output []string
 	for lines.Scan() {
 		var line struct{ Message, Local, Address string }
-		told = append(told, lines.Text())
+		output = append(output, lines.Text())
 		if json.Unmarshal(lines.Bytes(), &line) != nil {
 			continue
 		}
@@ -157,11 +157,11 @@ func listening(lines *bufio.Scanner) (address, admin string, err error) {
 			return address, admin, nil
 		}
 	}
-	return "", "", fmt.Errorf("it does not listen on both ports: %s", strings.Join(told, "; "))
+	return "", "", fmt.Errorf("it does not listen on both ports: %s", strings.Join(output, "; "))
 }
 
 func init() {
-	// A leftover of the shell must not stand in for a setting.
+	// A variable of the shell must not replace a setting.
 	for name := range onLoopback {
 		_ = os.Unsetenv(name)
 	}

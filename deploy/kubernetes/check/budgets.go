@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// From the end of DRAIN_TIMEOUT to the end of the process: what was cut dies, connections are closed, traces are sent.
+	// From the end of DRAIN_TIMEOUT to the end of the process: streams are dropped, connections closed, traces sent.
 	afterDrain = 10 * time.Second
 	// A connection of a reader that has stopped reading: 64 KiB for it, 36 KiB for the connection.
 	perConnection = 100 << 10
-	// A process that does nothing.
+	// An idle process.
 	idleProcess = 64 << 20
-	// The bus over PostgreSQL: one connection to tell, one to listen.
+	// The bus over PostgreSQL: one connection to notify, one to listen.
 	perBus = 2
 	// Each writer and its lane.
 	perWriter = 2
@@ -25,7 +25,7 @@ const (
 	perMigration = 1
 )
 
-// CheckBudgets adds up what replicas may take, and holds it against what they have.
+// CheckBudgets compares the resources that replicas may use with their limits.
 func CheckBudgets(name string, objects Objects, readme string) (problems []string) {
 	connections := 0
 	for _, deployment := range objects.Deployments {
@@ -59,7 +59,7 @@ func CheckBudgets(name string, objects Objects, readme string) (problems []strin
 	return problems
 }
 
-// connections counts those to PostgreSQL of all replicas that there may be at a time, one more than planned in a rollout.
+// connections returns the number of connections to PostgreSQL of all replicas, of which a rollout runs one more than planned.
 func (objects Objects) connections(deployment *appsv1.Deployment, settings map[string]string) int {
 	number := func(name string) int {
 		value, _ := strconv.Atoi(settings[name])

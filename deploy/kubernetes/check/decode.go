@@ -39,10 +39,10 @@ import (
 	"k8s.io/kubernetes/pkg/features"
 )
 
-// The namespace that an operator might choose.
+// A namespace that an operator could choose.
 const namespace = "parlance"
 
-// Objects is what was rendered, by kind, with the defaults of the server.
+// Objects are the rendered objects, by kind, with the defaults of the server.
 type Objects struct {
 	Deployments []*appsv1.Deployment
 	Services    []*corev1.Service
@@ -52,8 +52,8 @@ type Objects struct {
 	Policies    []*networkingv1.NetworkPolicy
 }
 
-// Decode reads manifests as the server does: a field that it does not know is an error, and so is whatever it would refuse,
-// or warn of, when the object is created.
+// Decode reads manifests as the server does. Unknown fields are errors, and so is everything that the server refuses or warns
+// about when the object is created.
 func Decode(text string) (Objects, []string) {
 	var objects Objects
 	var problems []string
@@ -105,8 +105,8 @@ func (objects *Objects) add(object runtime.Object) {
 	}
 }
 
-// refused gives what the server would refuse, or warn of, when the object is created. It has rules that are generated, over the
-// version that was sent, and rules that are written, over its own.
+// refused returns everything that the server refuses or warns about when the object is created. The server has generated rules
+// for the version that was sent, and handwritten ones for its own version.
 func refused(object runtime.Object) (problems []string) {
 	own, err := legacyscheme.Scheme.ConvertToVersion(object.DeepCopyObject(), runtime.InternalGroupVersioner)
 	if err != nil {
@@ -118,7 +118,7 @@ func refused(object runtime.Object) (problems []string) {
 	}
 	about.SetNamespace(namespace)
 	ctx := context.Background()
-	// As the server comes: no gate is opened that is closed by default.
+	// The defaults of the server: no feature gate is opened.
 	errors := legacyscheme.Scheme.Validate(ctx, map[string]bool{string(features.HPAScaleToZero): false}, object)
 	switch own := own.(type) {
 	case *apps.Deployment:
@@ -149,7 +149,7 @@ func refused(object runtime.Object) (problems []string) {
 	return problems
 }
 
-// allocate gives a Service what the server takes from its ranges before it checks the whole.
+// allocate sets the addresses and ports of a Service that the server allocates before it validates.
 func allocate(service *core.Service) {
 	single := core.IPFamilyPolicySingleStack
 	service.Spec.IPFamilyPolicy, service.Spec.IPFamilies = &single, []core.IPFamily{core.IPv4Protocol}

@@ -18,7 +18,7 @@ const job = "parlance"
 
 var notInLabels = regexp.MustCompile(`[^a-zA-Z0-9_]`)
 
-// Discovery is the example of how a Prometheus finds the pods, as promtool understands it. Equal pods are asked about once.
+// Discovery evaluates the example of a scrape configuration with promtool, once for equal pods.
 type Discovery struct {
 	scraping map[string]any
 	answers  map[string][]string
@@ -42,8 +42,8 @@ func NewDiscovery(path string) (*Discovery, error) {
 	return &Discovery{scraping: config.Scraping[0], answers: map[string][]string{}}, nil
 }
 
-// Check proves that each service is found once, under the job that alerts and dashboard expect. What Kubernetes would tell of
-// the pods stands in the place of its discovery, which Debian's promtool is built without.
+// Check proves that each service is found once, under the job that alerts and dashboard expect. The labels that Kubernetes
+// reports of the pods replace its discovery, which Debian's promtool is built without.
 func (discovery *Discovery) Check(objects Objects) (problems []string) {
 	var targets []map[string]any
 	var wanted []string
@@ -64,7 +64,7 @@ func (discovery *Discovery) Check(objects Objects) (problems []string) {
 	return problems
 }
 
-// discovered is what is told of the pods of a Deployment: each port is a target.
+// discovered returns the targets that Kubernetes reports for the pods of a Deployment: one for each port.
 func discovered(deployment *appsv1.Deployment) (targets []map[string]any) {
 	for _, container := range containers(deployment.Spec.Template.Spec) {
 		for _, port := range container.Ports {
@@ -83,7 +83,7 @@ func discovered(deployment *appsv1.Deployment) (targets []map[string]any) {
 	return targets
 }
 
-// jobs gives the jobs of the targets that are kept.
+// jobs returns the jobs of the targets that are kept.
 func (discovery *Discovery) jobs(targets []map[string]any) ([]string, error) {
 	scraping := map[string]any{}
 	for name, value := range discovery.scraping {
@@ -108,13 +108,13 @@ func (discovery *Discovery) jobs(targets []map[string]any) ([]string, error) {
 	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return nil, err
 	}
-	told, err := exec.Command("promtool", "check", "service-discovery", "--timeout=1s", file, job).Output()
+	output, err := exec.Command("promtool", "check", "service-discovery", "--timeout=1s", file, job).Output()
 	if err != nil {
-		return nil, fmt.Errorf("promtool: %w: %s", err, told)
+		return nil, fmt.Errorf("promtool: %w: %s", err, output)
 	}
 	var kept []struct{ Labels map[string]string }
-	if err := json.Unmarshal(told[strings.IndexByte(string(told), '['):], &kept); err != nil {
-		return nil, fmt.Errorf("promtool: %w: %s", err, told)
+	if err := json.Unmarshal(output[strings.IndexByte(string(output), '['):], &kept); err != nil {
+		return nil, fmt.Errorf("promtool: %w: %s", err, output)
 	}
 	jobs := []string{}
 	for _, target := range kept {

@@ -1,6 +1,6 @@
-// Checks rendered manifests of Parlance: against the API of Kubernetes as its server would, against each other, and against
+// Checks rendered manifests of Parlance: against the API of Kubernetes as its server does, against each other, and against
 // the binaries that they start. Then plants mistakes, each of which must be found. checks/kubernetes.py
-// renders and calls it.
+// renders the manifests and runs it.
 package main
 
 import (
@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-// Checker holds what manifests are checked against.
+// Checker holds the parts that manifests are checked against.
 type Checker struct {
 	binaries  *Binaries
 	discovery *Discovery
@@ -56,7 +56,7 @@ type Checker struct {
 	readme    string
 }
 
-// problems gives everything that is wrong with rendered manifests.
+// problems returns all problems of rendered manifests.
 func (checker Checker) problems(name, text string) []string {
 	objects, problems := Decode(text)
 	if len(problems) > 0 {
@@ -92,8 +92,8 @@ func (checker Checker) findsMistakes(name, text string) bool {
 			return false
 		}
 		problems := strings.Join(checker.problems(name, wrong), "\n")
-		if !strings.Contains(problems, mistake.told) {
-			fmt.Printf("%s: the mistake %q is not found; told was: %q\n", name, mistake.name, problems)
+		if !strings.Contains(problems, mistake.problem) {
+			fmt.Printf("%s: the mistake %q is not found; reported: %q\n", name, mistake.name, problems)
 			return false
 		}
 		return true

@@ -14,10 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Nats runs the real server with the arguments of its container, once for the same ones.
+// Nats runs the real server with the arguments of its container, once for equal ones.
 type Nats map[string]error
 
-// Check proves that it takes its arguments and answers its probes, on free ports of loopback in place of its own.
+// Check proves that the server accepts its arguments and answers its probes, on free loopback ports instead of its own.
 func (nats Nats) Check(objects Objects) (problems []string) {
 	for _, deployment := range objects.Deployments {
 		container := deployment.Spec.Template.Spec.Containers[0]
@@ -46,7 +46,7 @@ func try(deployment *appsv1.Deployment, container corev1.Container) error {
 		if err != nil {
 			return err
 		}
-		// Held until all are chosen, so that no two are the same.
+		// Open until all ports are chosen, so that they differ.
 		listeners = append(listeners, listener)
 		number := int32(listener.Addr().(*net.TCPAddr).Port)
 		free[port.ContainerPort] = number
@@ -72,7 +72,7 @@ func try(deployment *appsv1.Deployment, container corev1.Container) error {
 	for _, probe := range []*corev1.Probe{container.ReadinessProbe, container.LivenessProbe} {
 		port, ok := containerPort(deployment, probe.HTTPGet.Port)
 		if !ok {
-			return fmt.Errorf("a probe asks the port %s, which there is not", probe.HTTPGet.Port.String())
+			return fmt.Errorf("a probe asks the port %s, which the server does not open", probe.HTTPGet.Port.String())
 		}
 		url := fmt.Sprintf("http://127.0.0.1:%d%s", free[port], probe.HTTPGet.Path)
 		for err := scrape(ctx, url); err != nil; err = scrape(ctx, url) {

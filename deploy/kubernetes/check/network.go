@@ -16,8 +16,8 @@ const (
 	monitoring = "monitoring"
 )
 
-// CheckNetwork proves that every pod has a policy, that the ports in it exist, that nobody is let in but those who should be,
-// and that what one side may call the other side lets in.
+// CheckNetwork proves that every pod has a policy, that the ports in it exist, that only the intended callers are let in,
+// and that a call that one policy allows is allowed by the other.
 func CheckNetwork(objects Objects) (problems []string) {
 	problem := func(format string, parts ...any) { problems = append(problems, fmt.Sprintf(format, parts...)) }
 	both := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
@@ -49,7 +49,7 @@ func CheckNetwork(objects Objects) (problems []string) {
 			}
 		}
 	}
-	// The settings say whom message-service calls; the policies must know of it.
+	// message-service calls the services in its settings; the policies must allow that.
 	for _, called := range []string{"user-service", "nats"} {
 		if policy := policies["message-service"]; policies[called] != nil && policy != nil && !callsOut(objects, policy, called) {
 			problem("message-service may not call %s", called)
@@ -74,7 +74,7 @@ func (objects Objects) checkIngress(policy *networkingv1.NetworkPolicy, rule net
 			problem("no container has the port %s", port.Port)
 		}
 		for _, peer := range rule.From {
-			if !mayCome(peer, port.Port.String()) {
+			if !mayCall(peer, port.Port.String()) {
 				problem("strangers are let in to the port %s", port.Port)
 			}
 		}
@@ -82,8 +82,8 @@ func (objects Objects) checkIngress(policy *networkingv1.NetworkPolicy, rule net
 	return problems
 }
 
-// mayCome says who may be let in at all: message-service, namespaces of callers, and Prometheus to the admin port.
-func mayCome(peer networkingv1.NetworkPolicyPeer, port string) bool {
+// mayCall reports whether a peer may be let in at all: message-service, namespaces of callers, and Prometheus to the admin port.
+func mayCall(peer networkingv1.NetworkPolicyPeer, port string) bool {
 	if peer.IPBlock != nil {
 		return false
 	}

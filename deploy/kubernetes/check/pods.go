@@ -8,8 +8,8 @@ import (
 	"k8s.io/pod-security-admission/policy"
 )
 
-// CheckPods proves that every pod may run where the Pod Security Standard "restricted" is enforced, and goes beyond it where
-// that leaves something open.
+// CheckPods proves that every pod may run where the Pod Security Standard "restricted" is enforced, and is stricter where
+// that standard is not enough.
 func CheckPods(objects Objects) (problems []string) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {

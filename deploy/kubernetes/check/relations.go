@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// CheckRelations holds selectors against labels, and what refers to something by name against what is there.
+// CheckRelations compares selectors with labels, and references by name with the objects that exist.
 func CheckRelations(objects Objects) (problems []string) {
 	problem := func(format string, parts ...any) { problems = append(problems, fmt.Sprintf(format, parts...)) }
 	for _, service := range objects.Services {
@@ -75,7 +75,7 @@ func (objects Objects) checkScaling(deployment *appsv1.Deployment) (problems []s
 	return problems
 }
 
-// checkPorts holds the ports that are declared against those that the settings say.
+// checkPorts compares the declared ports with those in the settings.
 func (objects Objects) checkPorts(deployment *appsv1.Deployment) (problems []string) {
 	problem := func(format string, parts ...any) {
 		problems = append(problems, fmt.Sprintf("Deployment %s: ", deployment.Name)+fmt.Sprintf(format, parts...))
@@ -106,7 +106,7 @@ func (objects Objects) serves(host, port string) bool {
 	})
 }
 
-// selected gives the Deployments whose pods are meant.
+// selected returns the Deployments whose pods a selector matches.
 func (objects Objects) selected(selector *metav1.LabelSelector) (found []*appsv1.Deployment) {
 	matcher, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// checkSettings holds containers against the binaries that they start: names and values of settings, names of health, and
-// where secrets come from.
+// checkSettings compares containers with the binaries that they start: names and values of settings, names of health services,
+// and the sources of secrets.
 func (checker Checker) checkSettings(objects Objects) (problems []string) {
 	for _, deployment := range objects.Deployments {
 		if objects.binaryOf(deployment) == "" {
@@ -45,7 +45,7 @@ func (checker Checker) checkSettings(objects Objects) (problems []string) {
 	return problems
 }
 
-// checkSecrets: the database comes from a Secret whose name and key operators are told of.
+// checkSecrets proves that the database URL is from a Secret whose name and key are documented.
 func (checker Checker) checkSecrets(name string, container corev1.Container) (problems []string) {
 	problem := func(format string, parts ...any) {
 		problems = append(problems, fmt.Sprintf("Deployment %s: %s: ", name, container.Name)+fmt.Sprintf(format, parts...))
@@ -69,7 +69,7 @@ func (checker Checker) checkSecrets(name string, container corev1.Container) (pr
 	return problems
 }
 
-// checkProbes asks the running binary, with the settings of the container, under every name that a probe uses, and for metrics.
+// checkProbes calls the running binary, with the settings of the container, under every name that a probe uses, and reads its metrics.
 func (checker Checker) checkProbes(objects Objects, deployment *appsv1.Deployment) (problems []string) {
 	problem := func(format string, parts ...any) {
 		problems = append(problems, fmt.Sprintf("Deployment %s: ", deployment.Name)+fmt.Sprintf(format, parts...))
@@ -101,7 +101,7 @@ func (checker Checker) checkProbes(objects Objects, deployment *appsv1.Deploymen
 	return problems
 }
 
-// settings gives the variables of a container as it would see them; those of Secrets are empty.
+// settings returns the variables that a container sees; those from Secrets are empty.
 func (objects Objects) settings(deployment *appsv1.Deployment, container corev1.Container) map[string]string {
 	settings := map[string]string{}
 	for _, source := range container.EnvFrom {
@@ -117,7 +117,7 @@ func (objects Objects) settings(deployment *appsv1.Deployment, container corev1.
 	return settings
 }
 
-// binaryOf gives the service of ours that a Deployment runs, if it does.
+// binaryOf returns the binary of Parlance that a Deployment runs, if it runs one.
 func (objects Objects) binaryOf(deployment *appsv1.Deployment) string {
 	container := deployment.Spec.Template.Spec.Containers[0]
 	if image, _, _ := strings.Cut(path.Base(container.Image), ":"); image != "parlance" || len(container.Command) == 0 {

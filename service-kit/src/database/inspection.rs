@@ -9,7 +9,7 @@ use sqlx::{
     query::QueryAs,
 };
 
-use super::{Error, Schema, Settings, VersionError, bounded, check_version};
+use super::{Error, Schema, Settings, VersionError, bounded, version::check_version};
 
 /// The longest time for one slice, unless the service has a longer timeout.
 const SLICE_TIMEOUT: Duration = Duration::from_mins(1);

@@ -20,9 +20,6 @@ pub struct Notification {
     pub process_id: u32,
 }
 
-/// The former name of [`Notification`].
-pub type Heard = Notification;
-
 /// Receives the notifications of some channels. After an error it cannot be used again: make a new one.
 #[derive(Debug)]
 pub struct Listener {

@@ -84,7 +84,7 @@ pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, Migr
 ///
 /// # Errors
 /// Those of [`migrate`], but for a database that cannot be reached.
-pub async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
+pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     loop {
         match migrate(settings, schema).await {
             // A migration that has begun can be repeated safely.

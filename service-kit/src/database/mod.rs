@@ -7,6 +7,7 @@ mod listener;
 mod migrate;
 mod notifier;
 pub mod outbox;
+mod url;
 mod version;
 
 use std::{
@@ -16,9 +17,10 @@ use std::{
 
 pub use error::Error;
 pub use inspection::Inspection;
-pub use listener::{Heard, Listener, Notification};
-pub use migrate::{MigrateError, Schema, migrate, migrate_when_reachable};
-pub use notifier::{MAX_PAYLOAD_BYTES, Notifier};
+pub use listener::{Listener, Notification};
+pub(crate) use migrate::migrate_when_reachable;
+pub use migrate::{MigrateError, Schema, migrate};
+pub use notifier::Notifier;
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
@@ -27,7 +29,7 @@ use sqlx::{
     query::{Query, QueryAs},
 };
 use tokio::runtime::Handle;
-pub use version::{VersionError, check_version};
+pub use version::VersionError;
 
 use crate::{
     lifecycle::Lifecycle,
@@ -294,7 +296,7 @@ pub async fn bounded<T>(limit: Duration, call: impl Future<Output = Result<T, sq
 }
 
 /// Warns of server settings under which acknowledged writes can be lost.
-pub async fn warn_of_unsafe_settings(database: &Database) -> Result<(), Error> {
+pub(crate) async fn warn_of_unsafe_settings(database: &Database) -> Result<(), Error> {
     let (fsync, full_page_writes): (String, String) = database
         .fetch_one(sqlx::query_as("SELECT current_setting('fsync'), current_setting('full_page_writes')"))
         .await?;

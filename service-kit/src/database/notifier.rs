@@ -7,9 +7,6 @@ use tokio::sync::Mutex;
 
 use super::{Error, Settings, bounded};
 
-/// The longest payload of a notification, in bytes.
-pub const MAX_PAYLOAD_BYTES: usize = 7_999;
-
 /// Notifications are not stored, so a commit need not wait for the disk.
 const SESSION: &str = "SET synchronous_commit = off";
 const PROCESS_ID: &str = "SELECT pg_backend_pid()";
@@ -36,8 +33,8 @@ impl Settings {
 }
 
 impl Notifier {
-    /// Sends notifications, each a channel and a payload, in one transaction. None is sent if this fails, unless the outcome is
-    /// unknown.
+    /// Sends notifications, each a channel and a payload of at most 7,999 bytes, in one transaction. None is sent if this
+    /// fails, unless the outcome is unknown.
     ///
     /// # Errors
     /// The database cannot be reached or refuses. The next call connects again.

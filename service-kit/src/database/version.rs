@@ -48,7 +48,7 @@ pub enum VersionError {
 ///
 /// # Errors
 /// [`VersionError`] when it is not, or cannot be read.
-pub async fn check_version(connection: &mut PgConnection, schema: &Schema) -> Result<(), VersionError> {
+pub(super) async fn check_version(connection: &mut PgConnection, schema: &Schema) -> Result<(), VersionError> {
     let table = format!("{}.schema_history", schema.name);
     let (database, exists): (String, bool) =
         sqlx::query_as("SELECT current_database()::text, to_regclass($1) IS NOT NULL")

@@ -1,4 +1,4 @@
-//! One connection from accept to its end: handshake in time, age, being sent away, being dropped.
+//! One connection from accept to end: the handshake timeout, the maximum age, the graceful close, the drop.
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -8,9 +8,10 @@ use hyper_util::{
 };
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::Instant};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 use super::{
+    leaving::Leaving,
     settings::Settings,
     socket::{PREFACE_BYTES, Socket},
     stack::Stack,
@@ -30,11 +31,11 @@ pub(super) struct Connections {
 /// The stage of a connection. Its one timer ends the stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// The peer has yet to speak.
+    /// The peer has not completed the handshake.
     Handshake,
-    /// In use, until it is too old.
+    /// In use, until it reaches the maximum age.
     Open,
-    /// Sent away, its calls may end.
+    /// Closing gracefully: no new calls, running ones may end.
     Leaving,
 }
 
@@ -53,7 +54,7 @@ impl Connections {
             .max_concurrent_streams(settings.max_concurrent_streams)
             .max_send_buf_size(settings.max_send_buffer_bytes)
             .max_header_list_size(settings.max_header_list_bytes)
-            // Given as a number always: to hyper "none" means without a limit.
+            // Always a number: for hyper, "none" is no limit.
             .max_local_error_reset_streams(settings.max_local_error_resets)
             .initial_stream_window_size(settings.stream_window_bytes)
             .initial_connection_window_size(settings.connection_window_bytes)
@@ -69,8 +70,8 @@ impl Connections {
         }
         let local = stream.local_addr().ok();
         let (socket, received) = Socket::new(stream, self.settings.stall_timeout);
-        // Streams end by themselves, with a hint to come back, when the connection is sent away.
-        let leaving = Leaving(self.lifecycle.closing().child_token());
+        // Streams end with a hint to reconnect when the connection is closed gracefully.
+        let leaving = Leaving::within(self.lifecycle.closing());
         let service = self.stack.for_connection(local, peer, leaving.clone());
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
 
@@ -78,12 +79,12 @@ impl Connections {
         let mut timer = pin!(tokio::time::sleep(self.settings.handshake_timeout));
         let end = loop {
             tokio::select! {
-                // The connection first: what the peer has said already counts, even when we were late to look.
+                // The connection first: bytes that have arrived count even when this task was scheduled late.
                 biased;
                 result = connection.as_mut() => break result.err().map_or_else(|| "closed".to_owned(), |error| error.to_string()),
                 () = self.lifecycle.killed().cancelled() => break "dropped: shutdown".to_owned(),
                 () = self.lifecycle.closing().cancelled(), if stage != Stage::Leaving => {
-                    // Killed bounds it, whenever that comes.
+                    // The kill stage bounds it.
                     stage = Stage::Leaving;
                     timer.as_mut().reset(Instant::now() + FAR);
                     connection.as_mut().graceful_shutdown();
@@ -98,7 +99,7 @@ impl Connections {
                     }
                     Stage::Open => {
                         stage = Stage::Leaving;
-                        leaving.0.cancel();
+                        leaving.begin();
                         timer.as_mut().reset(Instant::now() + self.settings.connection_age_grace);
                         connection.as_mut().graceful_shutdown();
                     }
@@ -110,19 +111,7 @@ impl Connections {
     }
 }
 
-/// The stage in which the connection of a call is sent away, for age or because the process closes. In the extensions of every
-/// request: a stream that is still open ends then, and asks its client to reconnect.
-#[derive(Debug, Clone)]
-pub struct Leaving(CancellationToken);
-
-impl Leaving {
-    /// The one of this request. Outside of a server, as in tests of a bare handler: one that never comes.
-    pub fn of(extensions: &http::Extensions) -> CancellationToken {
-        extensions.get::<Self>().map_or_else(CancellationToken::new, |leaving| leaving.0.clone())
-    }
-}
-
-/// hyper refuses less for HTTP/1.1.
+/// The minimum that hyper accepts for HTTP/1.1.
 const MIN_HTTP1_BUFFER_BYTES: usize = 8 * 1024;
 
 /// Longer than any drain.
@@ -134,7 +123,7 @@ fn tune(stream: &TcpStream, keepalive: Duration) -> std::io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
-/// Give or take a tenth, so that connections opened together are not sent away together.
+/// Varies the age by a tenth, so that connections opened together are not closed together.
 fn jittered(age: Duration) -> Duration {
     age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -1,6 +1,6 @@
-//! `grpc.health.v1.Health` for probes and balancers: one state of the process, seen under several names.
+//! `grpc.health.v1.Health` for probes and balancers: one state of the process under several names.
 //!
-//! `liveness` follows nothing but the process. `startup` is up once started. `readiness`, the empty name and the names
+//! `liveness` is up as long as the process runs, `startup` once it has started. `readiness`, the empty name and the names
 //! of the services are up while started, ready and not draining. The database's part in it is [`super::readiness`].
 
 use std::{pin::Pin, sync::Arc};
@@ -44,7 +44,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Makes the health of a process that serves these full service names. Only `liveness` is up yet.
+    /// Creates the health of a process that serves these full service names. Only `liveness` is up yet.
     pub fn new<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
         let services: Arc<[String]> = services.into_iter().map(str::to_owned).collect();
         let serving = services.iter().map(|name| gauge!("parlance_serving", "grpc_service" => name.clone())).collect();
@@ -53,7 +53,7 @@ impl Health {
         health
     }
 
-    /// The service to add to the routes.
+    /// Returns the service to add to the routes.
     pub fn server(&self) -> HealthServer {
         health_server::HealthServer::new(self.clone())
     }
@@ -75,7 +75,7 @@ impl Health {
         self.change(|state| state.started = true);
     }
 
-    /// Sets if the service can answer calls.
+    /// Sets whether the service can answer calls.
     pub fn set_ready(&self, ready: bool) {
         self.change(|state| state.ready = ready);
     }
@@ -85,7 +85,7 @@ impl Health {
         self.change(|state| state.stage = state.stage.max(Stage::Draining));
     }
 
-    /// Ends every Watch stream, and those to come after their first answer.
+    /// Ends every Watch stream; later ones end after their first response.
     pub fn end(&self) {
         self.change(|state| state.stage = Stage::Ended);
     }
@@ -140,7 +140,7 @@ impl health_server::Health for Health {
         }
     }
 
-    /// Unlike `check` an unknown name is not an error but the status `SERVICE_UNKNOWN`, as the protocol wants.
+    /// Unlike `check` an unknown name is not an error but the status `SERVICE_UNKNOWN`, as the protocol demands.
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let mut changes = self.state.subscribe();
         changes.mark_changed();

@@ -1,7 +1,7 @@
-//! Which methods exist and which of them stream, according to descriptor sets.
+//! The methods of the descriptor sets, and which of them stream.
 //!
 //! Deadlines and the concurrency limit treat unary calls differently, and a log line or a metric names a method only
-//! when it is known: a path is the caller's text.
+//! when it is known: a path is text of the caller.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -69,7 +69,7 @@ impl Methods {
         Ok(Self { by_path: methods, others: Arc::new(MethodMetrics::new("unary", "unknown", "unknown")) })
     }
 
-    /// The method of this path, if it is known.
+    /// Returns the method of this path, if it is known.
     pub(crate) fn find(&self, path: &str) -> Option<&Method> {
         self.by_path.get(path)
     }

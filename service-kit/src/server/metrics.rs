@@ -1,5 +1,5 @@
-//! Metrics of each method: calls begun, calls ended by their code, and how long they took. Names and labels are those
-//! that gRPC servers are known by to dashboards.
+//! Metrics of each method: calls started, calls ended by code, and their duration. Names and labels are those
+//! that dashboards for gRPC servers expect.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -7,13 +7,13 @@ use tonic::Code;
 
 use crate::telemetry::metrics::{Counter, Histogram, Label, counter, histogram};
 
-/// The counters of one method; looked up once, since they are used with every call.
+/// The counters of one method, resolved once since every call uses them.
 #[derive(Debug)]
 pub(crate) struct MethodMetrics {
     labels: Vec<Label>,
     started: Counter,
     seconds: Histogram,
-    /// By the number of the code, made when it is first met.
+    /// By the number of the code, created at its first use.
     handled: [OnceLock<Counter>; 17],
 }
 
@@ -32,12 +32,12 @@ impl MethodMetrics {
         metrics
     }
 
-    /// A call has begun.
+    /// Counts a call that starts.
     pub(crate) fn begin(&self) {
         self.started.increment(1);
     }
 
-    /// A call has ended.
+    /// Counts a call that has ended.
     pub(crate) fn end(&self, code: Code, after: Duration) {
         self.handled(code).increment(1);
         self.seconds.record(after.as_secs_f64());
@@ -52,7 +52,7 @@ impl MethodMetrics {
     }
 }
 
-/// The code as the gRPC specification writes it.
+/// Returns the code as the gRPC specification writes it.
 pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",

@@ -1,12 +1,13 @@
 //! Serves tonic's routes from its own accept loop, since tonic's `Server` cannot bound a stalled reader's buffer,
 //! a silent handshake, the number of connections or its own shutdown; and puts one stack of layers around every call.
 //!
-//! [`serve`] is the way in. The caller owns the listener, the routes and the [`Lifecycle`]; [`health`], [`readiness`] and
+//! [`serve`] is the entry point. The caller owns the listener, the routes and the [`Lifecycle`]; [`health`], [`readiness`] and
 //! [`reflection`] are for the routes.
 
 mod admission;
 mod connection;
 pub mod health;
+mod leaving;
 mod methods;
 mod metrics;
 pub mod readiness;
@@ -28,7 +29,7 @@ use self::{
     stack::Stack,
 };
 pub use self::{
-    connection::Leaving,
+    leaving::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
     stack::{Deadline, RequestId, is_loopback_host, note_cause},
 };
@@ -37,7 +38,7 @@ use crate::{
     telemetry::metrics::{counter, gauge},
 };
 
-/// Serves until the lifecycle is closing, then sends every connection away and waits for them until it is killed.
+/// Serves until the lifecycle is closing, then closes every connection gracefully and waits for them until it is killed.
 ///
 /// Meant for [`Lifecycle::spawn`]. While the lifecycle is only draining, connections and calls are still taken.
 ///
@@ -57,7 +58,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, li
 
     tracing::info!(tasks = tasks.len(), "not accepting any more");
     tasks.close();
-    // Connections leave on closing and are dropped on killed; their streams end with them.
+    // Connections close gracefully at the closing stage and are dropped at the killed stage; their streams end with them.
     tasks.wait().await;
     Ok(())
 }
@@ -72,7 +73,7 @@ async fn accept(listener: &TcpListener, connections: &Arc<Connections>, admissio
                 backoff.reset();
                 let Some(place) = admission.admit(peer.ip()) else {
                     refused.increment(1);
-                    // One line for a whole flood.
+                    // One line for a flood of connections.
                     if !std::mem::replace(&mut full, true) {
                         tracing::warn!(%peer, "connections refused: too many");
                     }

@@ -1,7 +1,7 @@
-//! Readiness that does not flap: it is lost only after the database failed for a while, and regained at once.
+//! Readiness that does not flap: it is lost only after the database has failed for a while, and regained at once.
 //!
 //! All replicas share one database; were they to go unready at the first failed probe, callers would get connection
-//! errors in place of our own UNAVAILABLE with retry advice.
+//! errors in place of UNAVAILABLE with retry advice.
 
 use std::{fmt::Display, future::Future, time::Duration};
 

@@ -24,12 +24,12 @@ pub struct Settings {
     pub max_send_buffer_bytes: usize,
     /// Size of a decoded header list, in bytes. A peer far beyond loses the connection.
     pub max_header_list_bytes: u32,
-    /// Resets that the peer's own protocol errors may cause on one connection before it is sent away (CVE-2025-8671).
+    /// Resets that the peer's own protocol errors may cause on one connection before it is closed (CVE-2025-8671).
     pub max_local_error_resets: usize,
     /// The receive window of one stream, in bytes.
     pub stream_window_bytes: u32,
-    /// The receive window of a connection, in bytes. The allowance for unread small frames grows
-    /// with it, and is half of it.
+    /// The receive window of a connection, in bytes. The allowance for unread small frames is
+    /// half of it.
     pub connection_window_bytes: u32,
     /// The interval of pings to a silent HTTP/2 peer.
     pub keepalive_interval: Duration,
@@ -37,13 +37,13 @@ pub struct Settings {
     pub keepalive_timeout: Duration,
     /// Idle time before the kernel probes a TCP peer.
     pub tcp_keepalive: Duration,
-    /// Age at which a connection is sent away (GOAWAY), give or take a tenth, so that load spreads over new replicas.
+    /// Age at which a connection is closed gracefully (GOAWAY), varied by a tenth, so that load spreads over new replicas.
     pub max_connection_age: Duration,
     /// The time for calls of a connection that has reached its age to end, before they are dropped with it.
     pub connection_age_grace: Duration,
     /// The time for which a peer may read nothing, of one response or from the socket, before that is closed.
     pub stall_timeout: Duration,
-    /// The deadline of unary calls that bring none. A stream without one must begin its response within it, no more.
+    /// The deadline of unary calls that bring none. A stream without one must begin its response within it.
     pub default_deadline: Duration,
     /// Unary calls running at a time, health checks not counted. Beyond, a call is refused with retry advice.
     pub max_unary_calls: usize,
@@ -52,8 +52,8 @@ pub struct Settings {
     pub check_host: bool,
     /// Origins whose pages may call over gRPC-Web. Without any no CORS header is ever sent.
     pub cors_allow_origins: Vec<HeaderValue>,
-    /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method found in none
-    /// counts as unary.
+    /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method in none of
+    /// them counts as unary.
     pub descriptors: Vec<&'static [u8]>,
 }
 

@@ -1,4 +1,5 @@
-//! The TCP stream of one connection: counts what was read until the peer has spoken, fails when nothing can be written.
+//! The TCP stream of one connection: counts the bytes read until the handshake is complete, and fails when nothing can be
+//! written.
 
 use std::{
     io,

@@ -1,7 +1,7 @@
-//! Cuts a response that its peer takes nothing of.
+//! Ends a response whose peer does not read it.
 //!
-//! hyper asks a response for its next frame only when the peer's window has room for the last one, so a response cannot
-//! notice by itself that the peer does not read. Here the body records when it returned a frame, and [`StreamExecutor`] runs each
+//! hyper asks a response for its next frame only when the peer's window has room for the last one, so a response alone
+//! cannot notice that the peer does not read. Here the body records when it returned a frame, and [`StreamExecutor`] runs each
 //! HTTP/2 stream inside a guard that checks the record: a frame that stays the last one for too long ends the stream,
 //! which resets it and frees what it had buffered. Bodies and guards meet through a task-local.
 
@@ -21,14 +21,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 
-/// The most that is handed to hyper at once: with a full send buffer this is what it holds beyond the buffer's bound.
+/// The largest piece that is passed to hyper at once: hyper holds this much beyond the bound of a full send buffer.
 const PIECE_BYTES: usize = 16 * 1024;
 
 tokio::task_local! {
     static PROGRESS: Arc<Progress>;
 }
 
-/// When the frame was handed out that hyper still holds; nothing while it waits for us.
+/// The time at which hyper took the frame that it still holds; `None` while it waits for the next one.
 #[derive(Debug, Default)]
 struct Progress(Mutex<Option<Instant>>);
 
@@ -96,7 +96,7 @@ impl http_body::Body for Paced {
     }
 }
 
-/// Runs hyper's stream futures under guard.
+/// Runs hyper's stream futures inside guards.
 #[derive(Debug, Clone)]
 pub(super) struct StreamExecutor {
     pub(super) tasks: TaskTracker,
@@ -119,7 +119,7 @@ pin_project! {
         stream: F,
         progress: Arc<Progress>,
         timeout: Duration,
-        // Set for streams that had to wait only: most never do.
+        // Set only for streams that had to wait: most never do.
         alarm: Option<Pin<Box<Sleep>>>,
     }
 }
@@ -138,7 +138,7 @@ impl<F: Future<Output = ()>> Future for Guard<F> {
         };
         let due = since + *this.timeout;
         let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        // A piece was taken since the alarm was set: what counts is the last one.
+        // A piece was taken since the alarm was set: the last one counts.
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);
         }
@@ -185,7 +185,7 @@ mod tests {
         let started = Instant::now();
         guard(1).await;
         assert_eq!(started.elapsed(), Duration::from_secs(5));
-        // Asked again after the frame, as hyper does when there is room: then it is us who have nothing to say.
+        // Polled again after the frame, as hyper does when there is room: then the response itself has nothing to send.
         assert!(tokio::time::timeout(Duration::from_hours(1), guard(2)).await.is_err());
     }
 }

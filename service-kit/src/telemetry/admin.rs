@@ -1,4 +1,4 @@
-//! The admin port: `GET /metrics` for Prometheus. For operators only, so it is bounded, but not made for strangers.
+//! The admin port: `GET /metrics` for Prometheus. For operators only: bounded, but not hardened.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time};
 
-use super::metrics::Recorder;
+use super::{metrics::Recorder, process};
 
 /// The most connections at a time; others wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -54,9 +54,15 @@ pub(super) async fn serve(listener: TcpListener, recorder: Recorder) {
     }
 }
 
+/// Returns the page, with the metrics of the process as they are now.
+fn page(recorder: &Recorder) -> String {
+    process::read();
+    recorder.render()
+}
+
 fn answer(request: &Request<Incoming>, recorder: &Recorder) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
-        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, TEXT_FORMAT, recorder.render()),
+        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, TEXT_FORMAT, page(recorder)),
         (_, "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET /metrics\n".to_owned()),
         _ => (StatusCode::NOT_FOUND, "text/plain", "metrics are at /metrics\n".to_owned()),
     };

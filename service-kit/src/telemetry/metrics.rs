@@ -11,7 +11,6 @@ use std::{
 pub use metrics::{Counter, Gauge, Histogram, Label, SharedString, counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::process;
 use crate::lifecycle::Lifecycle;
 
 /// The interval at which gauges are read that are not kept by events.
@@ -117,7 +116,6 @@ pub(super) fn install(name: &'static str) -> Result<Recorder, BuildError> {
         installed.insert(builder.install_recorder()?).clone()
     };
     drop(installed);
-    describe(process::METRICS);
     describe(METRICS);
     gauge!("parlance_build_info", "process" => name, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(Recorder { handle })
@@ -126,7 +124,6 @@ pub(super) fn install(name: &'static str) -> Result<Recorder, BuildError> {
 impl Recorder {
     /// The page.
     pub(super) fn render(&self) -> String {
-        process::read();
         self.handle.render()
     }
 

@@ -1,5 +1,5 @@
-//! Telemetry: logs on standard error, metrics on the admin port, traces to a collector. Never a message
-//! text, a token or a connection string in any of them; who logs sees to that.
+//! Telemetry: logs on standard error, metrics on the admin port, traces to a collector. None of them
+//! may contain a message text, a token or a connection string; the code that logs ensures that.
 
 mod admin;
 pub mod metrics;
@@ -17,7 +17,7 @@ use crate::{
     lifecycle::BoxError,
 };
 
-/// The telemetry of a process; one, however many services are in it.
+/// The telemetry of a process, shared by the services in it.
 #[derive(Debug, Default)]
 pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
@@ -27,12 +27,12 @@ pub struct Telemetry {
 #[derive(Debug)]
 struct Admin {
     address: SocketAddr,
-    /// Ended with this.
+    /// Aborted when this is dropped.
     _tasks: JoinSet<()>,
 }
 
 impl Telemetry {
-    /// Begins all that the settings ask for. `process` is the name under which it is known to dashboards and in traces.
+    /// Starts everything that the settings enable. `process` is the name in dashboards and traces.
     ///
     /// # Errors
     /// When the admin port is taken, or the collector's address cannot be used.
@@ -67,11 +67,12 @@ impl Telemetry {
 }
 
 impl Admin {
-    async fn start(process: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
+    async fn start(name: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
         let refused = |cause| format!("cannot listen on {listen} for metrics: {cause}");
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let recorder = metrics::install(process)?;
+        let recorder = metrics::install(name)?;
+        metrics::describe(process::METRICS);
         let mut tasks = JoinSet::new();
         tasks.spawn(recorder.clone().keep());
         tasks.spawn(admin::serve(listener, recorder));
@@ -85,7 +86,7 @@ pub fn logs(config: &SharedConfig) {
     install(config, None);
 }
 
-/// Installs the process's subscriber. A second call changes nothing, so that tests may make several services in one process.
+/// Installs the process's subscriber. A second call changes nothing, so that tests can run several services in one process.
 fn install(config: &SharedConfig, traces: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let lines: Box<dyn Layer<registry::Registry> + Send + Sync> = match config.log_format {

@@ -51,6 +51,6 @@ pub(super) fn read() {
     }
 }
 
-/// Looks.
+/// Reads nothing.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read() {}

@@ -1,8 +1,8 @@
-//! Traces over OTLP, when a collector is configured: one trace goes from the caller through both services to the statements.
-//! Without one, all of this costs one check of a flag.
+//! Traces over OTLP, when a collector is configured: one trace covers the caller, both services and the SQL statements.
+//! Without a collector the cost is one check of a flag.
 //!
-//! Contexts come and go as W3C `traceparent`. What several calls have in common, such as one batch of writes, is a span of
-//! the first of their traces and linked to the others.
+//! Contexts are W3C `traceparent` headers. Work that several calls share, such as one batch of writes, is a span of the
+//! first of their traces and is linked to the others.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -31,10 +31,10 @@ use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::lifecycle::BoxError;
 
-/// The longest that the collector may take for one delivery.
+/// The timeout of one export to the collector.
 pub(super) const EXPORT_LIMIT: Duration = Duration::from_secs(5);
 
-/// The most spans that one span is linked to.
+/// The maximum number of spans that one span is linked to.
 const MAX_LINKS: usize = 32;
 
 static IS_ON: AtomicBool = AtomicBool::new(false);
@@ -44,13 +44,13 @@ pub fn is_on() -> bool {
     IS_ON.load(Ordering::Relaxed)
 }
 
-/// The span of the call that is being answered, to be carried along to where its work is done; no span while traces are off.
+/// Returns the span of the current call, to pass it to the task that does the work; no span while traces are off.
 pub fn current() -> Span {
     if is_on() { Span::current() } else { Span::none() }
 }
 
-/// A span of the first of these spans that is one, linked to the others: what is done for all of them at once. `make` gets the
-/// parent. No span while traces are off.
+/// Returns the span of work that is done for several calls at once: a child of the first of their spans, linked to the others.
+/// `make` is passed the parent. No span while traces are off.
 pub fn of_all<'s>(spans: impl IntoIterator<Item = &'s Span>, make: impl FnOnce(&Span) -> Span) -> Span {
     if !is_on() {
         return Span::none();
@@ -64,15 +64,15 @@ pub fn of_all<'s>(spans: impl IntoIterator<Item = &'s Span>, make: impl FnOnce(&
     span
 }
 
-/// Sends the current span's context along with a call to another service.
+/// Adds the context of the current span to a call to another service.
 pub fn inject(metadata: &mut MetadataMap) {
     if is_on() {
         TraceContextPropagator::new().inject_context(&Span::current().context(), &mut Metadata(metadata));
     }
 }
 
-/// Makes a span the child of what the caller's headers say; gives the id of its trace, as far as there is one, for the log.
-/// For a span that has not been entered yet.
+/// Makes a span a child of the span in the caller's headers, and returns the id of its trace, if there is one, for the log.
+/// The span must not have been entered yet.
 pub(crate) fn adopt(span: &Span, headers: &HeaderMap) -> Option<String> {
     let given = TraceContextPropagator::new().extract(&Headers(headers));
     let context = if is_on() {
@@ -85,7 +85,7 @@ pub(crate) fn adopt(span: &Span, headers: &HeaderMap) -> Option<String> {
     context.is_valid().then(|| context.trace_id().to_string())
 }
 
-/// Says in the trace how a call ended.
+/// Records in the trace how a call ended.
 pub(crate) fn end(span: &Span, code: Code, is_our_fault: bool) {
     if !is_on() {
         return;
@@ -100,7 +100,7 @@ fn context_of(span: &Span) -> SpanContext {
     span.context().span().span_context().clone()
 }
 
-/// Prepares the way to a collector. Nothing is sent yet; an unreachable collector costs traces, and nothing else.
+/// Builds the exporter to a collector. Sends nothing yet; while the collector is unreachable, only traces are lost.
 pub(super) fn provider(process: &'static str, endpoint: &str, ratio: f64) -> Result<SdkTracerProvider, BoxError> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_LIMIT).build()?;
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
@@ -113,7 +113,7 @@ pub(super) fn provider(process: &'static str, endpoint: &str, ratio: f64) -> Res
         .build())
 }
 
-/// The subscriber's part in it: spans of our own, whatever is logged.
+/// Returns the layer that exports Parlance's own spans, at every log level.
 pub(super) fn layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,

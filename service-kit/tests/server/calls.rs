@@ -33,13 +33,13 @@ async fn a_call_is_answered_and_carries_its_id_and_peer() {
 async fn an_error_keeps_its_details_and_carries_the_id() {
     let server = start(settings()).await;
     let refusal = unary(&server.channel().await, "refuse").await.unwrap_err();
-    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::NotFound, "MESSAGE_NOT_FOUND".to_owned()));
     assert_eq!(refusal.message(), "no such row");
     assert!(refusal.metadata().contains_key("x-request-id"));
 }
 
 #[tokio::test]
-async fn an_error_of_a_library_says_nothing_of_the_inside() {
+async fn an_error_of_a_library_reveals_no_internals() {
     let server = start(settings()).await;
     let refusal = unary(&server.channel().await, "library error").await.unwrap_err();
     assert_eq!((refusal.code(), reason(&refusal)), (Code::Internal, "INTERNAL".to_owned()));
@@ -68,7 +68,7 @@ async fn a_panic_is_an_internal_error_and_the_connection_survives() {
 }
 
 #[tokio::test]
-async fn a_panic_within_a_stream_is_an_internal_error_after_what_was_sent() {
+async fn a_panic_in_a_stream_is_an_internal_error_after_the_items_sent() {
     let server = start(settings()).await;
     let mut stream = flow(&server.channel().await, Request::new("panic".to_owned())).await.unwrap();
     let mut seen = Vec::new();
@@ -98,7 +98,7 @@ async fn a_stream_that_fails_ends_with_its_status() {
 #[tokio::test]
 async fn the_callers_deadline_ends_a_unary_call_and_reaches_the_handler() {
     let server = start(settings()).await;
-    // Not tonic's client, which would end the call by itself.
+    // Not tonic's client, which would end the call at its own deadline.
     let client = h2_client(&server).await;
     let refusal = client.call(UNARY, &[("grpc-timeout", "50m")], &raw::message("hang")).await;
     assert_eq!((refusal.code(), reason(&refusal)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
@@ -119,7 +119,7 @@ async fn a_unary_call_without_a_deadline_gets_the_default() {
 }
 
 #[tokio::test]
-async fn a_stream_has_a_deadline_only_when_the_caller_gives_one() {
+async fn a_stream_has_a_deadline_only_if_the_caller_sets_one() {
     let server = start(Settings { default_deadline: Duration::from_millis(100), ..settings() }).await;
     let mut ticks = flow(&server.channel().await, Request::new("tick".to_owned())).await.unwrap();
     for _ in 0..20 {

@@ -35,7 +35,7 @@ pub(crate) async fn check(channel: &Channel, name: &str) -> Result<ServingStatus
     HealthClient::new(channel.clone()).check(request).await.map(|answer| answer.into_inner().status())
 }
 
-/// The names that are up.
+/// Returns the names that are up.
 async fn up(channel: &Channel) -> Vec<&'static str> {
     let mut up = Vec::new();
     for name in NAMES {
@@ -88,7 +88,7 @@ async fn watching_health_shows_changes_and_ends_with_the_drain() {
 }
 
 #[tokio::test]
-async fn both_reflections_list_everything_and_know_the_imports() {
+async fn both_versions_of_reflection_list_all_services_and_return_imports() {
     let server = start(settings()).await;
     let channel = server.channel().await;
     let wanted = [
@@ -144,17 +144,17 @@ async fn a_drain_with_open_streams_and_silent_peers_ends_within_its_bound() {
     let grace = Grace { accept: Duration::ZERO, drain: Duration::from_millis(300), kill: Duration::from_secs(10) };
     let stopped = server.stop(grace);
 
-    assert!(greeted.next_of(GOAWAY).await.is_some(), "sent away in order");
+    assert!(greeted.next_of(GOAWAY).await.is_some(), "closed gracefully");
     within(stopped).await.unwrap().unwrap();
     eprintln!("stopped after {:?}", started.elapsed());
     assert!(started.elapsed() < PATIENCE);
-    // What was still open was dropped.
+    // Streams that were still open were dropped.
     assert!(within(stream.message()).await.is_err());
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err());
 }
 
 #[tokio::test]
-async fn a_drain_lets_running_calls_end_and_takes_no_longer_than_they_do() {
+async fn a_drain_waits_for_running_calls_and_no_longer() {
     let server = start(settings()).await;
     let channel = server.channel().await;
     let mut stream = flow(&channel, Request::new("tick".to_owned())).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_drain_lets_running_calls_end_and_takes_no_longer_than_they_do() {
 }
 
 #[tokio::test]
-async fn an_old_connection_is_sent_away_and_dropped_after_its_grace() {
+async fn an_old_connection_is_closed_gracefully_and_dropped_after_its_grace() {
     let server = start(Settings {
         handshake_timeout: Duration::from_millis(50),
         max_connection_age: Duration::from_millis(100),
@@ -205,7 +205,7 @@ async fn a_task_that_ends_early_fails_or_panics_ends_the_process_with_its_name()
 }
 
 #[tokio::test]
-async fn tasks_that_end_when_told_are_waited_for() {
+async fn a_shutdown_waits_for_tasks_that_end_on_closing() {
     let lifecycle = Lifecycle::new();
     let flushed = Arc::new(AtomicBool::new(false));
     let (stages, done) = (lifecycle.clone(), flushed.clone());
@@ -239,7 +239,7 @@ async fn readiness_is_lost_only_after_a_while_and_regained_at_once() {
     assert!(health.is_ready());
     answers.store(false, SeqCst);
     after(Duration::from_secs(11)).await;
-    assert!(health.is_ready(), "a short failure is nothing");
+    assert!(health.is_ready(), "a short failure keeps it ready");
     after(Duration::from_secs(4)).await;
     assert!(!health.is_ready());
     answers.store(true, SeqCst);

@@ -1,4 +1,4 @@
-//! The line that is written for a call that failed.
+//! The log line of a call.
 
 use std::{
     io,
@@ -29,7 +29,7 @@ impl Log {
         LOG.get_or_init(install).clone()
     }
 
-    /// The one line about the call with this id. It must have all of these words.
+    /// Returns the one line about the call with this id, which must have all of these words.
     async fn line_of(&self, id: &str, words: &[&str]) -> String {
         let marked = format!("\"request_id\":\"{id}\"");
         let found = || {
@@ -46,7 +46,7 @@ impl Log {
     }
 }
 
-/// A request under an id.
+/// Returns a request with an id.
 fn named(id: &str, text: &str) -> Request<String> {
     let mut request = Request::new(text.to_owned());
     request.metadata_mut().insert("x-request-id", id.parse().unwrap());
@@ -78,7 +78,7 @@ async fn a_failed_call_is_one_line_with_code_reason_cause_and_id() {
     let channel = server.channel().await;
     for (id, path, text, words) in [
         ("call-1", UNARY, "library error", &["ERROR", "\"INTERNAL\"", "row 7", "subject.v1.Subject", "Unary"][..]),
-        ("call-2", UNARY, "refuse", &["INFO", "NOT_FOUND", "ROW_NOT_FOUND", "duration_ms"]),
+        ("call-2", UNARY, "refuse", &["INFO", "NOT_FOUND", "MESSAGE_NOT_FOUND", "duration_ms"]),
         ("call-3", UNARY, "panic", &["ERROR", "the handler broke on purpose"]),
         ("call-4", "/no.such.Service/Secret", "", &["INFO", "UNIMPLEMENTED", "unknown"]),
     ] {
@@ -89,7 +89,7 @@ async fn a_failed_call_is_one_line_with_code_reason_cause_and_id() {
 }
 
 #[tokio::test]
-async fn a_failed_stream_is_one_line_with_the_cause_that_was_noted() {
+async fn a_failed_stream_is_one_line_with_the_recorded_cause() {
     let log = Log::listen();
     let server = start(settings()).await;
     let channel = server.channel().await;
@@ -102,22 +102,22 @@ async fn a_failed_stream_is_one_line_with_the_cause_that_was_noted() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_given_up_is_noted_for_debugging() {
+async fn a_cancelled_call_is_logged_at_debug_level() {
     let log = Log::listen();
     let server = start(settings()).await;
-    let mut stream = flow(&server.channel().await, named("given-up", "quiet")).await.unwrap();
+    let mut stream = flow(&server.channel().await, named("cancelled", "quiet")).await.unwrap();
     within(stream.message()).await.unwrap();
     drop(stream);
-    log.line_of("given-up", &["DEBUG", "CANCELLED", "Flow"]).await;
+    log.line_of("cancelled", &["DEBUG", "CANCELLED", "Flow"]).await;
 }
 
 #[tokio::test]
-async fn what_users_say_is_not_logged() {
+async fn the_content_of_messages_is_not_logged() {
     let log = Log::listen();
     let server = start(settings()).await;
-    let said = "meet me at noon";
-    unary_of(&server.channel().await, UNARY, named("said", said)).await.unwrap();
-    log.line_of("said", &["DEBUG", "OK"]).await;
+    let text = "meet me at noon";
+    unary_of(&server.channel().await, UNARY, named("content", text)).await.unwrap();
+    log.line_of("content", &["DEBUG", "OK"]).await;
     let everything = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
-    assert!(!everything.contains(said));
+    assert!(!everything.contains(text));
 }

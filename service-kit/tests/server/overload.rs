@@ -1,4 +1,4 @@
-//! Peers that want too much at a time.
+//! Peers that exceed a limit.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -13,22 +13,22 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_connection_too_many_is_closed_at_once_and_a_free_place_is_given_again() {
+async fn a_connection_beyond_the_limit_is_closed_at_once_and_a_released_place_is_reused() {
     let server = start(Settings { max_connections: 2, ..settings() }).await;
     let (first, _second) = (Peer::greet(server.tcp().await, &[]).await, Peer::greet(server.tcp().await, &[]).await);
     let mut kept = first;
     assert!(kept.next().await.is_some());
-    raw::closed_after_saying(server.tcp().await, b"").await;
+    raw::closed_after_sending(server.tcp().await, b"").await;
     drop(kept);
     await_a_place(&server).await;
 }
 
 #[tokio::test]
-async fn an_address_has_its_own_cap() {
+async fn each_address_has_its_own_limit() {
     let server = start(Settings { max_connections_per_ip: Some(1), ..settings() }).await;
     let mut first = Peer::greet(server.tcp().await, &[]).await;
     assert!(first.next().await.is_some());
-    raw::closed_after_saying(server.tcp().await, b"").await;
+    raw::closed_after_sending(server.tcp().await, b"").await;
 }
 
 #[tokio::test]
@@ -45,14 +45,14 @@ async fn rapid_resets_end_in_goaway() {
     // The server may close before it has read everything.
     let _ = peer.send_bytes(&storm).await;
     let frames = peer.read_to_end().await;
-    // Closed with bytes unread, the connection may lose the goodbye.
+    // When the connection is closed with bytes unread, the GOAWAY may be lost.
     assert!(frames.len() < 100 && frames.last().is_none_or(|frame| frame.kind == GOAWAY), "{frames:?}");
     eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
     server.assert_lives().await;
 }
 
 #[tokio::test]
-async fn resets_that_the_peer_provokes_are_capped() {
+async fn resets_that_the_peer_provokes_are_limited() {
     let server = start(Settings { max_local_error_resets: 20, ..settings() }).await;
     let mut peer = Peer::greet(server.tcp().await, &[]).await;
     let storm: Vec<u8> = (0..100_u32)
@@ -67,11 +67,11 @@ async fn resets_that_the_peer_provokes_are_capped() {
     let frames = peer.read_to_end().await;
     let resets = frames.iter().filter(|frame| frame.kind == RST_STREAM).count();
     assert!(resets <= 21, "{resets} resets");
-    // Closed with bytes unread, the connection may lose the goodbye.
+    // When the connection is closed with bytes unread, the GOAWAY may be lost.
     let enhance_your_calm = 11;
-    let goodbye = frames.iter().find(|frame| frame.kind == GOAWAY);
-    assert!(goodbye.is_none_or(|frame| frame.payload[7] == enhance_your_calm), "{goodbye:?}");
-    eprintln!("{resets} resets, then {goodbye:?}");
+    let goaway = frames.iter().find(|frame| frame.kind == GOAWAY);
+    assert!(goaway.is_none_or(|frame| frame.payload[7] == enhance_your_calm), "{goaway:?}");
+    eprintln!("{resets} resets, then {goaway:?}");
     server.assert_lives().await;
 }
 
@@ -85,7 +85,7 @@ async fn an_oversized_header_list_reaches_no_handler() {
     peer.send(HEADERS, END_STREAM, 1, first).await.unwrap();
     let continuation = 9;
     peer.send(continuation, END_HEADERS, 1, rest).await.unwrap();
-    // With 431, a reset or a goodbye, as h2 likes, but never with an answer.
+    // h2 may answer with 431, a reset or a GOAWAY, but no handler runs.
     let answered = loop {
         match peer.next().await {
             Some(frame) if frame.kind == DATA => break true,
@@ -123,14 +123,14 @@ async fn calls_beyond_the_limit_are_refused_with_advice_and_streams_and_health_a
     assert_eq!(within(stream.message()).await.unwrap().as_deref(), Some("first"));
     crate::life::check(&channel, "liveness").await.unwrap();
 
-    // The caller gives up: its handler ends, its place is free.
+    // The caller cancels: its handler ends, its place is free.
     hanging.abort();
     eventually(|| server.subject.hanging.load(SeqCst), |hanging| *hanging == 0).await;
     server.assert_lives().await;
 }
 
 #[tokio::test]
-async fn the_streams_of_a_connection_are_capped_in_its_settings() {
+async fn the_settings_frame_limits_the_streams_of_a_connection() {
     let server = start(settings()).await;
     let mut peer = Peer::greet(server.tcp().await, &[]).await;
     let greeting = peer.next_of(raw::SETTINGS).await.unwrap();
@@ -145,11 +145,11 @@ async fn the_streams_of_a_connection_are_capped_in_its_settings() {
 }
 
 #[tokio::test]
-async fn many_unread_small_frames_of_a_proper_peer_do_not_end_its_connection() {
+async fn many_unread_small_frames_do_not_end_a_connection() {
     let server = start(Settings { default_deadline: Duration::from_mins(1), ..settings() }).await;
     let mut peer = Peer::greet(server.tcp().await, &[]).await;
     peer.call(1, FLOW, "quiet").await.unwrap();
-    // A request whose message is announced but comes in 4,000 pieces of 32 bytes.
+    // A request whose message arrives in 4,000 pieces of 32 bytes.
     peer.send(HEADERS, END_HEADERS, 3, &raw::request_headers(UNARY, &[])).await.unwrap();
     let text = "y".repeat(4_000 * 32);
     let message = raw::message(&text);
@@ -158,7 +158,7 @@ async fn many_unread_small_frames_of_a_proper_peer_do_not_end_its_connection() {
     }
     peer.send(DATA, END_STREAM, 3, &[]).await.unwrap();
     let answered = loop {
-        let frame = peer.next().await.expect("the connection lives");
+        let frame = peer.next().await.expect("the connection stays open");
         assert_ne!(frame.kind, GOAWAY);
         if frame.kind == DATA && frame.stream == 3 {
             break frame;

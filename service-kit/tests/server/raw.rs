@@ -29,7 +29,7 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// One connection after its preface, on which nothing happens by itself.
+/// One connection after its preface, which sends nothing on its own.
 pub(crate) struct Peer {
     tcp: TcpStream,
 }
@@ -147,13 +147,13 @@ fn length(encoded: &mut Vec<u8>, length: usize) {
     encoded.push(u8::try_from(rest).unwrap());
 }
 
-/// The time until the server closes a connection on which the peer sends no more than this.
-pub(crate) async fn closed_after_saying(mut tcp: TcpStream, said: &[u8]) -> Duration {
+/// Sends these bytes and no more, and returns the time until the server closes the connection.
+pub(crate) async fn closed_after_sending(mut tcp: TcpStream, bytes: &[u8]) -> Duration {
     let started = std::time::Instant::now();
-    tcp.write_all(said).await.unwrap();
+    tcp.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     let reading = tcp.read_to_end(&mut answer);
-    // Closed with unread bytes it is a reset, which is as good.
+    // With bytes unread, the close is a reset, which counts as well.
     let _ = tokio::time::timeout(PATIENCE, reading).await.expect("the server holds a silent connection");
     started.elapsed()
 }

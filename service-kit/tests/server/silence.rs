@@ -1,4 +1,4 @@
-//! Peers that say nothing, or take nothing.
+//! Peers that send nothing, or read nothing.
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
@@ -18,29 +18,29 @@ fn impatient() -> Settings {
 }
 
 #[tokio::test]
-async fn a_peer_that_never_speaks_is_closed() {
+async fn a_peer_that_sends_nothing_is_closed() {
     let server = start(impatient()).await;
-    raw::closed_after_saying(server.tcp().await, b"").await;
+    raw::closed_after_sending(server.tcp().await, b"").await;
     server.assert_lives().await;
 }
 
 #[tokio::test]
 async fn a_peer_that_stops_within_the_preface_is_closed() {
     let server = start(impatient()).await;
-    raw::closed_after_saying(server.tcp().await, &raw::PREFACE[..10]).await;
+    raw::closed_after_sending(server.tcp().await, &raw::PREFACE[..10]).await;
     server.assert_lives().await;
 }
 
 #[tokio::test]
 async fn a_peer_that_stops_within_an_http1_head_is_closed() {
     let server = start(impatient()).await;
-    raw::closed_after_saying(server.tcp().await, b"POST /").await;
-    raw::closed_after_saying(server.tcp().await, b"POST /subject.v1.Subject/Unary HTTP/1.1\r\nHost: loc").await;
+    raw::closed_after_sending(server.tcp().await, b"POST /").await;
+    raw::closed_after_sending(server.tcp().await, b"POST /subject.v1.Subject/Unary HTTP/1.1\r\nHost: loc").await;
     server.assert_lives().await;
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_in_time_stays() {
+async fn a_peer_that_completes_the_handshake_in_time_stays() {
     let server = start(impatient()).await;
     let channel = server.channel().await;
     let mut ticks = flow(&channel, Request::new("tick".to_owned())).await.unwrap();
@@ -51,39 +51,39 @@ async fn a_peer_that_speaks_in_time_stays() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_reads_is_cut_and_its_neighbours_go_on() {
+async fn an_unread_stream_is_reset_and_its_neighbours_continue() {
     let server = start(impatient()).await;
-    // The peer gives no window for anything beyond the first 1,000 bytes of each stream.
+    // The peer has no window for anything beyond the first 1,000 bytes of each stream.
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
     peer.call(1, FLOW, "flood").await.unwrap();
-    let cut = peer.next_of(RST_STREAM).await.expect("cut, not closed");
+    let cut = peer.next_of(RST_STREAM).await.expect("a reset, not a close");
     assert_eq!(cut.stream, 1);
 
     // The memory held for it: the send buffer, a chunk of tonic and a frame of the body.
-    let made = server.subject.made.load(SeqCst) * 8 * 1024;
-    assert!(made <= 64 * 1024 + 64 * 1024, "{made} bytes made for a reader that takes nothing");
+    let produced = server.subject.made.load(SeqCst) * 8 * 1024;
+    assert!(produced <= 64 * 1024 + 64 * 1024, "{produced} bytes produced for a peer that reads nothing");
     eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
 
-    // The connection is as good as before.
+    // The connection still works.
     peer.call(3, UNARY, "hello").await.unwrap();
     let answer = peer.next_of(DATA).await.unwrap();
     assert_eq!((answer.stream, &answer.payload), (3, &raw::message("you said hello")));
 }
 
 #[tokio::test]
-async fn a_large_unary_answer_that_nobody_reads_is_cut() {
+async fn a_large_unread_unary_response_is_reset() {
     let server = start(impatient()).await;
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
     peer.call(1, UNARY, "large").await.unwrap();
-    assert_eq!(peer.next_of(RST_STREAM).await.expect("cut, not closed").stream, 1);
+    assert_eq!(peer.next_of(RST_STREAM).await.expect("a reset, not a close").stream, 1);
 }
 
 #[tokio::test]
-async fn a_stream_that_is_read_slowly_is_not_cut() {
+async fn a_stream_that_is_read_slowly_is_not_reset() {
     let server = start(Settings { stall_timeout: Duration::from_secs(1), ..settings() }).await;
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 16_384)]).await;
     peer.call(1, FLOW, "flood").await.unwrap();
-    // Longer than the stall timeout, in steps well below it.
+    // Longer in total than the stall timeout, with pauses well below it.
     for _ in 0..15 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         peer.send(WINDOW_UPDATE, 0, 0, &16_384_u32.to_be_bytes()).await.unwrap();
@@ -94,7 +94,7 @@ async fn a_stream_that_is_read_slowly_is_not_cut() {
 }
 
 #[tokio::test]
-async fn a_connection_whose_socket_takes_nothing_is_dropped() {
+async fn a_connection_whose_socket_is_not_read_is_dropped() {
     let server = start(Settings { max_connections: 1, ..impatient() }).await;
     // Window for everything, but the socket is never read: the kernel's buffers fill up.
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 0x7fff_ffff)]).await;

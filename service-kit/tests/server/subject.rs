@@ -30,7 +30,7 @@ use tower::Service;
 pub(crate) const UNARY: &str = "/subject.v1.Subject/Unary";
 pub(crate) const FLOW: &str = "/subject.v1.Subject/Flow";
 
-/// Frames that a flood has made so far, over all streams of a subject.
+/// Frames that floods have produced so far, over all streams of a subject.
 pub(crate) type Made = Arc<AtomicUsize>;
 
 #[derive(Clone, Default)]
@@ -116,7 +116,7 @@ impl UnaryService<String> for Unary {
                 }
                 "library error" => return Err(Status::internal("row 7 is broken")),
                 "refuse" => {
-                    return Err(Failure::new(Code::NotFound, "ROW_NOT_FOUND", "no such row").into());
+                    return Err(Failure::of(Reason::MessageNotFound, "no such row").into());
                 }
                 "deadline" => format!("{:?}", Deadline::of(extensions).remaining().map(|left| left.as_millis())),
                 "request id" => RequestId::find(extensions).expect("set by the stack").as_str().to_owned(),

@@ -108,22 +108,22 @@ pub(crate) async fn flow(channel: &Channel, request: Request<String>) -> Result<
     grpc.server_streaming(request, PathAndQuery::from_static(FLOW), codec).await.map(Response::into_inner)
 }
 
-/// The reason in a status, which every one must have.
+/// Returns the reason in a status, which every status must have.
 pub(crate) fn reason(status: &Status) -> String {
     let details = status.check_error_details().unwrap_or_else(|error| panic!("{error}: {status:?}"));
     details.error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status:?}")).reason.clone()
 }
 
-/// Waits for something, but not for ever.
+/// Waits for a future, at most [`PATIENCE`].
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
 }
 
 /// Polls until the value is the expected one; panics with the last value if it never is.
-pub(crate) async fn eventually<T: Debug>(mut look: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
+pub(crate) async fn eventually<T: Debug>(mut read: impl FnMut() -> T, wanted: impl Fn(&T) -> bool) -> T {
     let started = Instant::now();
     loop {
-        let seen = look();
+        let seen = read();
         if wanted(&seen) {
             return seen;
         }

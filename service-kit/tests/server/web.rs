@@ -1,4 +1,4 @@
-//! Browsers, and what looks like one: gRPC-Web over HTTP/1.1, CORS, `Host`, content types.
+//! Browsers and clients like them: gRPC-Web over HTTP/1.1, CORS, `Host`, content types.
 
 use std::fmt::Write;
 
@@ -19,7 +19,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// One request over HTTP/1.1 on its own connection.
+/// Sends a request over HTTP/1.1 on a new connection.
 async fn request(server: &Server, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
@@ -76,7 +76,7 @@ async fn an_error_reaches_grpc_web_with_its_details() {
     let server = start(settings()).await;
     let answer = request(&server, "POST", UNARY, &[HOST, WEB], &raw::message("refuse")).await;
     let status = Status::from_header_map(&answer.headers).unwrap();
-    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "ROW_NOT_FOUND".to_owned()));
+    assert_eq!((status.code(), reason(&status)), (Code::NotFound, "MESSAGE_NOT_FOUND".to_owned()));
 }
 
 #[tokio::test]
@@ -98,7 +98,7 @@ async fn other_content_types_and_methods_are_refused_with_a_status() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_refused_on_loopback_unless_told_otherwise() {
+async fn a_foreign_host_is_refused_on_loopback_unless_the_check_is_off() {
     let foreign = [("Host", "attacker.example:50051"), WEB];
     let server = start(settings()).await;
     let answer = request(&server, "POST", UNARY, &foreign, &raw::message("hello")).await;

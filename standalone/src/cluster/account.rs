@@ -1,5 +1,5 @@
 //! The system user that runs the server: the current user, unless that is root. PostgreSQL refuses to run as root, so then
-//! it is the owner of existing data, else `postgres`, else `nobody`.
+//! it is the owner of existing data, else a system account: `postgres`, or the unprivileged one that every system has.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;

@@ -47,7 +47,7 @@ pub enum Error {
 
     /// The current user is root, and no other user can run the server.
     #[error(
-        "PostgreSQL refuses to run as root, and neither the user postgres nor nobody can be used instead ({problem}): \
+        "PostgreSQL refuses to run as root, and no other user can run it ({problem}): \
          run this as an ordinary user, or add one with: useradd --system postgres"
     )]
     NoAccount {

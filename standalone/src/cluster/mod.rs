@@ -169,7 +169,7 @@ impl Cluster {
             return Ok(());
         }
         self.server = None;
-        // Another owner cannot have come in between (the lock is ours), but a killed postmaster leaves its pid file.
+        // This process holds the lock, so there is no other owner, but a killed postmaster leaves its pid file.
         leftover::clear(&self.layout).await?;
         self.launch(Some(self.address.port)).await
     }

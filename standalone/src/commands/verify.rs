@@ -8,7 +8,7 @@ use anyhow::Context;
 use message_service::VerifyArgs as Conversations;
 use parlance_standalone::cluster::{Cluster, Error, Options, StopMode, url_of_running};
 use service_kit::{
-    command::{Service, check_database},
+    command::{Process, check_database},
     config::Problems,
     database::Settings,
     verify::{Outcome, ReportArgs},
@@ -113,6 +113,6 @@ async fn find(arguments: &Arguments) -> anyhow::Result<(Option<Cluster>, PgConne
     }
 }
 
-fn settings<S: Service>(connect: PgConnectOptions) -> Settings {
-    Settings { connect, application_name: S::NAME, connections: 1, timeout: READ_TIMEOUT, plan_anew: true }
+fn settings<P: Process>(connect: PgConnectOptions) -> Settings {
+    Settings { connect, application_name: P::NAME, connections: 1, timeout: READ_TIMEOUT, plan_anew: true }
 }

@@ -37,9 +37,9 @@ fn with_postgres_passes_the_exit_code_and_the_programs() {
 }
 
 #[tokio::test]
-async fn with_postgres_ends_with_everything_it_started() {
+async fn with_postgres_ends_all_processes_that_it_started() {
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
-        // The inner sleep is what only a signal to the whole group reaches.
+        // Only a signal to the whole group reaches the inner sleep.
         let script = "sleep 600 & echo $!; echo $TEST_DATABASE_URL; wait";
         let mut run = Parlance::start(&["with-postgres", "--", "bash", "-c", script]);
         let grandchild: u32 = run.line().parse().unwrap();
@@ -50,7 +50,7 @@ async fn with_postgres_ends_with_everything_it_started() {
         assert_eq!(run.code(), Some(128 + signal as i32));
         assert!(!folder.exists() && !is_alive(server));
         if signal == Signal::SIGTERM {
-            // A shell starts its background commands deaf to SIGINT.
+            // A shell starts its background commands with SIGINT ignored.
             until("what the command had started ends", || !is_alive(grandchild));
         } else {
             nix::sys::signal::kill(Pid::from_raw(grandchild as i32), Signal::SIGKILL).unwrap();
@@ -59,7 +59,7 @@ async fn with_postgres_ends_with_everything_it_started() {
 }
 
 #[test]
-fn a_signal_during_the_first_start_takes_everything_back() {
+fn a_signal_during_the_first_start_removes_everything() {
     let folder = data_dir();
     let mut run = Parlance::start(&["postgres", "--data-dir", folder.path().to_str().unwrap()]);
     until("the folder is locked", || {
@@ -86,7 +86,7 @@ fn the_error_of_a_second_run_names_the_owner_of_the_folder() {
 }
 
 #[tokio::test]
-async fn what_is_stored_is_checked_whether_the_services_run_or_not() {
+async fn verify_checks_the_stored_data_with_and_without_running_services() {
     let folder = data_dir();
     let path = folder.path().to_str().unwrap();
     let run = |words: &[&str]| {

@@ -33,13 +33,13 @@ async fn a_run_killed_with_its_server_recovers() {
     killed.signal(Signal::SIGKILL);
     nix::sys::signal::kill(server, Signal::SIGKILL).unwrap();
     assert_eq!(killed.code(), None);
-    // Its other processes may still be ending when the next run starts: that is for the next run to wait for.
+    // Its other processes may still be ending when the next run starts, which must wait for them.
     let next = Cluster::start(Options::new(folder.path())).await.unwrap();
     assert_eq!(text(&next.url("parlance"), "SELECT word FROM kept").await, "committed");
 }
 
 #[tokio::test]
-async fn a_run_killed_within_initdb_is_made_good() {
+async fn the_next_run_repairs_a_run_killed_during_initdb() {
     let folder = data_dir();
     let data_dir = folder.path().to_str().unwrap();
     let mut killed = Parlance::start(&["postgres", "--data-dir", data_dir]);

@@ -1,4 +1,4 @@
-//! A cluster in a folder: what is in it stays, and one process at a time runs it.
+//! A cluster in a folder: its data lasts, and one process at a time runs it.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
@@ -78,7 +78,7 @@ async fn rows_and_statements_stay_out_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_second_run_is_refused_in_one_sentence() {
+async fn a_second_run_is_refused_with_one_sentence() {
     let folder = data_dir();
     let first = Cluster::start(Options::new(folder.path())).await.unwrap();
     let refused = Cluster::start(Options::new(folder.path())).await.unwrap_err();
@@ -88,11 +88,11 @@ async fn a_second_run_is_refused_in_one_sentence() {
 }
 
 #[tokio::test]
-async fn a_pid_file_naming_a_stranger_does_not_keep_it_from_starting() {
+async fn a_pid_file_of_an_unrelated_process_does_not_prevent_the_start() {
     let folder = data_dir();
     drop(Cluster::start(Options::new(folder.path())).await.unwrap());
     let data = folder.path().join("cluster/data");
-    // PostgreSQL itself is fooled only by a stranger of its own user.
+    // PostgreSQL itself is misled only by a process of the same user.
     let owner = std::fs::metadata(&data).unwrap();
     let mut command = Command::new("sleep");
     command.arg("600");
@@ -111,7 +111,7 @@ async fn a_pid_file_naming_a_stranger_does_not_keep_it_from_starting() {
 }
 
 #[tokio::test]
-async fn an_unfinished_initdb_is_done_again() {
+async fn an_unfinished_initdb_is_repeated() {
     let folder = data_dir();
     let unfinished = folder.path().join("cluster.new-abcdefgh");
     std::fs::create_dir_all(unfinished.join("data/base/1")).unwrap();
@@ -172,7 +172,7 @@ async fn a_taken_port_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_by_itself_is_noticed() {
+async fn an_unexpected_exit_of_the_server_is_reported() {
     let mut cluster = Cluster::temporary().await.unwrap();
     let postmaster = nix::unistd::Pid::from_raw(cluster.pid().unwrap() as i32);
     nix::sys::signal::kill(postmaster, nix::sys::signal::Signal::SIGKILL).unwrap();

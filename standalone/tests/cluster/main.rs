@@ -1,4 +1,4 @@
-//! The private cluster against real PostgreSQL: lasting data, one owner at a time, and whatever killed runs leave behind.
+//! The private cluster against real PostgreSQL: lasting data, one owner at a time, and the leftovers of killed runs.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test says what went wrong by failing")]
 

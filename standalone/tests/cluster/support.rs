@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
-/// Longer than anything here takes on a busy machine.
+/// Longer than any wait here takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Runs one statement.
@@ -47,7 +47,7 @@ pub(crate) fn is_alive(pid: u32) -> bool {
     !state.is_empty() && !state.starts_with('Z')
 }
 
-/// The postmaster's process id, as its pid file has it.
+/// Returns the postmaster's process id from its pid file.
 pub(crate) fn postmaster(folder: &Path) -> u32 {
     let text = std::fs::read_to_string(folder.join("cluster/data/postmaster.pid")).expect("a pid file");
     text.lines().next().expect("a line").trim().parse().expect("a number")
@@ -74,14 +74,14 @@ impl Parlance {
         Parlance { child, output }
     }
 
-    /// The next line of its output; empty at the end of it.
+    /// Returns the next line of its output; empty at its end.
     pub(crate) fn line(&mut self) -> String {
         let mut line = String::new();
         self.output.read_line(&mut line).expect("a line");
         line.trim().to_owned()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(self.child.id() as i32)
     }
@@ -91,7 +91,7 @@ impl Parlance {
         kill(self.pid(), signal).expect("signal");
     }
 
-    /// Waits for its end; the exit code, `None` after a signal.
+    /// Waits for its end and returns the exit code; `None` after a signal.
     pub(crate) fn code(&mut self) -> Option<i32> {
         let mut status = None;
         until("parlance ends", || {

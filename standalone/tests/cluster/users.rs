@@ -1,9 +1,8 @@
-//! As whom PostgreSQL runs: as root, as another user; as an ordinary user, as that one.
+//! The user that runs PostgreSQL: another user if the tests run as root, else the current one.
 
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 use nix::unistd::{User, geteuid};
@@ -11,13 +10,13 @@ use parlance_standalone::cluster::{Cluster, Options};
 
 use crate::support::{data_dir, text};
 
-/// Says, past the test harness's capture of output, that something could not be tried here.
+/// Reports a test that could not run here, bypassing the output capture of the test harness.
 fn not_run(what: &str) {
-    let _ = writeln!(std::io::stderr(), "\nNOT RUN, it takes root: {what}\n");
+    let _ = writeln!(std::io::stderr(), "\nNOT RUN, requires root: {what}\n");
 }
 
 #[tokio::test]
-async fn as_root_the_data_goes_where_its_user_can_enter() {
+async fn as_root_the_data_folder_is_one_that_its_user_can_enter() {
     if !geteuid().is_root() {
         return not_run("the server as another user, with its data moved out of a closed folder");
     }
@@ -52,7 +51,7 @@ async fn root_runs_an_ordinary_users_data_as_that_user() {
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
     std::os::unix::fs::chown(&data, Some(nobody.uid.as_raw()), None).unwrap();
-    let output = as_nobody(&folder, &["postgres", "--data-dir", data.to_str().unwrap()], Some("postgresql://"));
+    let output = run_unprivileged(&folder, &["postgres", "--data-dir", data.to_str().unwrap()], Some("postgresql://"));
     assert!(output.contains("postgresql://"), "{output}");
     let cluster = Cluster::start(Options::new(&data)).await.unwrap();
     assert_eq!(text(&cluster.url("postgres"), "SELECT 'open'").await, "open");
@@ -60,45 +59,45 @@ async fn root_runs_an_ordinary_users_data_as_that_user() {
     assert_eq!(uid, nobody.uid.as_raw());
     drop(cluster);
 
-    // The other way round: root's lock file and postgres' data are not for nobody.
+    // Conversely, this user can open neither root's lock file nor the data of postgres.
     let roots = data_dir();
     drop(Cluster::start(Options::new(roots.path())).await.unwrap());
-    let said = as_nobody(&folder, &["postgres", "--data-dir", roots.path().to_str().unwrap()], None);
-    assert!(said.contains("Permission denied") && said.contains("lock"), "{said}");
+    let output = run_unprivileged(&folder, &["postgres", "--data-dir", roots.path().to_str().unwrap()], None);
+    assert!(output.contains("Permission denied") && output.contains("lock"), "{output}");
 }
 
 #[test]
-fn an_ordinary_user_runs_it_as_itself() {
+fn an_ordinary_user_runs_the_cluster_itself() {
     if !geteuid().is_root() {
-        // Then every other test is this one.
+        // Then every other test covers this.
         return;
     }
     let folder = data_dir();
-    let said = as_nobody(&folder, &["with-postgres", "--", "sh", "-c", "id -un"], None);
-    assert_eq!(said.lines().next(), Some("nobody"), "{said}");
+    let output = run_unprivileged(&folder, &["with-postgres", "--", "sh", "-c", "id -un"], None);
+    assert_eq!(output.lines().next(), Some("nobody"), "{output}");
 }
 
-/// Runs a copy of `parlance` as `nobody` in a folder open to that user (a checkout under `/root` is not), until it ends
-/// or has said the given words. Returns what it said.
-fn as_nobody(folder: &tempfile::TempDir, arguments: &[&str], until: Option<&str>) -> String {
+/// Runs a copy of `parlance` as the unprivileged user of every system, in a folder open to that user (a checkout under `/root`
+/// is not), until it ends or has printed these words. Returns its output.
+fn run_unprivileged(folder: &tempfile::TempDir, arguments: &[&str], until: Option<&str>) -> String {
     let nobody = User::from_name("nobody").unwrap().unwrap();
     let copy = folder.path().join("parlance");
     if !copy.exists() {
         std::fs::copy(env!("CARGO_BIN_EXE_parlance"), &copy).unwrap();
     }
-    let output = folder.path().join("said");
-    let file = std::fs::File::create(&output).unwrap();
+    let path = folder.path().join("output");
+    let file = std::fs::File::create(&path).unwrap();
     let mut command = Command::new(&copy);
     command.args(arguments).current_dir("/").uid(nobody.uid.as_raw()).gid(nobody.gid.as_raw());
     command.stdout(file.try_clone().unwrap()).stderr(file);
     let mut child = command.spawn().unwrap();
-    let said = |path: &Path| std::fs::read_to_string(path).unwrap();
-    crate::support::until("the command ends or says so", || {
-        child.try_wait().unwrap().is_some() || until.is_some_and(|words| said(&output).contains(words))
+    let printed = || std::fs::read_to_string(&path).unwrap();
+    crate::support::until("the command ends or prints the words", || {
+        child.try_wait().unwrap().is_some() || until.is_some_and(|words| printed().contains(words))
     });
     if child.try_wait().unwrap().is_none() {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM).unwrap();
         child.wait().unwrap();
     }
-    said(&output)
+    printed()
 }

@@ -33,8 +33,8 @@ pub fn message_service_config(database_url: &str, user_service: &str, more: &[&s
         ["--drain-accept", "0s"],
         ["--drain-timeout", "5s"],
     ];
-    let said_anyway = usual.iter().filter(|[flag, _]| !more.contains(flag)).flatten();
-    let line = ["message-service"].iter().chain(said_anyway).chain(more);
+    let presets = usual.iter().filter(|[flag, _]| !more.contains(flag)).flatten();
+    let line = ["message-service"].iter().chain(presets).chain(more);
     Config::from_args(&Line::try_parse_from(line).unwrap().args).unwrap()
 }
 

@@ -76,7 +76,7 @@ impl Reader {
         waiting.await.unwrap_or_else(|_| panic!("silence after {:?}", self.position))
     }
 
-    /// Receives the next entry, which must come.
+    /// Receives the next entry; fails if the stream ends.
     pub async fn event(&mut self) -> Event {
         self.next().await.unwrap().expect("an open stream")
     }

@@ -7,11 +7,12 @@ use parlance::{
     original,
     user::v1::{CreateUserRequest, User, user_service_client::UserServiceClient},
 };
+use service_kit::service::RunError;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic_health::pb::health_check_response::ServingStatus;
-use user_service::{App, Args, Config, RunError};
+use user_service::{App, Args, Config};
 
 use super::{TestDatabase, channel_to, health};
 
@@ -98,7 +99,7 @@ impl RunningUserService {
         self.ended().await
     }
 
-    /// Waits until it ends by itself.
+    /// Waits for its end.
     pub async fn ended(&mut self) -> Result<(), RunError> {
         self.running.take().expect("ended only once").await.unwrap()
     }

@@ -4,6 +4,7 @@
 mod display_name;
 mod refusal;
 mod request;
+mod rpc;
 mod user;
 mod user_id;
 mod username;
@@ -12,6 +13,7 @@ pub(crate) use self::{
     display_name::DisplayName,
     refusal::{Changed, Created, Refusal},
     request::{ContentHash, Request, RequestId},
+    rpc::{Rpc, Rule},
     user::{Etag, NewUser, User, UserChange, UserState},
     user_id::UserId,
     username::{Username, UsernamePrefix},

@@ -1,4 +1,4 @@
-//! Refusals: errors of the domain that are returned to the caller, made from the outcomes of writes. `grpc/status.rs` has the
+//! Refusals: errors of the domain that are returned to the caller, created from the outcomes of writes. `grpc/status.rs` has the
 //! reason of each.
 
 use super::{NewUser, RequestId, User, UserId, Username};

@@ -29,7 +29,7 @@ impl ContentHash {
     pub(crate) fn of(user_id: Option<&UserId>, username: &Username, display_name: &DisplayName) -> Self {
         let mut hash = Sha256::new();
         for part in [user_id.map_or("", UserId::as_str), username.as_str(), display_name.as_str()] {
-            // Lengths first, so that no two contents look the same.
+            // Lengths first, so that no two contents have the same bytes.
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
         }

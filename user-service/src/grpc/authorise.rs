@@ -1,5 +1,4 @@
-//! Which caller may call which RPC. Without authentication every caller is trusted; a kind of caller not named here is
-//! refused.
+//! Authorises calls: each RPC names itself and gets an [`Authorised`] back, without which nothing can be read or written.
 
 use service_kit::{
     caller::Caller,
@@ -7,21 +6,33 @@ use service_kit::{
 };
 use tonic::Extensions;
 
-use crate::domain::UserId;
+use crate::{
+    authorised::{Authorised, NotAuthorised, authorise},
+    domain::{Rpc, UserId},
+};
 
-/// Allows RPCs that manage accounts: those are for the operator's own systems, not for users.
-pub(super) fn admin(extensions: &Extensions) -> Result<(), Failure> {
-    match Caller::of(extensions) {
-        Caller::Trusted => Ok(()),
-        _ => Err(Failure::of(Reason::CallerNotAllowed, "the caller may not manage users")),
-    }
+/// Checks that the caller may make this RPC.
+///
+/// # Errors
+/// `CALLER_NOT_ALLOWED`.
+pub(super) fn caller(rpc: Rpc, extensions: &Extensions) -> Result<Authorised, Failure> {
+    Ok(authorise(&Caller::of(extensions), rpc, None)?)
 }
 
-/// Allows RPCs about the caller's own account.
-pub(super) fn user(extensions: &Extensions, user_id: &UserId) -> Result<(), Failure> {
-    if Caller::of(extensions).may_act_for(user_id.as_str()) {
-        return Ok(());
+/// Checks that the caller may make this RPC about the account of a user.
+///
+/// # Errors
+/// `CALLER_NOT_ALLOWED`.
+pub(super) fn caller_for(rpc: Rpc, extensions: &Extensions, user_id: &UserId) -> Result<Authorised, Failure> {
+    Ok(authorise(&Caller::of(extensions), rpc, Some(user_id))?)
+}
+
+impl From<NotAuthorised> for Failure {
+    fn from(error: NotAuthorised) -> Self {
+        let failure = Self::of(Reason::CallerNotAllowed, error.to_string());
+        match error {
+            NotAuthorised::NotAnOperator => failure,
+            NotAuthorised::AnotherUser { user_id } => failure.with("user_id", user_id.as_str()),
+        }
     }
-    let message = "the caller may not act for this user";
-    Err(Failure::of(Reason::CallerNotAllowed, message).with("user_id", user_id.as_str()))
 }

@@ -8,8 +8,8 @@ use parlance::user::v1;
 use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{context::Context, convert};
-use crate::domain::{User, UserId};
+use super::{authorise, context::Context, convert};
+use crate::domain::{Rpc, User, UserId};
 
 const MAX_USERS: usize = 1_000;
 
@@ -18,8 +18,8 @@ pub(super) async fn answer(
     request: Request<v1::BatchGetUsersRequest>,
 ) -> Result<v1::BatchGetUsersResponse, Failure> {
     let user_ids = decode(&request.get_ref().user_ids)?;
-    // Every caller may read users, as with GetUser.
-    let found = context.store.find_users(&user_ids).await?;
+    let authorised = authorise::caller(Rpc::BatchGetUsers, request.extensions())?;
+    let found = context.store.find_users(authorised, &user_ids).await?;
     Ok(encode(&user_ids, found))
 }
 

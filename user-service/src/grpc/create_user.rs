@@ -6,12 +6,12 @@ use tonic::Request;
 use uuid::Uuid;
 
 use super::{authorise, context::Context, convert, status};
-use crate::domain::{self, ContentHash, DisplayName, NewUser, RequestId, UserId, Username};
+use crate::domain::{self, ContentHash, DisplayName, NewUser, RequestId, Rpc, UserId, Username};
 
 pub(super) async fn answer(context: &Context, request: Request<v1::CreateUserRequest>) -> Result<v1::User, Failure> {
     let new = decode(request.get_ref(), Uuid::now_v7())?;
-    authorise::admin(request.extensions())?;
-    let created = context.store.create_user(&new).await;
+    let authorised = authorise::caller(Rpc::CreateUser, request.extensions())?;
+    let created = context.store.create_user(authorised, &new).await;
     let created = created.map_err(|error| status::of_write(error, new.request.is_some()))?;
     Ok(convert::user::to_wire(created.into_user(&new)?))
 }

@@ -5,12 +5,12 @@ use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
 use super::{authorise, context::Context, convert};
-use crate::domain::{Etag, UserId};
+use crate::domain::{Etag, Rpc, UserId};
 
 pub(super) async fn answer(context: &Context, request: Request<v1::DeleteUserRequest>) -> Result<v1::User, Failure> {
     let (user_id, expected) = decode(request.get_ref())?;
-    authorise::admin(request.extensions())?;
-    let changed = context.store.delete_user(&user_id, expected).await?;
+    let authorised = authorise::caller(Rpc::DeleteUser, request.extensions())?;
+    let changed = context.store.delete_user(authorised, &user_id, expected).await?;
     Ok(convert::user::to_wire(changed.into_user(&user_id)?))
 }
 

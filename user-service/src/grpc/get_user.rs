@@ -4,8 +4,11 @@ use parlance::user::v1;
 use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{context::Context, convert};
-use crate::domain::{Refusal, User, UserId, Username};
+use super::{authorise, context::Context, convert};
+use crate::{
+    authorised::Authorised,
+    domain::{Refusal, Rpc, User, UserId, Username},
+};
 
 /// The user that a request names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +20,8 @@ pub(super) enum UserKey {
 
 pub(super) async fn answer(context: &Context, request: Request<v1::GetUserRequest>) -> Result<v1::User, Failure> {
     let key = decode(&request.get_ref().user_id, &request.get_ref().username)?;
-    // Every caller may read users: message-service does for each sender.
-    let user = find(context, key).await?;
+    let authorised = authorise::caller(Rpc::GetUser, request.extensions())?;
+    let user = find(context, authorised, key).await?;
     Ok(convert::user::to_wire(user))
 }
 
@@ -34,15 +37,17 @@ pub(super) fn decode(user_id: &str, username: &str) -> Result<UserKey, Failure> 
     }
 }
 
-pub(super) async fn find(context: &Context, key: UserKey) -> Result<User, Failure> {
+pub(super) async fn find(context: &Context, authorised: Authorised, key: UserKey) -> Result<User, Failure> {
     let (found, refusal) = match key {
-        UserKey::Id(user_id) => (context.lookups.find(user_id.clone()).await?, Refusal::UserNotFound { user_id }),
+        UserKey::Id(user_id) => {
+            (context.lookups.find(authorised, user_id.clone()).await?, Refusal::UserNotFound { user_id })
+        }
         UserKey::Name(username) => {
-            (context.store.find_user_by_name(&username).await?, Refusal::UsernameNotFound { username })
+            (context.store.find_user_by_name(authorised, &username).await?, Refusal::UsernameNotFound { username })
         }
         UserKey::Both(user_id, username) => {
             let has_name = |user: &User| user.list_key() == username.key();
-            let found = context.lookups.find(user_id.clone()).await?.filter(has_name);
+            let found = context.lookups.find(authorised, user_id.clone()).await?.filter(has_name);
             (found, Refusal::NotTheSameUser { user_id, username })
         }
     };

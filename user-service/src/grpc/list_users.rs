@@ -9,7 +9,7 @@ use tonic::Request;
 
 use super::{authorise, context::Context, convert};
 use crate::{
-    domain::{User, UsernamePrefix},
+    domain::{Rpc, User, UsernamePrefix},
     storage::KeyRange,
 };
 
@@ -27,14 +27,14 @@ pub(super) async fn answer(
     request: Request<v1::ListUsersRequest>,
 ) -> Result<v1::ListUsersResponse, Failure> {
     let params = decode(request.get_ref())?;
-    authorise::admin(request.extensions())?;
+    let authorised = authorise::caller(Rpc::ListUsers, request.extensions())?;
 
     let tokens = context.store.page_tokens()?;
     let last_key = tokens.open(&params.token_arguments(), &request.get_ref().page_token)?;
     let after = String::from_utf8(last_key.unwrap_or_default()).map_err(Failure::internal)?;
 
     // One more than the page, to see if there is another page.
-    let mut users = context.store.list_users(&params.range(after), params.page_size + 1).await?;
+    let mut users = context.store.list_users(authorised, &params.range(after), params.page_size + 1).await?;
     let is_last = users.len() as i64 <= params.page_size;
     users.truncate(params.page_size as usize);
 

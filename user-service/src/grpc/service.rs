@@ -13,6 +13,7 @@ use super::{
     create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
     watch_users::{self, Items},
 };
+
 #[async_trait]
 impl UserService for Context {
     async fn create_user(&self, request: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
@@ -49,6 +50,7 @@ impl UserService for Context {
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<User>, Status> {
         Ok(delete_user::answer(self, request).await.map(Response::new)?)
     }
+
     async fn watch_users(&self, request: Request<WatchUsersRequest>) -> Result<Response<Items>, Status> {
         Ok(watch_users::answer(self, &request).map(Response::new)?)
     }

@@ -15,7 +15,7 @@ const USER: &str = "parlance.user.v1.User";
 
 /// Lookups are short: a full queue is usually empty by then.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(200);
-/// The longest time after which a client whose stream was ended comes back.
+/// The maximum delay before a client whose stream was ended reconnects.
 const MAX_RETURN_DELAY: Duration = Duration::from_secs(1);
 
 impl From<Refusal> for Failure {
@@ -76,7 +76,7 @@ pub(super) fn of_write(error: Error, is_repeatable: bool) -> Failure {
     }
 }
 
-/// Ends a stream because its connection is sent away. Jittered, so that clients do not all come back at once.
+/// Ends a stream because its connection is closing. Jittered, so that clients do not all reconnect at once.
 pub(super) fn draining() -> Failure {
     Failure::draining().retry_after(jittered(MAX_RETURN_DELAY, 0.0..1.0))
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_retry_may_cure_comes_with_a_delay() {
+    fn a_failure_that_a_retry_may_cure_carries_a_delay() {
         let unavailable = samples::unavailable().map(|error| (error, Code::Unavailable, "DATABASE_UNAVAILABLE"));
         let conflict = samples::lost_races().map(|error| (error, Code::Aborted, "CONFLICT"));
         let overloaded = [(Error::Overloaded, Code::ResourceExhausted, "OVERLOADED")];
@@ -110,21 +110,21 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_outcome_comes_without_advice_to_retry() {
+    fn an_unknown_outcome_carries_no_advice_to_retry() {
         let (code, reason, details, _) = sent(of_write(samples::write_without_an_answer(), false));
         assert_eq!((code, &*reason), (Code::Unknown, "OUTCOME_UNKNOWN"));
         assert!(details.retry_info().is_none());
     }
 
     #[test]
-    fn a_write_that_can_be_repeated_comes_with_advice_to_retry() {
+    fn a_repeatable_write_carries_advice_to_retry() {
         let (code, reason, details, _) = sent(of_write(samples::write_without_an_answer(), true));
         assert_eq!((code, &*reason), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
         assert!(details.retry_info().is_some());
     }
 
     #[test]
-    fn a_write_that_was_never_sent_is_known_not_to_have_happened() {
+    fn a_write_that_was_never_sent_is_unavailable() {
         let (code, reason, ..) = sent(of_write(samples::write_never_sent(), false));
         assert_eq!((code, &*reason), (Code::Unavailable, "DATABASE_UNAVAILABLE"));
     }

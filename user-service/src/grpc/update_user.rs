@@ -5,12 +5,12 @@ use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
 use super::{authorise, context::Context, convert};
-use crate::domain::{DisplayName, UserChange, UserId, Username};
+use crate::domain::{DisplayName, Rpc, UserChange, UserId, Username};
 
 pub(super) async fn answer(context: &Context, request: Request<v1::UpdateUserRequest>) -> Result<v1::User, Failure> {
     let change = decode(request.get_ref())?;
-    authorise::user(request.extensions(), &change.user_id)?;
-    let changed = context.store.update_user(&change).await?;
+    let authorised = authorise::caller_for(Rpc::UpdateUser, request.extensions(), &change.user_id)?;
+    let changed = context.store.update_user(authorised, &change).await?;
     Ok(convert::user::to_wire(changed.into_user(&change.user_id)?))
 }
 

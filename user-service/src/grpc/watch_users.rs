@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status};
 
 use super::{authorise, context::Context, convert, status};
-use crate::changes::{Change, Watcher};
+use crate::{
+    changes::{Change, Watcher},
+    domain::Rpc,
+};
 
 /// The time between heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -24,10 +27,10 @@ const HEARTBEAT_RETRY: Duration = Duration::from_millis(250);
 pub(super) type Items = Pin<Box<dyn Stream<Item = Result<WatchUsersResponse, Status>> + Send>>;
 
 pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) -> Result<Items, Failure> {
-    authorise::admin(request.extensions())?;
+    let authorised = authorise::caller(Rpc::WatchUsers, request.extensions())?;
     context.store.check_open()?;
     let watch = Watch {
-        watcher: context.changes.watch(),
+        watcher: context.changes.watch(authorised),
         heartbeat_at: Instant::now() + HEARTBEAT,
         leaving: Leaving::of(request.extensions()),
         is_over: false,
@@ -42,7 +45,7 @@ pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) ->
 struct Watch {
     watcher: Watcher,
     heartbeat_at: Instant,
-    /// The connection is being sent away.
+    /// Signals that the connection is closing.
     leaving: CancellationToken,
     is_over: bool,
 }

@@ -25,7 +25,10 @@ use tokio::{
 use tracing::{Instrument, Span};
 
 use super::Error;
-use crate::domain::{User, UserId};
+use crate::{
+    authorised::Authorised,
+    domain::{User, UserId},
+};
 
 /// The most ids of one query.
 const MAX_BATCH: usize = 1_000;
@@ -67,7 +70,7 @@ impl Lookups {
     }
 
     /// Returns the user with this id, tombstones included.
-    pub(crate) async fn find(&self, user_id: UserId) -> Answer {
+    pub(crate) async fn find(&self, _: Authorised, user_id: UserId) -> Answer {
         let (sender, answer) = oneshot::channel();
         let lookup = Lookup { user_id, answer: sender, span: trace::current() };
         self.waiting.try_send(lookup).map_err(|error| match error {
@@ -170,9 +173,10 @@ mod tests {
     use tokio::{join, sync::Notify};
 
     use super::*;
-    use crate::domain::{DisplayName, Etag, UserState, Username};
+    use crate::domain::{DisplayName, Etag, Rpc, UserState, Username};
 
     const LIMIT: Duration = Duration::from_secs(5);
+    const BY: Authorised = Authorised::unchecked(Rpc::GetUser);
 
     fn id(text: &str) -> UserId {
         UserId::parse(text).unwrap()
@@ -219,11 +223,13 @@ mod tests {
         });
 
         let calls = async {
-            let first = lookups.find(id("a"));
+            let first = lookups.find(BY, id("a"));
             let later = async {
                 slow.began.notified().await;
                 // The first query is in flight: these wait for the next one, together.
-                let both = async { join!(lookups.find(id("a")), lookups.find(id("a")), lookups.find(id("missing"))) };
+                let both = async {
+                    join!(lookups.find(BY, id("a")), lookups.find(BY, id("a")), lookups.find(BY, id("missing")))
+                };
                 let signals = async {
                     slow.resume.notify_one();
                     slow.began.notified().await;
@@ -247,17 +253,17 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_fails_at_once() {
         let (lookups, _queue) = Lookups::with_capacity(1, LIMIT);
-        let waiting = lookups.find(id("a"));
+        let waiting = lookups.find(BY, id("a"));
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        assert!(matches!(lookups.find(id("b")).await, Err(Error::Overloaded)));
+        assert!(matches!(lookups.find(BY, id("b")).await, Err(Error::Overloaded)));
     }
 
     #[tokio::test]
     async fn callers_that_have_gone_are_skipped() {
         let (lookups, queue) = Lookups::new(LIMIT);
         {
-            let gone = lookups.find(id("gone"));
+            let gone = lookups.find(BY, id("gone"));
             tokio::pin!(gone);
             assert!(futures_util::poll!(&mut gone).is_pending());
         }
@@ -267,7 +273,7 @@ mod tests {
         });
         tokio::select! {
             () = worker => panic!("ended early"),
-            found = lookups.find(id("here")) => assert!(found.unwrap().is_some()),
+            found = lookups.find(BY, id("here")) => assert!(found.unwrap().is_some()),
         }
     }
 
@@ -277,7 +283,7 @@ mod tests {
         let worker = queue.work(|_| async { Err(database::Error::Timeout { limit: LIMIT }.into()) });
         tokio::select! {
             () = worker => panic!("ended early"),
-            (a, b) = async { join!(lookups.find(id("a")), lookups.find(id("b"))) } => {
+            (a, b) = async { join!(lookups.find(BY, id("a")), lookups.find(BY, id("b"))) } => {
                 assert!(matches!(a, Err(Error::Database(_))));
                 assert!(matches!(b, Err(Error::Database(_))));
             }
@@ -287,7 +293,7 @@ mod tests {
     #[tokio::test]
     async fn no_lookup_waits_longer_than_the_limit() {
         let (lookups, _queue) = Lookups::new(Duration::from_millis(1));
-        assert!(matches!(lookups.find(id("a")).await, Err(Error::Database(_))));
+        assert!(matches!(lookups.find(BY, id("a")).await, Err(Error::Database(_))));
     }
 
     #[tokio::test]

@@ -16,7 +16,10 @@ pub(crate) mod verify;
 use std::sync::{Arc, OnceLock};
 
 use service_kit::{
-    database::{self, Database, outbox::Reader},
+    database::{
+        self, Database,
+        outbox::{Position, Read, Reader, Trimmer},
+    },
     page_token::PageTokens,
 };
 
@@ -63,6 +66,17 @@ impl Store {
     /// Fails until [`open`](Self::open) has been called.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.page_tokens().map(drop)
+    }
+
+    /// Reads the users that changed since the position. Without a position it is a gap.
+    pub(crate) async fn read_changes(&self, last: Option<&Position>) -> Result<Read<ChangedUsers>, Error> {
+        self.check_open()?;
+        Ok(self.changes.read(last).await?)
+    }
+
+    /// Returns the trimmer of the outbox.
+    pub(crate) fn trimmer(&self) -> Trimmer {
+        outbox::trimmer(self.database.clone())
     }
 
     fn database(&self) -> Result<&Database, Error> {

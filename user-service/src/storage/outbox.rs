@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use service_kit::database::{
-    self,
-    outbox::{Position, Read, Reader, Source, Trimmer},
+    Database,
+    outbox::{Reader, Source, Trimmer},
 };
 use sqlx::{FromRow, Row, postgres::PgRow};
 
-use super::{Error, Store};
 use crate::domain::UserId;
 
 /// The time for which rows are kept, so that readers have that long to read them.
@@ -16,7 +15,7 @@ const RETENTION: Duration = Duration::from_mins(5);
 
 /// The outbox of users.
 #[derive(Debug)]
-pub(crate) struct UserChanges;
+pub(super) struct UserChanges;
 
 /// The users that changed, each once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +40,12 @@ impl FromRow<'_, PgRow> for ChangedUsers {
     }
 }
 
-impl Store {
-    /// Reads the users that changed since the position. Without a position it is a gap.
-    pub(crate) async fn read_changes(&self, last: Option<&Position>) -> Result<Read<ChangedUsers>, Error> {
-        self.check_open()?;
-        Ok(self.changes.read(last).await?)
-    }
-
-    /// Returns the trimmer of the outbox.
-    pub(crate) fn trimmer(&self) -> Trimmer {
-        Trimmer::new(self.database.clone(), UserChanges::TABLE, RETENTION)
-    }
+/// Prepares to read the outbox.
+pub(super) fn reader(database: Database) -> Reader<UserChanges> {
+    Reader::new(database, RETENTION)
 }
 
-/// Prepares to read the outbox.
-pub(super) fn reader(database: database::Database) -> Reader<UserChanges> {
-    Reader::new(database, RETENTION)
+/// Prepares to trim the outbox.
+pub(super) fn trimmer(database: Database) -> Trimmer {
+    Trimmer::new(database, UserChanges::TABLE, RETENTION)
 }

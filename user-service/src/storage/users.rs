@@ -3,13 +3,19 @@
 
 use std::{future::Future, time::Duration};
 
-use service_kit::{backoff::jittered, database};
+use service_kit::{
+    backoff::jittered,
+    database::{self, Database},
+};
 
 use super::{
     Error, Store,
     rows::{Answer, Outcome, UserRow},
 };
-use crate::domain::{Changed, Created, DisplayName, Etag, NewUser, User, UserChange, UserId, UserState, Username};
+use crate::{
+    authorised::Authorised,
+    domain::{Changed, Created, DisplayName, Etag, NewUser, Rule, User, UserChange, UserId, UserState, Username},
+};
 
 /// The most attempts at a write that loses against others.
 const MAX_ATTEMPTS: usize = 3;
@@ -77,29 +83,40 @@ const DELETE: &str = answer_of!("delete_user_v1($1, $2)");
 
 impl Store {
     /// Returns the users with these ids, tombstones included, each once and in no order.
-    pub(crate) async fn find_users(&self, user_ids: &[UserId]) -> Result<Vec<User>, Error> {
+    pub(crate) async fn find_users(&self, _: Authorised, user_ids: &[UserId]) -> Result<Vec<User>, Error> {
+        self.load_users(user_ids).await
+    }
+
+    /// Does the same for the tasks that answer lookups and publish changes, which act for no caller.
+    pub(crate) async fn load_users(&self, user_ids: &[UserId]) -> Result<Vec<User>, Error> {
         let user_ids: Vec<&str> = user_ids.iter().map(UserId::as_str).collect();
         let rows: Vec<UserRow> = self.database()?.fetch_all(sqlx::query_as(FIND_BY_IDS).bind(user_ids)).await?;
         into_users(rows)
     }
 
     /// Returns the user with this name, regardless of case. Deleted users have none.
-    pub(crate) async fn find_user_by_name(&self, username: &Username) -> Result<Option<User>, Error> {
+    pub(crate) async fn find_user_by_name(&self, _: Authorised, username: &Username) -> Result<Option<User>, Error> {
         let query = sqlx::query_as(FIND_BY_NAME).bind(username.key());
         let row: Option<UserRow> = self.database()?.fetch_optional(query).await?;
         Ok(row.map(User::try_from).transpose()?)
     }
 
     /// Returns at most `limit` users of a section, ordered by [`User::list_key`].
-    pub(crate) async fn list_users(&self, range: &KeyRange, limit: i64) -> Result<Vec<User>, Error> {
+    pub(crate) async fn list_users(&self, _: Authorised, range: &KeyRange, limit: i64) -> Result<Vec<User>, Error> {
         let query = sqlx::query_as(LIST).bind(&range.first).bind(&range.after).bind(&range.until).bind(limit);
         let rows: Vec<UserRow> = self.database()?.fetch_all(query).await?;
         into_users(rows)
     }
 
+    /// Returns the database for a write.
+    fn database_to_write(&self, by: Authorised) -> Result<&Database, Error> {
+        debug_assert!(by.rpc().rule() != Rule::Anyone, "{:?} writes and has no rule for its callers", by.rpc());
+        self.database()
+    }
+
     /// Creates a user, or finds the one that the same request created before.
-    pub(crate) async fn create_user(&self, new: &NewUser) -> Result<Created, Error> {
-        let database = self.database()?;
+    pub(crate) async fn create_user(&self, by: Authorised, new: &NewUser) -> Result<Created, Error> {
+        let database = self.database_to_write(by)?;
         let request_id = new.request.as_ref().map(|request| request.request_id.as_str());
         let content = new.request.as_ref().map(|request| request.content.as_bytes());
         let answer: Answer = attempt(|| {
@@ -122,8 +139,8 @@ impl Store {
     }
 
     /// Changes a user's fields. A change to the present values changes nothing, nor the etag.
-    pub(crate) async fn update_user(&self, change: &UserChange) -> Result<Changed, Error> {
-        let database = self.database()?;
+    pub(crate) async fn update_user(&self, by: Authorised, change: &UserChange) -> Result<Changed, Error> {
+        let database = self.database_to_write(by)?;
         let written = attempt(|| {
             let query = sqlx::query_as(UPDATE)
                 .bind(change.user_id.as_str())
@@ -144,8 +161,13 @@ impl Store {
     }
 
     /// Deactivates or reactivates a user. One that is in the state already stays as it is.
-    pub(crate) async fn set_user_state(&self, user_id: &UserId, state: UserState) -> Result<Changed, Error> {
-        let database = self.database()?;
+    pub(crate) async fn set_user_state(
+        &self,
+        by: Authorised,
+        user_id: &UserId,
+        state: UserState,
+    ) -> Result<Changed, Error> {
+        let database = self.database_to_write(by)?;
         let answer =
             attempt(|| database.fetch_one(sqlx::query_as(SET_STATE).bind(user_id.as_str()).bind(state.as_str())))
                 .await?;
@@ -153,8 +175,13 @@ impl Store {
     }
 
     /// Turns a user into a tombstone. One that is deleted already stays as it is.
-    pub(crate) async fn delete_user(&self, user_id: &UserId, expected: Option<Etag>) -> Result<Changed, Error> {
-        let database = self.database()?;
+    pub(crate) async fn delete_user(
+        &self,
+        by: Authorised,
+        user_id: &UserId,
+        expected: Option<Etag>,
+    ) -> Result<Changed, Error> {
+        let database = self.database_to_write(by)?;
         let answer = attempt(|| {
             let query = sqlx::query_as(DELETE).bind(user_id.as_str()).bind(expected.map(Etag::version));
             database.fetch_one(query)

@@ -10,8 +10,8 @@ use super::{
     reader::{Read, Reader, Source},
 };
 
-/// Reads an outbox under a name, at least once each: the position is stored after the batch was handled, so a crash in between
-/// hands it out again. One task at a time per name.
+/// Reads an outbox under a name, at least once each: the position is stored after the batch was handled, so a batch is
+/// read again after a crash in between. One task at a time per name.
 ///
 /// The table has the columns `name text PRIMARY KEY`, `position text` and `updated_at timestamptz`.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl<S: Source> Consumer<S> {
     }
 
     /// Reads what was committed since the stored position. A gap, as of the first read, after a restore, or when the position is
-    /// older than the retention allows, comes without a batch: the consumer then reads its whole subject again.
+    /// older than the retention allows, has no batch: the consumer then reads its whole subject again.
     ///
     /// # Errors
     /// The database cannot be reached or fails; the stored position is one that this version cannot read.

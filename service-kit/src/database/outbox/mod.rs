@@ -1,4 +1,5 @@
-//! The outbox: a table to which every transaction adds the rows that others must hear of, read from a position and trimmed.
+//! The outbox: a table to which every transaction adds the changes that other processes must read. They read it from a
+//! position; old rows are trimmed.
 //!
 //! The table has the columns `outbox_id bigint`, unique, and `xact_id xid8 DEFAULT pg_current_xact_id()` with an index on
 //! it. Transactions become visible in the order of their commits, which neither column follows, so a [`Reader`] asks for

@@ -61,7 +61,7 @@ impl Position {
     }
 
     /// Counts every transaction that had begun as read, even if it had not committed. This is the mistake of a reader that
-    /// goes by numbers; tests plant it to prove that they would notice.
+    /// compares numbers only; tests plant it to prove that they find it.
     #[must_use]
     pub fn ignoring_open_transactions(mut self) -> Self {
         let next = self.seen.next();

@@ -69,7 +69,7 @@ impl<S: Source> Reader<S> {
     /// nothing is read twice. Without a position it is a gap, and the position returned is where reading begins.
     ///
     /// # Errors
-    /// The database cannot be reached or fails. The position is as good as before.
+    /// The database cannot be reached or fails. The position stays valid.
     pub async fn read(&self, last: Option<&Position>) -> Result<Read<S::Batch>, Error> {
         let taken = Instant::now();
         let rest = last.and_then(|last| last.rest.as_ref());
@@ -86,9 +86,9 @@ impl<S: Source> Reader<S> {
     }
 }
 
-/// Builds the one statement. Being one, its snapshot is that by which the rows are read. The index on `xact_id` yields both
+/// Builds the one statement. Its own snapshot decides which rows it reads. The index on `xact_id` yields both
 /// the range and the order. A row of a transaction that has not begun on this server is not visible in the window: a restore
-/// has brought it along from another one.
+/// copied it from another one.
 fn statement<S: Source>() -> String {
     let (table, columns, weight, batch) = (S::TABLE, S::COLUMNS, S::WEIGHT, S::BATCH);
     format!(

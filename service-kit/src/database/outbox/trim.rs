@@ -51,7 +51,7 @@ impl Trimmer {
             database,
             retention,
             below: delete("xact_id < $2::xid8"),
-            // A restore has brought these along from another server. They would stay until this one has had as many
+            // A restore copied these from another server. They would stay until this one has had as many
             // transactions.
             foreign: delete("xact_id >= pg_snapshot_xmax(pg_current_snapshot())"),
             horizons: VecDeque::new(),

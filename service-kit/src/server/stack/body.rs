@@ -1,5 +1,5 @@
-//! The response of a call after its head: ends it at the caller's deadline, turns panics and strange errors into proper
-//! trailers, and writes the call's line when the trailers pass.
+//! The body of a response: ends it at the caller's deadline, turns panics and errors of libraries into typed trailers, and
+//! writes the log line of the call when the trailers pass.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{cause, deadline, log::CallLog, panicked, status};
+use super::{cause, deadline, log::CallLog, status};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
@@ -23,9 +23,9 @@ pub(super) struct CallBody {
     inner: Body,
     log: CallLog,
     due: Option<Instant>,
-    // Set when the body had to wait for the first time.
+    // Set when the body first has to wait.
     alarm: Option<Pin<Box<Sleep>>>,
-    // Often noted one frame before the trailers: what was encoded before the failure goes out first.
+    // Often noted one frame before the trailers: frames encoded before the failure are sent first.
     noted: Option<String>,
     ended: bool,
 }
@@ -35,7 +35,7 @@ impl CallBody {
         Self { inner, log, due, alarm: None, noted: None, ended: false }
     }
 
-    /// Polls the handler's body inside the call's span. A panic is an error like others.
+    /// Polls the handler's body inside the call's span. A panic counts as an error.
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Polled {
         let Self { inner, log, .. } = self;
         let poll = || catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll_frame(cx)));
@@ -43,7 +43,7 @@ impl CallBody {
         if noted.is_some() {
             self.noted = noted;
         }
-        polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(panicked(&*panic).into()))))
+        polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(status::panicked(&*panic).into()))))
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -53,7 +53,7 @@ impl CallBody {
         self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx)
     }
 
-    /// Ends the body with this status in place of whatever the handler would still say.
+    /// Ends the body with this status and drops the rest of the handler's response.
     fn fail(&mut self, status: Status) -> Polled {
         let status = status::normalise(status);
         self.log.failed(&status, self.noted.take());

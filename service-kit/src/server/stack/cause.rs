@@ -11,7 +11,7 @@ tokio::task_local! {
     static CAUSE: RefCell<Option<String>>;
 }
 
-/// Notes why the stream that is being polled ends, for the log only. Without effect outside of a response stream.
+/// Records why the stream that is being polled ends, for the log only. Without effect outside of a response stream.
 pub fn note_cause(status: &Status) {
     let Some(text) = status.source().map(text) else {
         return;
@@ -20,7 +20,7 @@ pub fn note_cause(status: &Status) {
     let _ = CAUSE.try_with(|cause| cause.replace(Some(text)));
 }
 
-/// Polls a response stream and returns what it noted with what it returned.
+/// Polls a response stream and returns its result with the cause that it recorded.
 pub(super) fn listening<T>(poll: impl FnOnce() -> T) -> (T, Option<String>) {
     CAUSE.sync_scope(RefCell::default(), || {
         let polled = poll();
@@ -28,7 +28,7 @@ pub(super) fn listening<T>(poll: impl FnOnce() -> T) -> (T, Option<String>) {
     })
 }
 
-/// An error with everything behind it, on one line.
+/// Formats an error and its sources on one line.
 pub(super) fn text(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
     let mut texts: Vec<String> = chain.map(ToString::to_string).collect();

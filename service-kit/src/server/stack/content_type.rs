@@ -1,5 +1,5 @@
-//! Lets in nothing but gRPC over HTTP/2 and gRPC-Web. Neither tonic nor tonic-web looks, and a browser may send any
-//! other type across origins without asking first.
+//! Lets in nothing but gRPC over HTTP/2 and gRPC-Web. Neither tonic nor tonic-web checks, and a browser may send any
+//! other type across origins without a preflight request.
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tonic::{Status, body::Body};

@@ -1,4 +1,4 @@
-//! Which web pages may call over gRPC-Web, and which headers they may send and see.
+//! CORS: the web pages that may call over gRPC-Web, and the headers that they may send and read.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::request_id;
 /// The time for which a browser may cache the response to a preflight request.
 const MAX_AGE: Duration = Duration::from_hours(2);
 
-/// The layer for these origins (`*` for all); none when there are none, and then no CORS header is ever sent.
+/// Returns the layer for these origins (`*` for all), or `None` without origins: no CORS header is sent then.
 pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
     if origins.is_empty() {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
         named("grpc-timeout"),
         request_id::HEADER,
     ];
-    // Without these a page learns of no error but "closed without a status".
+    // Without these a page sees every error as "closed without a status".
     let seen = [named("grpc-status"), named("grpc-message"), named("grpc-status-details-bin"), request_id::HEADER];
     let layer = CorsLayer::new().allow_origin(allowed).allow_methods([Method::POST]);
     Some(layer.allow_headers(sent).expose_headers(seen).max_age(MAX_AGE))

@@ -15,22 +15,22 @@ use crate::failure::{Failure, Reason};
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// A deadline at this moment.
+    /// Creates a deadline at this moment.
     pub fn at(moment: Instant) -> Self {
         Self(Some(moment))
     }
 
-    /// No deadline.
+    /// Creates the absence of a deadline.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// The deadline of the call whose extensions these are; none where the server's layer did not run.
+    /// Returns the deadline of a call from its extensions; none where the server's layer did not run.
     pub fn of(extensions: &Extensions) -> Self {
         extensions.get().copied().unwrap_or_default()
     }
 
-    /// The moment, if there is one.
+    /// Returns the moment, if there is one.
     pub fn moment(self) -> Option<Instant> {
         self.0
     }
@@ -47,7 +47,7 @@ impl Deadline {
 }
 
 /// Reads `grpc-timeout`: one to eight digits and a unit.
-pub(super) fn given(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
+pub(super) fn requested(headers: &HeaderMap) -> Result<Option<Duration>, Failure> {
     let Some(value) = headers.get("grpc-timeout") else {
         return Ok(None);
     };

@@ -1,7 +1,7 @@
 //! Refuses foreign `Host` names on a loopback listener without authentication.
 //!
-//! A web page can make its own name resolve to 127.0.0.1 and is then of the same origin as whatever listens there. The
-//! name it came by gives it away.
+//! A web page can make its own name resolve to 127.0.0.1 and is then of the same origin as a server that listens
+//! there. The `Host` header reveals it.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use http::{Request, header::HOST, uri::Authority};
 
 use crate::failure::{Failure, Reason};
 
-/// Lets through requests all of whose host names, of which there must be one, are loopback names.
+/// Accepts requests that have a host name and whose host names are all loopback names.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     let in_uri = request.uri().authority().map(Authority::as_str);
     let in_headers = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());

@@ -1,8 +1,8 @@
-//! The span of a call, what is counted of it, and the one line that is written when it fails.
+//! The span of a call, its metrics, and the one log line that a failed call gets.
 //!
-//! The line has the code, the reason, how long it took and what caused it, never a message or its contents. Our own
-//! faults are errors, what a retry may cure are warnings, the caller's faults are information, a caller that hung up is
-//! for debugging only.
+//! The line has the code, the reason, the duration and the cause, never a message or its contents. Faults of the server are
+//! errors, failures that a retry may cure warnings, faults of the caller information; a cancelled call is for debugging
+//! only.
 
 use std::{error::Error, sync::Arc, time::Instant};
 
@@ -20,7 +20,7 @@ use crate::{
     telemetry::trace,
 };
 
-/// One running call. Dropped without an end, it was given up by its caller.
+/// One running call. Dropped without an end, its caller has cancelled it.
 #[derive(Debug)]
 pub(super) struct CallLog {
     span: Span,
@@ -30,8 +30,8 @@ pub(super) struct CallLog {
 }
 
 impl CallLog {
-    /// Opens the span, as a part of the caller's trace if the headers name one. An unknown path is not repeated: it is the
-    /// caller's text.
+    /// Opens the span, as a part of the caller's trace if the headers name one. An unknown path is left out: it is text of
+    /// the caller.
     pub(super) fn begin(methods: &Methods, path: &str, request_id: &RequestId, headers: &HeaderMap) -> Self {
         let method = methods.find(path);
         let service = method.map_or("unknown", |method| &method.service);
@@ -73,7 +73,7 @@ impl CallLog {
         }
     }
 
-    /// Writes the line. `noted` is the cause where the status cannot carry it.
+    /// Writes the line. `noted` is the cause if the status cannot carry it.
     pub(super) fn failed(&mut self, status: &Status, noted: Option<String>) {
         if !std::mem::replace(&mut self.ended, true) {
             let cause = noted.or_else(|| status.source().map(cause::text));
@@ -83,7 +83,7 @@ impl CallLog {
         }
     }
 
-    /// Counts the end; gives how long it took, in milliseconds.
+    /// Counts the end and returns the duration in milliseconds.
     fn end(&self, code: Code) -> f64 {
         let duration = self.started.elapsed();
         self.metrics.end(code, duration);

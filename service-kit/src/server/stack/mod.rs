@@ -1,5 +1,5 @@
 //! The layers around every call of both services, outermost first: panics, `Host`, CORS, gRPC-Web, content type, then
-//! request id, span and log line, caller, deadline, limit, and statuses that all look the same.
+//! request id, span and log line, caller, deadline, limit, and statuses of one form.
 //!
 //! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
 //! in the request's extensions.
@@ -28,10 +28,10 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
-use self::{body::CallBody, limit::Limit, log::CallLog};
+use self::{body::CallBody, limit::Limit, log::CallLog, status::panicked};
 pub use self::{cause::note_cause, deadline::Deadline, host::is_loopback as is_loopback_host, request_id::RequestId};
 use super::{
-    connection::Leaving,
+    leaving::Leaving,
     methods::{Kind, Method, Methods},
     settings::Settings,
     stall::Paced,
@@ -64,7 +64,7 @@ impl Stack {
         })))
     }
 
-    /// The service of one connection.
+    /// Returns the service of one connection.
     pub(super) fn for_connection(
         &self,
         local: Option<SocketAddr>,
@@ -110,8 +110,8 @@ impl Stack {
 
         let span = log.span();
         let mut response = match self.bounded(request).instrument(span).await {
-            Ok((response, given)) => match status::of_head(&response).map(status::normalise) {
-                None => response.map(|body| Body::new(CallBody::new(body, log, given))),
+            Ok((response, due)) => match status::of_head(&response).map(status::normalise) {
+                None => response.map(|body| Body::new(CallBody::new(body, log, due))),
                 Some(status) => {
                     log.failed(&status, None);
                     status.into_http()
@@ -127,22 +127,22 @@ impl Stack {
         response
     }
 
-    /// Runs the handler within its deadline and the limit. Returns also the deadline that the caller gave, which bounds
-    /// a stream after its head.
+    /// Runs the handler within its deadline and the limit. Also returns the deadline of the caller, which bounds
+    /// the body of a stream.
     async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Option<Instant>), Failure> {
         let started = Instant::now();
         let method = self.0.methods.find(request.uri().path());
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
-        let given = deadline::given(request.headers())?.and_then(|timeout| started.checked_add(timeout));
-        let head_due = given.unwrap_or(started + self.0.default_deadline);
-        let deadline = if unary { Some(head_due) } else { given };
+        let requested = deadline::requested(request.headers())?.and_then(|timeout| started.checked_add(timeout));
+        let head_due = requested.unwrap_or(started + self.0.default_deadline);
+        let deadline = if unary { Some(head_due) } else { requested };
         request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
 
         let _permit = if unary && !is_health(method) { Some(self.0.limit.enter()?) } else { None };
         let mut routes = self.0.routes.clone();
         let handler = AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind();
         match timeout_at(head_due, handler).await {
-            Ok(Ok(Ok(response))) => Ok((response, given)),
+            Ok(Ok(Ok(response))) => Ok((response, requested)),
             Ok(Err(panic)) => Err(panicked(&*panic)),
             Err(_) => Err(deadline::exceeded()),
         }
@@ -152,10 +152,6 @@ impl Stack {
 /// Probes must get through when everything else is full.
 fn is_health(method: Option<&Method>) -> bool {
     method.is_some_and(|method| method.service == "grpc.health.v1.Health")
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Failure {
-    Failure::internal(format!("panic: {}", panic_text(panic)))
 }
 
 fn refuse(failure: Failure) -> Response<Body> {

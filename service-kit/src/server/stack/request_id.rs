@@ -1,4 +1,4 @@
-//! The name under which a call is found again, in our log and in the caller's.
+//! Request ids: they find a call in the logs of the service and of the caller.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ const MAX_LEN: usize = 64;
 pub struct RequestId(Arc<str>);
 
 impl RequestId {
-    /// The id of the call whose extensions these are, to pass it on to another service.
+    /// Returns the id of a call from its extensions, to pass it on to another service.
     pub fn find(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The text of the id.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -32,7 +32,7 @@ impl RequestId {
     }
 
     pub(super) fn to_header(&self) -> HeaderValue {
-        // Visible ASCII always is a header value.
+        // Visible ASCII is always a valid header value.
         HeaderValue::from_str(&self.0).unwrap_or_else(|_| HeaderValue::from_static("invalid"))
     }
 }

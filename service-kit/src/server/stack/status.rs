@@ -1,14 +1,16 @@
-//! Gives every error an `ErrorInfo` and the code that a client expects, and removes the texts of libraries, which reveal
+//! Adds an `ErrorInfo` and the code that a client expects to every error, and removes the texts of libraries, which reveal
 //! internals.
 //!
-//! A status with details was made on purpose and is left alone. One without came from tonic, tonic-web, reflection or
-//! from a bug.
+//! A status with details is a typed failure and is left alone. One without is from tonic, tonic-web, reflection or a bug.
+
+use std::any::Any;
 
 use http::{HeaderMap, Response};
 use tonic::{Code, Status};
 
 use crate::{
     failure::{Failure, Reason},
+    lifecycle::panic_text,
     server::MAX_REQUEST_BYTES,
 };
 
@@ -24,14 +26,14 @@ const UNREADABLE: [&str; 8] = [
     "error reading a body from connection",
 ];
 
-/// The error that a response's head carries, if it does.
+/// Returns the error in the head of a response, if there is one.
 pub(super) fn of_head<B>(response: &Response<B>) -> Option<Status> {
     // Status::into_http leaves the original here, whose source the headers have lost.
     let original = response.extensions().get::<Status>().cloned();
     original.filter(|status| status.code() != Code::Ok).or_else(|| of_trailers(response.headers()))
 }
 
-/// The error that trailers carry, if they do.
+/// Returns the error in trailers, if there is one.
 pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Status> {
     if trailers.get(Status::GRPC_STATUS).is_none_or(|code| code == "0") {
         return None;
@@ -84,6 +86,11 @@ fn replacement(status: &Status) -> Failure {
     }
 }
 
+/// Returns the failure of a call whose handler or layer panicked.
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    Failure::internal(format!("panic: {}", panic_text(panic)))
+}
+
 fn too_large() -> Failure {
     Failure::of(Reason::RequestTooLarge, "the request is larger than the message limit")
         .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
@@ -104,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn statuses_of_libraries_get_our_codes_and_reasons() {
+    fn statuses_of_libraries_get_typed_codes_and_reasons() {
         let too_long = "Error, decoded message length too large: found 9 bytes, the limit is: 4 bytes";
         let encoded = "Error, encoded message length too large: found 9 bytes, the limit is: 4 bytes";
         for (status, code, reason) in [
@@ -113,7 +120,7 @@ mod tests {
             (Status::internal("Missing request message."), Code::InvalidArgument, "MALFORMED_REQUEST"),
             (Status::internal("tonic-web: malformed base64 request"), Code::InvalidArgument, "MALFORMED_REQUEST"),
             (Status::internal("row 7 is broken"), Code::Internal, "INTERNAL"),
-            (Status::unknown("whatever"), Code::Internal, "INTERNAL"),
+            (Status::unknown("a text"), Code::Internal, "INTERNAL"),
             (Status::cancelled("Timeout expired"), Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             (Status::unimplemented(""), Code::Unimplemented, "UNIMPLEMENTED"),
             (Status::not_found("symbol 'x' not found"), Code::NotFound, "UNSPECIFIED"),
@@ -123,15 +130,15 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_faults_stay_here_and_are_kept_for_the_log() {
+    fn the_text_of_a_fault_is_logged_and_not_sent() {
         let status = normalise(Status::internal("row 7 is broken"));
         assert_eq!(status.message(), "internal error");
         assert!(status.source().unwrap().to_string().contains("row 7"));
     }
 
     #[test]
-    fn an_error_made_on_purpose_is_left_alone() {
-        let failure = Status::from(Failure::new(Code::OutOfRange, "SOME_REASON", "beyond the end"));
+    fn a_typed_failure_is_left_alone() {
+        let failure = Status::from(Failure::new(Code::OutOfRange, Reason::Unspecified, "beyond the end"));
         let kept = normalise(failure);
         assert_eq!((kept.code(), kept.message()), (Code::OutOfRange, "beyond the end"));
     }

@@ -193,7 +193,7 @@ pub(super) fn reason(status: &Status) -> String {
         return each.join("; ");
     }
     match std::error::Error::source(status) {
-        // The server was not reached: the transport's error says which step failed.
+        // The server was not reached: the transport's error names the step that failed.
         Some(cause) => format!("{} ({})", status.message(), innermost(cause)),
         None => status.message().to_owned(),
     }
