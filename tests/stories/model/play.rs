@@ -258,7 +258,7 @@ fn summarize(event: &parlance::message::v1::Event) -> String {
         Kind::MemberJoined(change) => format!("joined {} {}", number(&change.user_id), change.role),
         Kind::MemberLeft(change) => format!("left {} {}", number(&change.user_id), change.role),
         Kind::MemberUpdated(change) => format!("role {} {}", number(&change.user_id), change.role),
-        Kind::ConversationUpdated(conversation) => format!("updated {:?}", details(&conversation)),
+        Kind::ConversationUpdated(conversation) => format!("updated {:?}", details(conversation)),
         Kind::ReadMarker(_) | Kind::Typing(_) => panic!("{event:?} is in no log"),
     };
     format!("{}: {about}", number(&event.actor_id))

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use super::follow;
 use crate::support::{
-    Inbox, Mode, PATIENCE, Reader, RunningMessageService, Session, World, eventually, group, refused,
+    Inbox, Mode, PATIENCE, Reader, RunningMessageService, Session, World, eventually, group, refused, send,
 };
 
 /// All kinds of streams that Ben can have open at one replica.
@@ -75,13 +75,23 @@ async fn a_missed_deactivation_ends_the_stream_once_user_service_is_reachable() 
     let (world, proxy) = World::with_proxied_user_service(&[]).await;
     world.users(&["ann", "ben"]).await;
     world.create(group("g", "ann", &["ben"])).await;
+    // Changes are delivered in order: once this one is, the creation of Ann makes the service forget her no more.
+    world.users(&["zoe"]).await;
+    world.create(group("z", "zoe", &[])).await;
+    world.deactivate("zoe").await;
+    eventually(PATIENCE, || async {
+        let sent = world.try_send(send("z", "zoe", "still active")).await;
+        sent.map_or_else(|_| Ok(()), |_| Err("Zoe may still send"))
+    })
+    .await;
+    world.send("g", "ann", "known as active").await;
     let mut reader = follow(&world, "ben", None).await.unwrap();
     reader.catch_up().await;
     // Neither notifications nor answers: that is no verdict.
     proxy.set(Mode::Closed);
     world.deactivate("ben").await;
     world.send("g", "ann", "before the notification").await;
-    assert_eq!(reader.event().await.sequence, 3);
+    assert_eq!(reader.event().await.sequence, 4);
     tokio::time::sleep(Duration::from_millis(300)).await;
     proxy.set(Mode::Open);
     let (events, status) = reader.end().await;
