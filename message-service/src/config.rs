@@ -23,12 +23,12 @@ const RETENTION: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=D
 /// Flags and environment variables, as text.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Address and port of the gRPC server.
+    /// Address and port for gRPC.
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:50052", value_name = "ADDRESS")]
     pub listen: String,
 
-    /// PostgreSQL database, such as <postgres://user:password@host:5432/database>. Required. The schema is
-    /// `parlance_message`, so one database can serve both services.
+    /// PostgreSQL, such as <postgres://user:password@host:5432/database>. Required. The schema is
+    /// `parlance_message`, so both services can share a database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
 

@@ -4,7 +4,7 @@
 use service_kit::verify::{Finding, Report};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{COUNTERS, DOUBLES, HOLES, MEMBERS, ORDINALS, ORPHANS, TIMES};
+use super::checks::{COUNTERS, DOUBLES, HOLES, MEMBERS, ORDINALS, ORPHANS, TIMES};
 use crate::{
     domain::{change::EntryKind, conversation::Kind},
     storage::{

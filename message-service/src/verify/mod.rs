@@ -1,40 +1,22 @@
 //! Checks the stored data for operators: reports states that the write path cannot have produced. Reads through
 //! `storage/verify.rs` and contains no SQL; the report and the command line are in `service-kit`.
 
+mod checks;
 mod log;
 mod rows;
 
 use service_kit::{
     database::{Settings, VersionError},
-    verify::{Check, Finding, Report},
+    verify::{Finding, Report},
 };
 
-use self::log::LogChecker;
+use self::{checks::SETTINGS, log::LogChecker};
 use crate::storage::{
     Error,
-    entry::checks::{CHANGES, MEMBERS, REFERENCES},
     verify::{Inspection, ResumeKey},
 };
 
-const HOLES: Check =
-    Check { name: "holes", promise: "A log has an entry for each sequence from the oldest to the last." };
-const DOUBLES: Check = Check { name: "doubles", promise: "A sequence is either one message or one change." };
-const ORDINALS: Check = Check {
-    name: "ordinals",
-    promise: "The messages of a conversation are numbered 1, 2, 3, … in the order of the log.",
-};
-const TIMES: Check = Check { name: "times", promise: "No entry of a log is earlier than the one before it." };
-const ORPHANS: Check =
-    Check { name: "orphans", promise: "Members, entries and requests belong to a conversation that exists." };
-const COUNTERS: Check = Check { name: "counters", promise: "The counters of a conversation agree with its log." };
-const MARKS: Check =
-    Check { name: "marks", promise: "A read mark is within the log and counts the messages up to it." };
-const OUTBOX: Check = Check { name: "outbox", promise: "The outbox names no head that a log has not reached." };
-const SETTINGS: Check = Check { name: "settings", promise: "The key that page tokens are signed with exists." };
-
-/// All checks, in the order of the report.
-pub(crate) const CHECKS: [Check; 12] =
-    [HOLES, DOUBLES, ORDINALS, TIMES, ORPHANS, REFERENCES, CHANGES, COUNTERS, MEMBERS, MARKS, OUTBOX, SETTINGS];
+pub(crate) use self::checks::CHECKS;
 
 /// The error of a check that is incomplete.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use service_kit::verify::{Finding, Report};
 
-use super::{MARKS, MEMBERS, ORPHANS, OUTBOX};
+use super::checks::{MARKS, MEMBERS, ORPHANS, OUTBOX};
 use crate::storage::verify::{MemberRow, OutboxRow, RequestRow};
 
 /// Compares a member with its conversation, its join entry, and the messages up to its read mark.
