@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use service_kit::database::{
-    Database, Settings,
+    Database, MigrateError, Schema, Settings, migrate,
     outbox::{Consumer, Position, Read, Reader, Source, Trimmer},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
@@ -337,5 +337,21 @@ async fn a_consumer_whose_position_is_of_another_server_starts_over() {
     consumer.commit(&read.position).await.unwrap();
     fresh.insert("b").await;
     assert_eq!(consumer.read().await.unwrap().batch.unwrap().names, ["b"]);
+    fresh.drop().await;
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_table_in_use_says_so_and_can_be_repeated() {
+    const CHANGE: &str = "SET LOCAL lock_timeout = '50ms'; ALTER TABLE public.outbox ADD COLUMN note text";
+    let fresh = Fresh::new("in_use").await;
+    let migration = refinery_core::Migration::unapplied("V1__change", CHANGE).unwrap();
+    let schema = Schema { name: "kit", migrations: vec![migration] };
+    let mut backup = fresh.settings.open().await.unwrap();
+    run(&mut backup, "BEGIN; SELECT count(*) FROM outbox".to_owned()).await;
+    let refused = migrate(&fresh.settings, &schema).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::TableInUse { schema: "kit" }), "{refused:?}");
+    backup.execute("COMMIT").await.unwrap();
+    assert_eq!(migrate(&fresh.settings, &schema).await.unwrap(), 1);
+    backup.close().await.unwrap();
     fresh.drop().await;
 }

@@ -42,17 +42,18 @@ impl PostgresBus {
 
 impl Bus for PostgresBus {
     async fn send(&self, hint: Hint) -> Result<(), BoxError> {
-        let mut payloads = Vec::new();
+        // By itself and first: ephemerals that fail must not delay it.
+        if hint.poll || !hint.entries.is_empty() {
+            self.notifier.notify(&[(COMMIT_CHANNEL, "")]).await?;
+        }
         if !hint.ephemerals.is_empty() {
             let ephemerals = Hint { ephemerals: hint.ephemerals, ..Hint::default() };
             let parts = wire::encode(self.from, ephemerals, MAX_EPHEMERAL_BYTES);
-            payloads.extend(parts.into_iter().map(|part| STANDARD.encode(part)));
+            let payloads: Vec<String> = parts.into_iter().map(|part| STANDARD.encode(part)).collect();
+            let notifications: Vec<_> = payloads.iter().map(|payload| (EPHEMERAL_CHANNEL, payload.as_str())).collect();
+            self.notifier.notify(&notifications).await?;
         }
-        let has_commits = hint.poll || !hint.entries.is_empty();
-        let commit = has_commits.then_some((COMMIT_CHANNEL, ""));
-        let ephemerals = payloads.iter().map(|payload| (EPHEMERAL_CHANNEL, payload.as_str()));
-        let notifications: Vec<_> = commit.into_iter().chain(ephemerals).collect();
-        Ok(self.notifier.notify(&notifications).await?)
+        Ok(())
     }
 
     async fn receive(&self) -> Result<Hint, BoxError> {

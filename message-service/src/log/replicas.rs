@@ -62,8 +62,12 @@ pub(crate) async fn follow(
             poller.count(began, outcome.is_ok());
             match outcome {
                 Ok(true) => is_failing = false,
-                // The rest is read at once.
-                Ok(false) => continue,
+                Ok(false) => {
+                    // The rest is read soon, but not at the expense of everything else.
+                    is_failing = false;
+                    tokio::time::sleep(LEAST_PAUSE).await;
+                    continue;
+                }
                 Err(error) => {
                     if !is_failing {
                         tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");

@@ -49,6 +49,12 @@ pub enum MigrateError {
         /// The schema.
         schema: &'static str,
     },
+    /// A migration needs a table that another transaction holds for too long. Nothing was changed; it can be repeated.
+    #[error("a migration of the schema {schema} waits for another transaction, such as a backup, that uses its tables")]
+    TableInUse {
+        /// The schema.
+        schema: &'static str,
+    },
     /// The database failed.
     #[error(transparent)]
     Database(#[from] Error),
@@ -80,16 +86,21 @@ pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, Migr
     Ok(applied)
 }
 
-/// Does the same, and waits as long as it takes for a database that cannot be reached: one that is starting or failing over.
+/// Does the same, and waits as long as it takes for a database that cannot be reached, since it is starting or failing over,
+/// and for others that migrate it or use its tables.
 ///
 /// # Errors
-/// Those of [`migrate`], but for a database that cannot be reached.
+/// Those of [`migrate`] that waiting does not cure.
 pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     loop {
         match migrate(settings, schema).await {
             // A migration that has begun can be repeated safely.
             Err(MigrateError::Database(cause)) if cause.is_outage() => {
                 tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(waiting @ (MigrateError::Locked { .. } | MigrateError::TableInUse { .. })) => {
+                tracing::warn!(cause = &waiting as &dyn std::error::Error, "the database cannot be migrated yet");
                 tokio::time::sleep(PAUSE).await;
             }
             outcome => return outcome,
@@ -115,7 +126,13 @@ async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, 
     if !exists {
         raw(connection, format!("CREATE SCHEMA {}", schema.name)).await?;
     }
-    let failed = |source| MigrateError::Refinery { schema: schema.name, source };
+    let failed = |source| {
+        if is_lock_timeout(&source) {
+            MigrateError::TableInUse { schema: schema.name }
+        } else {
+            MigrateError::Refinery { schema: schema.name, source }
+        }
+    };
     let known = schema.migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
     let mut runner = Runner::new(&schema.migrations).set_abort_missing(false);
     runner.set_migration_table_name(format!("{}.schema_history", schema.name));
@@ -123,6 +140,15 @@ async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, 
     refuse_newer(&mut target, schema, known as i32).await?;
     let report = runner.run_async(&mut target).await.map_err(failed)?;
     Ok(report.applied_migrations().len())
+}
+
+/// Returns true if a statement of the migration did not get a lock in time.
+fn is_lock_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is_cause = |cause: &(dyn std::error::Error + 'static)| {
+        let error = cause.downcast_ref().and_then(sqlx::Error::as_database_error);
+        error.is_some_and(|error| error.code().as_deref() == Some("55P03"))
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(is_cause)
 }
 
 async fn refuse_newer(target: &mut Target<'_>, schema: &Schema, known: i32) -> Result<(), MigrateError> {
