@@ -136,7 +136,7 @@ export class Person {
   }
 
   async isConnected(): Promise<void> {
-    await this.page.locator(".sidebar .standing:empty").waitFor({ state: "attached" });
+    await this.page.locator(".sidebar .status:empty").waitFor({ state: "attached" });
   }
 
   async start(kind: "Direct" | "Group" | "Channel"): Promise<Locator> {
