@@ -38,6 +38,7 @@ try {
   const ada = await Person.arrive(browser, parlance, "ada", { viewport: { width: 1080, height: 660 } });
   await ada.signIn();
   await ada.open("Release on Friday");
+  await ada.sees("That was the slow one");
   await ada.says("Shall we, Grace?");
   await ada.sees("Shall we");
   for (const actorId of ["bob", "grace"]) {
