@@ -114,9 +114,9 @@ def users(grpcurl: Grpcurl) -> None:
     made = grpcurl.call(service("CreateUser"), {"username": "zoe"}, {"userId": ...})
     grpcurl.call(service("GetUser"), {"username": "ZOE"}, made)
     grpcurl.call(service("GetUser"), {"user_id": "ada"}, first)
-    grpcurl.refused(service("GetUser"), {"user_id": "nobody"}, "NOT_FOUND", "USER_NOT_FOUND")
-    several = {"users": [{"userId": "bob"}, {"userId": "ada"}], "missingUserIds": ["nobody"]}
-    grpcurl.call(service("BatchGetUsers"), {"user_ids": ["bob", "nobody", "ada"]}, several)
+    grpcurl.refused(service("GetUser"), {"user_id": "missing"}, "NOT_FOUND", "USER_NOT_FOUND")
+    several = {"users": [{"userId": "bob"}, {"userId": "ada"}], "missingUserIds": ["missing"]}
+    grpcurl.call(service("BatchGetUsers"), {"user_ids": ["bob", "missing", "ada"]}, several)
     page = {"users": [{"userId": "ada"}, {"userId": "bob"}], "nextPageToken": ...}
     token = grpcurl.call(service("ListUsers"), {"page_size": 2}, page)["nextPageToken"]
     rest = {"users": [{"userId": "eve"}, {"userId": "gone"}, {"username": "zoe"}], "nextPageToken": None}
@@ -140,7 +140,7 @@ def conversations(grpcurl: Grpcurl) -> None:
     general = {"conversationId": "general", "kind": "CONVERSATION_KIND_GROUP", "creatorId": "ada", "lastSequence": "2"}
     made = grpcurl.call(service("CreateConversation"), new, {**general, "createTime": ..., "etag": '"1"'})
     grpcurl.refused(service("CreateConversation"), new, "ALREADY_EXISTS", "CONVERSATION_ID_TAKEN")
-    unknown = {**new, "conversation_id": "other", "member_ids": ["nobody"]}
+    unknown = {**new, "conversation_id": "other", "member_ids": ["missing"]}
     grpcurl.refused(service("CreateConversation"), unknown, "NOT_FOUND", "USER_NOT_FOUND")
     grpcurl.call(service("GetConversation"), ids, made)
     grpcurl.refused(service("GetConversation"), {**ids, "actor_id": "eve"}, "NOT_FOUND", "CONVERSATION_NOT_FOUND")
@@ -173,7 +173,7 @@ def messages(grpcurl: Grpcurl) -> None:
     sent = grpcurl.call(service("SendMessage"), hello, {"message": stored, "duplicate": None})
     grpcurl.call(service("SendMessage"), hello, {**sent, "duplicate": True})
     grpcurl.refused(service("SendMessage"), {**hello, "text": "Bye!"}, "INVALID_ARGUMENT", "REQUEST_ID_REUSED")
-    grpcurl.refused(service("SendMessage"), {**hello, "sender_id": "nobody"}, "NOT_FOUND", "USER_NOT_FOUND")
+    grpcurl.refused(service("SendMessage"), {**hello, "sender_id": "missing"}, "NOT_FOUND", "USER_NOT_FOUND")
     grpcurl.refused(service("SendMessage"), {**hello, "sender_id": "gone"}, "FAILED_PRECONDITION", "USER_DELETED")
     one = {**ids, "sequence": 7}
     grpcurl.call(service("GetMessage"), one, sent.get("message"))
@@ -203,7 +203,7 @@ def messages(grpcurl: Grpcurl) -> None:
         for reader in (stream, subscription):
             reader.wait("a deletion", {"event": {"sequence": "10", "messageDeleted": {"sequence": "7", "text": None}}})
     grpcurl.refused(service("StreamMessages"), {**reading, "after_sequence": 99}, "FAILED_PRECONDITION", "SEQUENCE_AHEAD")
-    grpcurl.refused(service("Subscribe"), {"actor_id": "nobody"}, "NOT_FOUND", "USER_NOT_FOUND")
+    grpcurl.refused(service("Subscribe"), {"actor_id": "missing"}, "NOT_FOUND", "USER_NOT_FOUND")
 
 
 def session(grpcurl: Grpcurl) -> None:

@@ -122,7 +122,8 @@ struct HealthcheckArgs {
 /// Runs the command line of the process, and reports an error on one line. An invalid command line ends the process with a
 /// hint.
 pub async fn main<P: Process>() -> ExitCode {
-    let line = parse::<P>(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let program = Program { name: P::NAME, about: P::ABOUT, default_listen: P::DEFAULT_LISTEN };
+    let line = program.parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     run::<P>(line).await.unwrap_or_else(|error| {
         complain(P::NAME, &*error);
         ExitCode::FAILURE
@@ -136,18 +137,30 @@ fn complain(name: &str, error: &(dyn std::error::Error + 'static)) {
     let _ = writeln!(io::stderr(), "{name}: {}", texts.join(": "));
 }
 
-fn parse<P: Process>(arguments: impl IntoIterator<Item = OsString>) -> Result<Line<P::Args, P::Verify>, clap::Error> {
-    let about = format!(
-        "{}\n\nWithout a command it serves. Every flag can be set by the environment variable beside it; the \
-        flag wins.",
-        P::ABOUT
-    );
-    let listen = |healthcheck: clap::Command| {
-        healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(P::DEFAULT_LISTEN))
-    };
-    let command = Line::<P::Args, P::Verify>::command().name(P::NAME).about(P::ABOUT).long_about(about);
-    let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(arguments)?;
-    Line::from_arg_matches(&matches)
+/// The texts of a command line that differ between services.
+struct Program {
+    name: &'static str,
+    about: &'static str,
+    default_listen: &'static str,
+}
+
+impl Program {
+    fn parse<A: clap::Args, V: clap::Args>(
+        &self,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Line<A, V>, clap::Error> {
+        let about = format!(
+            "{}\n\nWithout a command it serves. Every flag can be set by the environment variable beside it; the \
+            flag wins.",
+            self.about
+        );
+        let listen = |healthcheck: clap::Command| {
+            healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(self.default_listen))
+        };
+        let command = Line::<A, V>::command().name(self.name).about(self.about).long_about(about);
+        let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(arguments)?;
+        Line::from_arg_matches(&matches)
+    }
 }
 
 async fn run<P: Process>(line: Line<P::Args, P::Verify>) -> Result<ExitCode, BoxError> {
@@ -220,15 +233,7 @@ async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {
 
 #[cfg(test)]
 mod tests {
-    use tonic::service::Routes;
-
     use super::*;
-    use crate::{
-        config::SharedConfig,
-        database::{self, Database, Schema},
-        lifecycle::Lifecycle,
-        telemetry::metrics::Metric,
-    };
 
     #[derive(Debug, clap::Args)]
     struct Args {
@@ -239,65 +244,14 @@ mod tests {
     #[derive(Debug, clap::Args)]
     struct All {}
 
-    /// A service that nothing runs.
-    struct Nothing;
+    const PROGRAM: Program = Program { name: "example", about: "Does nothing.", default_listen: "127.0.0.1:7" };
 
-    impl Service for Nothing {
-        type Config = SharedConfig;
-
-        const SERVICE_NAMES: &'static [&'static str] = &[];
-        const METRICS: &'static [Metric] = &[];
-
-        fn listen(_: &SharedConfig) -> SocketAddr {
-            unimplemented!()
-        }
-
-        fn shared(config: &SharedConfig) -> &SharedConfig {
-            config
-        }
-
-        fn database(_: &SharedConfig) -> &Settings {
-            unimplemented!()
-        }
-
-        fn schema() -> Schema {
-            unimplemented!()
-        }
-
-        fn build(_: SharedConfig, _: &Database, _: Routes, _: &Lifecycle) -> (Self, Routes) {
-            unimplemented!()
-        }
-
-        async fn open(&self) -> Result<(), database::Error> {
-            unimplemented!()
-        }
-
-        async fn start(self, _: &Lifecycle) -> Result<(), database::Error> {
-            unimplemented!()
-        }
-    }
-
-    impl Process for Nothing {
-        type Service = Self;
-        type Args = Args;
-        type Verify = All;
-
-        const NAME: &'static str = "nothing";
-        const ABOUT: &'static str = "Does nothing.";
-        const DEFAULT_LISTEN: &'static str = "127.0.0.1:7";
-        const CHECKS: &'static [Check] = &[];
-
-        fn configure(_: &Args) -> Result<SharedConfig, Problems> {
-            unimplemented!()
-        }
-
-        async fn verify(_: &Settings, _: &All, _: u32, _: &mut Report) -> Result<(), BoxError> {
-            unimplemented!()
-        }
+    fn parse(words: &[&str]) -> Result<Line<Args, All>, clap::Error> {
+        PROGRAM.parse([PROGRAM.name].iter().chain(words).map(OsString::from))
     }
 
     fn parsed(words: &[&str]) -> Line<Args, All> {
-        parse::<Nothing>(["nothing"].iter().chain(words).map(OsString::from)).unwrap()
+        parse(words).unwrap()
     }
 
     #[test]
@@ -323,7 +277,7 @@ mod tests {
 
     #[test]
     fn the_help_describes_the_service() {
-        let help = parse::<Nothing>(["nothing", "--help"].map(OsString::from)).unwrap_err().to_string();
+        let help = parse(&["--help"]).unwrap_err().to_string();
         for part in ["Does nothing.", "Without a command it serves.", "healthcheck", "--listen"] {
             assert!(help.contains(part), "{part} is not in {help}");
         }

@@ -20,7 +20,7 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	told, err := os.ReadFile(*readme)
+	readmeText, err := os.ReadFile(*readme)
 	if err != nil || flag.NArg() == 0 {
 		flag.Usage()
 		os.Exit(2)
@@ -31,7 +31,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	checker := Checker{binaries: NewBinaries(*binaries), discovery: discovery, nats: Nats{}, readme: string(told)}
+	checker := Checker{binaries: NewBinaries(*binaries), discovery: discovery, nats: Nats{}, readme: string(readmeText)}
 	failed := false
 	for _, argument := range flag.Args() {
 		name, path, _ := strings.Cut(argument, "=")
