@@ -85,7 +85,12 @@ pub(crate) async fn authorise(
     if !caller.may_act_for(&user_id) {
         return Err(NotAuthorised::Caller { user_id });
     }
-    let users: Vec<UserId> = std::iter::once(&user_id).chain(others).cloned().collect();
-    directory.check_active(&users, deadline).await.map_err(NotAuthorised::Directory)?;
+    let checked = if others.is_empty() {
+        directory.check_active(std::slice::from_ref(&user_id), deadline).await
+    } else {
+        let users: Vec<UserId> = std::iter::once(&user_id).chain(others).cloned().collect();
+        directory.check_active(&users, deadline).await
+    };
+    checked.map_err(NotAuthorised::Directory)?;
     Ok(Actor { user_id, rpc, deadline })
 }

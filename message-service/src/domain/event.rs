@@ -27,7 +27,7 @@ impl Event {
             sequence: stored.sequence,
             created_at: stored.created_at,
             actor_id: new.sender_id.clone(),
-            kind: EventKind::MessageSent(new.to_message(stored)),
+            kind: EventKind::MessageSent(new.clone().into_message(stored)),
         }
     }
 }

@@ -60,15 +60,15 @@ impl NewMessage {
     }
 
     /// Returns the message as it is right after it was stored.
-    pub(crate) fn to_message(&self, stored: &StoredAt) -> Message {
+    pub(crate) fn into_message(self, stored: &StoredAt) -> Message {
         Message {
-            conversation_id: self.conversation_id.clone(),
+            conversation_id: self.conversation_id,
             sequence: stored.sequence,
             ordinal: stored.ordinal,
-            sender_id: self.sender_id.clone(),
-            request_id: self.request_id.clone(),
-            text: self.text.clone(),
-            attributes: self.attributes.clone(),
+            sender_id: self.sender_id,
+            request_id: self.request_id,
+            text: self.text,
+            attributes: self.attributes,
             reply_to_sequence: self.reply_to_sequence,
             created_at: stored.created_at,
             edited_at: None,

@@ -64,7 +64,7 @@ pub(super) fn store(
         let subject = Subject::new(&new.conversation_id, &actor);
         Subject { sequence: new.reply_to_sequence, request_id: &new.request_id, ..subject }.check(sent.outcome)?;
         if let Some(stored) = sent.stored_now() {
-            return Ok(Stored { message: new.to_message(stored), duplicate: false });
+            return Ok(Stored { message: new.into_message(stored), duplicate: false });
         }
         let missing = || Failure::internal(format!("a message of {} is stored but missing", new.conversation_id));
         let sequence = sent.stored.ok_or_else(missing)?.sequence;

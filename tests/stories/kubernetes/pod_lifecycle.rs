@@ -135,7 +135,7 @@ async fn run_lifecycle(
     let (mut process, kubelet) = pod.run(user_service).await;
     assert_eq!(pod.health(&process).await, [NotServing, NotServing, Serving]);
 
-    // Another replica migrates: the pod waits for that, for up to two minutes, and the startup probe for longer.
+    // Another replica migrates: the pod waits for it and is not restarted meanwhile.
     let lock = pod.lock().await;
     pod.proxy.set(Mode::Open);
     pod.waits_for_the_lock().await;
