@@ -1,6 +1,8 @@
 //! Bugs on purpose, one at a time, which the stories must find. They exist in builds with the feature `planted-bugs` only,
 //! and `PARLANCE_PLANTED_BUG` selects one; in all other builds each fail point compiles to nothing.
 
+use service_kit::database::outbox::Position as OutboxPosition;
+
 use crate::domain::sequence::Position;
 
 /// A planted bug.
@@ -70,25 +72,9 @@ fn selected() -> Option<Bug> {
     *SELECTED
 }
 
-/// [`Bug::OutboxByNumber`]: the outbox is read from a position that takes open transactions for finished ones.
-#[cfg(feature = "planted-bugs")]
-pub(crate) fn outbox_position(
-    position: &service_kit::database::outbox::Position,
-) -> std::borrow::Cow<'_, service_kit::database::outbox::Position> {
-    use std::borrow::Cow;
-    if is(Bug::OutboxByNumber) {
-        Cow::Owned(position.clone().ignoring_open_transactions())
-    } else {
-        Cow::Borrowed(position)
-    }
-}
-
-/// Returns the position as it is.
-#[cfg(not(feature = "planted-bugs"))]
-pub(crate) fn outbox_position(
-    position: &service_kit::database::outbox::Position,
-) -> std::borrow::Cow<'_, service_kit::database::outbox::Position> {
-    std::borrow::Cow::Borrowed(position)
+/// [`Bug::OutboxByNumber`]: returns a position that takes open transactions for finished ones.
+pub(crate) fn outbox_position(position: &OutboxPosition) -> Option<OutboxPosition> {
+    is(Bug::OutboxByNumber).then(|| position.clone().ignoring_open_transactions())
 }
 
 /// [`Bug::BatchReversed`]: reverses the sends of a batch.

@@ -47,8 +47,7 @@ pub(crate) async fn follow(
         clock: live.clock().clone(),
         reread_at: live.clock().now(),
         live,
-        position: None,
-        read_at: None,
+        last: None,
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
         metrics: OutboxMetrics::new(),
@@ -92,10 +91,9 @@ struct Poller {
     store: Store,
     live: LiveLogs,
     clock: Clock,
-    /// The position of the last successful poll; `None` before the first, and while there are no subscribers.
-    position: Option<Position>,
-    /// When the last successful poll began.
-    read_at: Option<Instant>,
+    /// The last successful poll: when it began, and its position. `None` before the first, and while there are no
+    /// subscribers.
+    last: Option<(Instant, Position)>,
     /// Conversations whose heads remain to be read again.
     heads_to_reread: Vec<ConversationId>,
     /// Users whose conversations remain to be listed again.
@@ -109,8 +107,7 @@ impl Poller {
     /// Waits while there are no subscribers; the next poll cannot continue from the last one then.
     async fn wait_for_subscribers(&mut self) {
         if !self.live.is_followed() {
-            self.position = None;
-            self.read_at = None;
+            self.last = None;
             self.live.wait_for_subscribers().await;
         }
     }
@@ -121,15 +118,16 @@ impl Poller {
             self.metrics.age.set(0.0);
         } else {
             self.metrics.failures.increment(1);
-            let age = self.read_at.map_or(0.0, |read_at| self.clock.now().duration_since(read_at).as_secs_f64());
-            self.metrics.age.set(age);
+            let age =
+                self.last.as_ref().map_or(Duration::ZERO, |(read_at, _)| self.clock.now().duration_since(*read_at));
+            self.metrics.age.set(age.as_secs_f64());
         }
     }
 
     /// Polls once. Returns true if nothing was left to read.
     async fn poll(&mut self) -> Result<bool, Error> {
         let now = self.clock.now();
-        let read = self.commits.read(self.position.as_ref()).await?;
+        let read = self.commits.read(self.last.as_ref().map(|(_, position)| position)).await?;
         if let Some(committed) = &read.batch {
             self.metrics.continued.increment(1);
             self.deliver(committed);
@@ -138,8 +136,7 @@ impl Poller {
             self.metrics.reread.increment(1);
             self.reread_all(now).await?;
         }
-        self.position = Some(read.position);
-        self.read_at = Some(now);
+        self.last = Some((now, read.position));
         Ok(read.is_whole)
     }
 

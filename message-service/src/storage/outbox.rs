@@ -1,6 +1,6 @@
 //! The outbox: one row for each committed transaction that took a sequence, written by the write path.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use service_kit::database::outbox::{Position as OutboxPosition, Read, Reader, Source, Trimmer};
 use sqlx::{FromRow, Row, postgres::PgRow, types::Json};
@@ -21,8 +21,8 @@ pub(crate) struct Commits;
 /// The changes committed since a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Committed {
-    /// The heads of conversations with new entries.
-    pub(crate) heads: HashMap<ConversationId, Position>,
+    /// The heads of conversations with new entries, each once.
+    pub(crate) heads: Vec<(ConversationId, Position)>,
     /// The users added, each with conversations of which they were added to one or more.
     pub(crate) joins: Vec<Joins>,
 }
@@ -40,13 +40,10 @@ impl Source for Commits {
     const TABLE: &'static str = "parlance_message.outbox";
     const COLUMNS: &'static str = "conversation_ids, last_sequences, user_ids";
     const BATCH: &'static str = "
-        (
-            SELECT coalesce(jsonb_object_agg(h.conversation_id, h.last_sequence), '{}')
-            FROM (
-                SELECT u.conversation_id, max(u.last_sequence) AS last_sequence
-                FROM read, unnest(read.conversation_ids, read.last_sequences) AS u (conversation_id, last_sequence)
-                GROUP BY u.conversation_id
-            ) AS h
+        ARRAY(
+            SELECT (u.conversation_id, max(u.last_sequence))
+            FROM read, unnest(read.conversation_ids, read.last_sequences) AS u (conversation_id, last_sequence)
+            GROUP BY u.conversation_id
         ) AS heads,
         (
             SELECT coalesce(jsonb_agg(jsonb_build_array(to_jsonb(read.user_ids), to_jsonb(read.conversation_ids))), '[]')
@@ -59,7 +56,7 @@ impl Source for Commits {
 
 impl FromRow<'_, PgRow> for Committed {
     fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
-        let Json(heads) = row.try_get::<Json<HashMap<String, i64>>, _>("heads")?;
+        let heads: Vec<(String, i64)> = row.try_get("heads")?;
         let Json(joins) = row.try_get::<Json<Vec<(Vec<String>, Vec<String>)>>, _>("joins")?;
         let head = |(id, number): (String, i64)| {
             let head = Position::new(number);
@@ -88,8 +85,8 @@ impl CommitReader {
     /// # Errors
     /// The database cannot be reached or fails. The position is as good as before.
     pub(crate) async fn read(&self, last: Option<&OutboxPosition>) -> Result<Read<Committed>, Error> {
-        let last = last.map(planted::outbox_position);
-        self.0.read(last.as_deref()).await
+        let planted = last.and_then(planted::outbox_position);
+        self.0.read(planted.as_ref().or(last)).await
     }
 }
 
@@ -107,6 +104,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use sqlx::{Executor, Postgres, postgres::PgArguments, query::Query};
 
     use super::*;
@@ -220,6 +219,24 @@ mod tests {
         }
         assert_eq!(read.len() as i64, 2 * Commits::MAX_WEIGHT + 1);
         assert!(parts.len() > 2 && parts.iter().all(|part| (*part as i64) < 2 * Commits::MAX_WEIGHT), "{parts:?}");
+        fresh.drop().await;
+    }
+
+    #[tokio::test]
+    async fn many_added_users_come_in_parts() {
+        let fresh = Fresh::new("many_users").await;
+        let begin = fresh.begin().await;
+        // Two of the three rows weigh more than one read takes together.
+        let fill = "
+            INSERT INTO parlance_message.outbox (conversation_ids, last_sequences, user_ids, created_at)
+            SELECT ARRAY['c' || g], ARRAY[1], (SELECT array_agg('u' || g || '.' || n) FROM generate_series(1, $1) AS n), now()
+            FROM generate_series(1, 3) AS g";
+        fresh.database.store.database.execute(sqlx::query(fill).bind(Commits::MAX_WEIGHT / 2 + 1)).await.unwrap();
+        let first = fresh.commits.read(Some(&begin)).await.unwrap();
+        assert!(!first.is_whole);
+        assert_eq!(first.batch.unwrap().joins.len(), 2, "a row is read if less than the limit comes before it");
+        let second = fresh.commits.read(Some(&first.position)).await.unwrap();
+        assert_eq!(second.batch.unwrap().joins.len(), 1);
         fresh.drop().await;
     }
 

@@ -10,8 +10,9 @@ use super::{Error, Settings, bounded};
 /// Notifications are not stored, so a commit need not wait for the disk.
 const SESSION: &str = "SET synchronous_commit = off";
 const PROCESS_ID: &str = "SELECT pg_backend_pid()";
+const NOTIFY_ONE: &str = "SELECT pg_notify($1, $2)";
 // PostgreSQL merges notifications of one transaction that are the same.
-const NOTIFY: &str = "
+const NOTIFY_ALL: &str = "
     SELECT pg_notify(n.channel, n.payload)
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (channel, payload, place)
     ORDER BY n.place";
@@ -42,14 +43,19 @@ impl Notifier {
         if notifications.is_empty() {
             return Ok(());
         }
-        let (channels, payloads): (Vec<&str>, Vec<&str>) = notifications.iter().copied().unzip();
         let mut kept = self.connection.lock().await;
         // Taken out, so that a connection whose call did not end is dropped.
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let query = sqlx::query(NOTIFY).bind(channels).bind(payloads);
+        // The notification of a commit is alone, and on the path of every message.
+        let query = if let [(channel, payload)] = notifications {
+            sqlx::query(NOTIFY_ONE).bind(channel).bind(payload)
+        } else {
+            let (channels, payloads): (Vec<&str>, Vec<&str>) = notifications.iter().copied().unzip();
+            sqlx::query(NOTIFY_ALL).bind(channels).bind(payloads)
+        };
         bounded(self.settings.timeout, query.execute(&mut connection)).await?;
         *kept = Some(connection);
         Ok(())

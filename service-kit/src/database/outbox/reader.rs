@@ -2,6 +2,7 @@
 
 use std::{
     marker::PhantomData,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -41,7 +42,7 @@ pub trait Source {
 #[derive(Debug, Clone)]
 pub struct Reader<S> {
     database: Database,
-    statement: String,
+    statement: Arc<str>,
     max_age: Duration,
     source: PhantomData<fn() -> S>,
 }
@@ -62,7 +63,7 @@ pub struct Read<B> {
 impl<S: Source> Reader<S> {
     /// Prepares to read. `retention` is for how long all [`Trimmer`](super::Trimmer)s of the table keep rows.
     pub fn new(database: Database, retention: Duration) -> Self {
-        Self { database, statement: statement::<S>(), max_age: retention.mul_f64(MAX_AGE), source: PhantomData }
+        Self { database, statement: statement::<S>().into(), max_age: retention.mul_f64(MAX_AGE), source: PhantomData }
     }
 
     /// Reads what has been committed since the position: nothing is missing, however late its transaction committed, and
@@ -75,7 +76,7 @@ impl<S: Source> Reader<S> {
         let rest = last.and_then(|last| last.rest.as_ref());
         let (xact_id, outbox_id) = rest.map_or((0, i64::MIN), |rest| rest.after);
         // In the order of the parameters of `statement`.
-        let query = sqlx::query_as(AssertSqlSafe(self.statement.as_str()))
+        let query = sqlx::query_as(AssertSqlSafe(self.statement.clone()))
             .bind(last.map(|last| last.seen.text.as_str()))
             .bind(rest.map(|rest| rest.until.text.as_str()))
             .bind(xact_id.to_string())
