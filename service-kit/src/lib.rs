@@ -19,5 +19,6 @@ mod parts;
 pub mod reason;
 pub mod server;
 pub mod service;
+pub mod sync;
 pub mod telemetry;
 pub mod verify;

@@ -3,10 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
+use service_kit::sync::lock;
 use tokio::{sync::Notify, time::timeout};
 
 use super::hint::{ConversationEntries, Hint};
@@ -139,7 +140,7 @@ impl Exchange {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        self.shared.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.pending)
     }
 }
 

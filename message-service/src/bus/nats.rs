@@ -5,7 +5,7 @@ use std::{str::FromStr, sync::Mutex, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
 use futures_util::StreamExt;
-use service_kit::{backoff, config::Secret, lifecycle::BoxError};
+use service_kit::{backoff, config::Secret, lifecycle::BoxError, sync::lock};
 use tokio::{sync, time::timeout};
 
 use super::{
@@ -102,7 +102,7 @@ impl Nats {
 fn on_event(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
     let is_disconnected = Mutex::new(false);
     move |event| {
-        let mut is_disconnected = is_disconnected.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut is_disconnected = lock(&is_disconnected);
         match event {
             Event::Connected => {
                 tracing::info!("NATS is connected");

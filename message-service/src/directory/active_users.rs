@@ -10,13 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{backoff, lifecycle::Lifecycle};
+use service_kit::{backoff, lifecycle::Lifecycle, sync::lock};
 use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     cached_user::{UserState, require_active},
-    sync::lock,
     user_cache::{MAX_BATCH, UserCache},
 };
 use crate::domain::{ids::UserId, refusal::Refusal};

@@ -11,7 +11,6 @@ mod change_feed;
 mod client;
 mod metrics;
 mod replicas;
-mod sync;
 mod user_cache;
 mod watch;
 

@@ -14,11 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{lifecycle::Lifecycle, sync::lock};
 use tokio::time::{sleep, timeout};
 use tonic::transport::{Channel, Endpoint};
 
-use super::{address::Address, sync::lock};
+use super::address::Address;
 
 /// The time between two resolutions of the host name.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(10);

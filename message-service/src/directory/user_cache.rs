@@ -18,7 +18,7 @@ use futures_util::{
     future::{BoxFuture, Shared, try_join_all},
 };
 use moka::{future::Cache, ops::compute::Op};
-use service_kit::{lifecycle::Lifecycle, telemetry::metrics};
+use service_kit::{lifecycle::Lifecycle, sync::lock, telemetry::metrics};
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
 use super::{
@@ -26,7 +26,6 @@ use super::{
     change_feed::{ChangeFeed, Generation},
     client::{LookupError, UserClient},
     metrics::DirectoryMetrics,
-    sync::lock,
 };
 use crate::domain::ids::UserId;
 

@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -16,6 +16,7 @@ use std::{
 
 use service_kit::{
     lifecycle::Lifecycle,
+    sync::lock,
     telemetry::metrics::{self, gauge},
 };
 
@@ -339,10 +340,6 @@ fn receives(user_id: &UserId, ephemeral: &Ephemeral) -> bool {
         EphemeralKind::ReadMarker { .. } => is_own || ephemeral.to_others,
         EphemeralKind::Typing => !is_own && ephemeral.to_others,
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
+use service_kit::sync::lock;
 use tokio::sync::{OnceCell, Semaphore};
 
 use super::live::LiveLogs;
@@ -112,7 +113,7 @@ impl Pages {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(ConversationId, Position), Read>> {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.running)
     }
 }
 

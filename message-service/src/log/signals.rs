@@ -3,10 +3,11 @@
 
 use std::{
     collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
 use bytes::Bytes;
+use service_kit::sync::lock;
 use tokio::sync::Notify;
 
 use crate::domain::{
@@ -94,6 +95,6 @@ impl Signal {
     }
 
     fn lock(&self) -> MutexGuard<'_, Signals> {
-        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.signals)
     }
 }

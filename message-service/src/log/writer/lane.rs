@@ -3,11 +3,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{lifecycle::Lifecycle, sync::lock};
 use tokio::sync::Notify;
 
 use super::{
@@ -119,6 +119,6 @@ impl Lane {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shared.state)
     }
 }
