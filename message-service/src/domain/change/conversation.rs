@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 use super::details::ChangeDetails;
-use crate::domain::{
-    attributes::{Attributes, attributes_bytes},
-    permission::Verb,
-};
+use crate::domain::attributes::{Attributes, attributes_bytes};
 
 /// A change of a conversation, as its entry shows it: the state after it. Entries from before there was more than a title
 /// have nothing else.
@@ -48,10 +45,6 @@ impl ChangeDetails for UpdateConversation {
             "attributes": self.attributes,
             "version": self.expected_version,
         })
-    }
-
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::UpdateConversation]
     }
 
     fn bytes(&self) -> usize {

@@ -3,15 +3,12 @@
 use serde_json::Value;
 
 use super::outcome::Outcome;
-use crate::domain::{ids::UserId, permission::Verb};
+use crate::domain::ids::UserId;
 
 /// All that writers and storage need to know of one kind of change.
 pub(super) trait ChangeDetails {
     /// Returns the change as `append_v1` takes it, without conversation and actor.
     fn to_json(&self) -> Value;
-
-    /// Returns the verbs of which the actor's role must allow one.
-    fn verbs(&self) -> &'static [Verb];
 
     /// Returns the size that it counts for in a queue and a batch, in bytes.
     fn bytes(&self) -> usize {

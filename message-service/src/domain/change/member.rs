@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{details::ChangeDetails, outcome::Outcome};
-use crate::domain::{conversation::Role, ids::UserId, permission::Verb};
+use crate::domain::{conversation::Role, ids::UserId};
 
 /// The size that storing a member counts for, with its entry and its part of the outbox row, in bytes.
 const ADDED_USER_BYTES: usize = 256;
@@ -31,10 +31,6 @@ impl ChangeDetails for AddMembers {
         json!({ "kind": "add", "users": users, "role": self.role as i16 })
     }
 
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::AddMember]
-    }
-
     fn bytes(&self) -> usize {
         self.user_ids.len() * ADDED_USER_BYTES
     }
@@ -53,10 +49,6 @@ pub(crate) struct RemoveMember {
 impl ChangeDetails for RemoveMember {
     fn to_json(&self) -> Value {
         json!({ "kind": "remove", "user": self.user_id.as_str() })
-    }
-
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::RemoveMember]
     }
 
     fn is_done_by(&self, actor_id: &UserId, refusal: Outcome) -> bool {
@@ -78,9 +70,5 @@ pub(crate) struct UpdateMember {
 impl ChangeDetails for UpdateMember {
     fn to_json(&self) -> Value {
         json!({ "kind": "role", "user": self.user_id.as_str(), "role": self.role as i16 })
-    }
-
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::UpdateRole]
     }
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::details::ChangeDetails;
 use crate::domain::{
     attributes::{Attributes, attributes_bytes},
-    permission::Verb,
     sequence::Sequence,
 };
 
@@ -29,10 +28,6 @@ impl ChangeDetails for EditMessage {
         value
     }
 
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::EditOwnMessage]
-    }
-
     fn bytes(&self) -> usize {
         self.text.as_ref().map_or(0, String::len) + self.attributes.as_ref().map_or(0, attributes_bytes)
     }
@@ -47,9 +42,5 @@ pub(crate) struct DeleteMessage {
 impl ChangeDetails for DeleteMessage {
     fn to_json(&self) -> Value {
         json!({ "kind": "delete", "sequence": self.sequence.get() })
-    }
-
-    fn verbs(&self) -> &'static [Verb] {
-        &[Verb::DeleteOwnMessage, Verb::DeleteMessage]
     }
 }

@@ -18,7 +18,7 @@ use self::{
 };
 use super::{
     ids::{ConversationId, UserId},
-    permission::Verb,
+    rpc::Rpc,
 };
 
 pub(crate) use self::outcome::{Outcome, SendOutcome};
@@ -54,9 +54,16 @@ impl ChangeKind {
         }
     }
 
-    /// Returns the verbs of which the actor's role must allow one.
-    pub(crate) fn verbs(&self) -> &'static [Verb] {
-        self.details().verbs()
+    /// Returns the RPC that makes this change.
+    pub(crate) fn rpc(&self) -> Rpc {
+        match self {
+            Self::EditMessage(_) => Rpc::EditMessage,
+            Self::DeleteMessage(_) => Rpc::DeleteMessage,
+            Self::AddMembers(_) => Rpc::AddMembers,
+            Self::RemoveMember(_) => Rpc::RemoveMember,
+            Self::UpdateMember(_) => Rpc::UpdateMember,
+            Self::UpdateConversation(_) => Rpc::UpdateConversation,
+        }
     }
 
     /// Returns the users that this adds to the conversation.

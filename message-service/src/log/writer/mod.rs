@@ -131,7 +131,7 @@ impl Writers {
         conversation_id: ConversationId,
         kind: ChangeKind,
     ) -> Result<Outcome, WriteError> {
-        debug_assert!(kind.verbs().iter().any(|verb| actor.rpc().demands(*verb)), "{:?}", actor.rpc());
+        debug_assert_eq!(kind.rpc(), actor.rpc());
         let change = Change { conversation_id, actor_id: actor.user_id().clone(), kind };
         let permit = self.take_permit(change.bytes())?;
         let conversation_id = change.conversation_id.clone();
