@@ -1,4 +1,4 @@
-//! The one door to acting for a user: [`authorise`] returns an [`Actor`], and writers, reads and subscriptions demand one. An
+//! The only way to act for a user: [`authorise`] returns an [`Actor`], and writers, reads and subscriptions demand one. An
 //! RPC that forgets to ask does not compile.
 
 use std::time::Instant;

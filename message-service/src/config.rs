@@ -121,20 +121,12 @@ impl Config {
     /// Every problem, in one list.
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let listen = problems.parse("--listen", &args.listen);
+        let listen = problems.listen("--listen", &args.listen, &args.shared);
         let connect = problems.database_url("--database-url", args.database_url.as_ref());
         let address = problems.parse("--user-service-url", &args.user_service_url);
         let tuning = args.tuning.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
-        if let Some(listen) = listen {
-            args.shared.check_listen("--listen", listen, &mut problems);
-        }
-        let (Some(listen), Some(connect), Some(address), Some(tuning), Some(shared)) =
-            (listen, connect, address, tuning, shared)
-        else {
-            return Err(problems);
-        };
-        problems.into_result()?;
+        let (listen, connect, address, tuning, shared) = problems.finish((listen, connect, address, tuning, shared))?;
         Ok(Self::new(listen, connect, address, &tuning, shared))
     }
 
@@ -228,19 +220,12 @@ impl FromStr for Bytes {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use service_kit::command::parse_flags;
 
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
     fn config(flags: &[&str]) -> Result<Config, Problems> {
-        let line = ["message-service"].iter().chain(flags);
-        Config::from_args(&Line::try_parse_from(line).unwrap().args)
+        Config::from_args(&parse_flags(flags).unwrap())
     }
 
     #[test]
@@ -291,7 +276,7 @@ mod tests {
     #[test]
     fn a_password_is_never_printed() {
         let url = "postgres://parlance:topsecret@localhost/parlance";
-        let args = Line::try_parse_from(["message-service", "--database-url", url]).unwrap().args;
+        let args = parse_flags::<Args>(&["--database-url", url]).unwrap();
         assert!(!format!("{args:?}").contains("topsecret"));
     }
 }

@@ -210,7 +210,7 @@ pub struct SharedConfig {
 
 impl SharedArgs {
     /// Refuses to listen beyond loopback while every caller is trusted. `name` is the name of the setting.
-    pub fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
+    fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
         if !address.ip().is_loopback() && !self.insecure_allow_unauthenticated {
             problems.add(format!(
                 "{name}: {address} is reachable from other machines, and without authentication every caller is trusted \

@@ -90,15 +90,14 @@ impl Fields {
         if text.is_empty() { Field(Some(None)) } else { self.parse(field, text, parse).map(Some) }
     }
 
-    /// Parses a text field only if `is_wanted`, such as a field that the update mask does not name.
-    pub fn parse_if<T, E: Display>(
+    /// Records the result of a check that runs only if `is_named`: a field that the update mask does not name is not read.
+    pub fn check_if<T, E: Display>(
         &mut self,
-        is_wanted: bool,
+        is_named: bool,
         field: &str,
-        text: &str,
-        parse: impl FnOnce(&str) -> Result<T, E>,
+        check: impl FnOnce() -> Result<T, E>,
     ) -> Field<Option<T>> {
-        if is_wanted { self.parse(field, text, parse).map(Some) } else { Field(Some(None)) }
+        if is_named { self.check(field, check()).map(Some) } else { Field(Some(None)) }
     }
 
     /// Parses every text of a repeated field. A violation names the element, such as `user_ids[3]`.

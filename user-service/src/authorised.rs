@@ -1,4 +1,4 @@
-//! The one door to the accounts: [`authorise`] returns an [`Authorised`], and the reads and writes of RPCs demand one. An
+//! The only way to read or write accounts: [`authorise`] returns an [`Authorised`], and the reads and writes of RPCs demand one. An
 //! RPC that forgets to ask does not compile.
 
 use service_kit::caller::Caller;

@@ -136,7 +136,7 @@ pub(crate) fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// Returns the version that an etag names. `None` if this service never issued it: then it is not the current one.
+/// Returns the version that an etag names, or `None` if it has another form: then it is not the current one.
 pub(crate) fn version_of(etag: &str) -> Option<i64> {
     etag.strip_prefix('"')?.strip_suffix('"')?.parse().ok()
 }

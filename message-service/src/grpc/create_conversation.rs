@@ -78,8 +78,8 @@ async fn find_created_before(
     }
 }
 
-/// Reads the request. `fresh` becomes the id of whatever the caller brings no id for. Returns also whether repeating the
-/// call creates nothing twice.
+/// Reads the request. `fresh` is used for each id that the request does not set. Returns also whether repeating the call
+/// creates nothing twice.
 fn decode(request: &v1::CreateConversationRequest, fresh: Uuid) -> Result<(NewConversation, bool), Failure> {
     let mut fields = Fields::default();
     let kind = decode::kind(&mut fields, request.kind);

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt::Display};
 
 use parlance::message::v1;
 use service_kit::{
-    bounds::{self, OutOfBounds},
+    bounds,
     fields::{Field, Fields},
 };
 
@@ -62,8 +62,8 @@ pub(super) fn text(fields: &mut Fields, text: String) -> Field<String> {
     fields.check("text", check_text(&text).map(|()| text))
 }
 
-pub(super) fn attributes(fields: &mut Fields, field: &str, attributes: Attributes) -> Field<Attributes> {
-    fields.check(field, check_attributes(&attributes).map(|()| attributes))
+pub(super) fn attributes(fields: &mut Fields, attributes: Attributes) -> Field<Attributes> {
+    fields.check("attributes", check_attributes(&attributes).map(|()| attributes))
 }
 
 /// A required role.
@@ -81,17 +81,6 @@ pub(super) fn optional_role(fields: &mut Fields, number: i32) -> Field<Option<Ro
 
 pub(super) fn kind(fields: &mut Fields, number: i32) -> Field<Kind> {
     fields.choice("kind", number, Kind::from_number, "must be DIRECT, GROUP or CHANNEL")
-}
-
-/// A value that is read only if the update mask names its field.
-pub(super) fn if_named<T>(
-    fields: &mut Fields,
-    is_named: bool,
-    field: &str,
-    parse: impl FnOnce() -> Result<T, OutOfBounds>,
-) -> Field<Option<T>> {
-    let parsed: Result<Option<T>, OutOfBounds> = if is_named { parse().map(Some) } else { Ok(None) };
-    fields.check(field, parsed)
 }
 
 const ROLES: &str = "must be OWNER, ADMIN or MEMBER";

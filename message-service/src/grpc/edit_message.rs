@@ -49,10 +49,9 @@ fn decode(request: v1::EditMessageRequest) -> Result<Params, Failure> {
     let [text, attributes] =
         fields.update_mask(request.update_mask.as_ref(), ["text", "attributes"]).unwrap_or([true, false]);
     // A field that is not to be changed is not checked either.
-    let text = decode::if_named(&mut fields, text, "text", || check_text(&request.text).map(|()| request.text));
-    let attributes = decode::if_named(&mut fields, attributes, "attributes", || {
-        check_attributes(&request.attributes).map(|()| request.attributes)
-    });
+    let text = fields.check_if(text, "text", || check_text(&request.text).map(|()| request.text));
+    let attributes = fields
+        .check_if(attributes, "attributes", || check_attributes(&request.attributes).map(|()| request.attributes));
     let (conversation_id, sequence, actor_id, text, attributes) =
         fields.finish((conversation_id, sequence, actor_id, text, attributes))?;
     Ok(Params { conversation_id, sequence, actor_id, text, attributes })

@@ -80,7 +80,7 @@ pub(super) fn decode(request: v1::SendMessageRequest, fresh: Uuid) -> Result<(Ne
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let sender_id = fields.parse("sender_id", &request.sender_id, UserId::parse);
     let text = decode::text(&mut fields, request.text);
-    let attributes = decode::attributes(&mut fields, "attributes", request.attributes);
+    let attributes = decode::attributes(&mut fields, request.attributes);
     let reply_to = decode::optional_sequence(&mut fields, "reply_to_sequence", request.reply_to_sequence);
     let request_id = decode::request_id(&mut fields, &request.request_id);
     let (conversation_id, sender_id, text, attributes, reply_to_sequence, request_id) =

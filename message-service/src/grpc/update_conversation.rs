@@ -67,21 +67,19 @@ fn decode(request: v1::UpdateConversationRequest) -> Result<Params, Failure> {
             let [title, description, avatar_url] = are_empty.map(|is_empty| !is_empty);
             [title, description, avatar_url, !conversation.attributes.is_empty()]
         });
-    let title = decode::if_named(&mut fields, title, "conversation.title", || {
-        bounds::title(&conversation.title).map(|()| conversation.title)
-    });
-    let description = decode::if_named(&mut fields, description, "conversation.description", || {
+    let title = fields
+        .check_if(title, "conversation.title", || bounds::title(&conversation.title).map(|()| conversation.title));
+    let description = fields.check_if(description, "conversation.description", || {
         check_description(&conversation.description).map(|()| conversation.description)
     });
-    let avatar_url = decode::if_named(&mut fields, avatar_url, "conversation.avatar_url", || {
+    let avatar_url = fields.check_if(avatar_url, "conversation.avatar_url", || {
         check_avatar_url(&conversation.avatar_url).map(|()| conversation.avatar_url)
     });
-    let attributes = decode::if_named(&mut fields, attributes, "conversation.attributes", || {
+    let attributes = fields.check_if(attributes, "conversation.attributes", || {
         check_attributes(&conversation.attributes).map(|()| conversation.attributes)
     });
-    let texts = title.and(description).and(avatar_url);
-    let (conversation_id, actor_id, expected_version, ((title, description), avatar_url), attributes) =
-        fields.finish((conversation_id, actor_id, etag, texts, attributes))?;
+    let (conversation_id, actor_id, expected_version, title, description, avatar_url, attributes) =
+        fields.finish((conversation_id, actor_id, etag, title, description, avatar_url, attributes))?;
     let update = UpdateConversation { title, description, avatar_url, attributes, expected_version };
     Ok(Params { conversation_id, actor_id, update })
 }

@@ -17,7 +17,7 @@ use super::{
     stack::Stack,
     stall::StreamExecutor,
 };
-use crate::lifecycle::Lifecycle;
+use crate::{backoff::jittered, lifecycle::Lifecycle};
 
 /// The state that all connections of a server share.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Connections {
                     }
                     Stage::Handshake => {
                         stage = Stage::Open;
-                        timer.as_mut().reset(Instant::now() + jittered(self.settings.max_connection_age));
+                        timer.as_mut().reset(Instant::now() + jittered(self.settings.max_connection_age, 0.9..1.1));
                     }
                     Stage::Open => {
                         stage = Stage::Leaving;
@@ -121,9 +121,4 @@ fn tune(stream: &TcpStream, keepalive: Duration) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let probes = TcpKeepalive::new().with_time(keepalive).with_interval(keepalive / 4);
     SockRef::from(stream).set_tcp_keepalive(&probes)
-}
-
-/// Varies the age by a tenth, so that connections opened together are not closed together.
-fn jittered(age: Duration) -> Duration {
-    age.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

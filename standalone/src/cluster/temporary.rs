@@ -90,7 +90,11 @@ fn base_under(parent: &Path) -> io::Result<PathBuf> {
     // Another user may have created a folder of that name in a folder open to all.
     let metadata = base.symlink_metadata()?;
     let is_ours = metadata.is_dir() && metadata.uid() == geteuid().as_raw() && metadata.mode() & 0o022 == 0;
-    if is_ours { Ok(base) } else { Err(io::Error::other(format!("{} is writable by other users", base.display()))) }
+    if is_ours {
+        Ok(base)
+    } else {
+        Err(io::Error::other(format!("{} is not a private folder of this user", base.display())))
+    }
 }
 
 /// Removes abandoned folders. A failure to remove one does not keep a new cluster from starting.

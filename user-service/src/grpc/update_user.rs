@@ -25,8 +25,8 @@ fn decode(request: &v1::UpdateUserRequest) -> Result<UserChange, Failure> {
     let user_id = fields.parse("user.user_id", &user.user_id, UserId::parse);
     let expected = fields.optional("user.etag", &user.etag, convert::etag::parse);
     // Fields that do not change are not parsed: clients send the user that they read, with a tombstone's empty name.
-    let username = fields.parse_if(username, "user.username", &user.username, Username::parse);
-    let display_name = fields.parse_if(display_name, "user.display_name", &user.display_name, DisplayName::parse);
+    let username = fields.check_if(username, "user.username", || Username::parse(&user.username));
+    let display_name = fields.check_if(display_name, "user.display_name", || DisplayName::parse(&user.display_name));
     let (user_id, expected, username, display_name) = fields.finish((user_id, expected, username, display_name))?;
     Ok(UserChange { user_id, username, display_name, expected })
 }

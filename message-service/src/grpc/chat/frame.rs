@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use parlance::message::v1::{self, chat_response::Item};
 use prost::Message;
-use service_kit::{
-    failure::{Failure, Violation},
-    fields::Fields,
-};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -81,16 +78,14 @@ pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &UserId) -> Resu
 
 /// Returns the failure of a frame that is empty or of a kind that this binary does not know.
 pub(super) fn empty() -> Failure {
-    let description = "must be open, send, mark_read or typing".to_owned();
-    Failure::invalid(vec![Violation { field: "frame".to_owned(), description }])
+    Failure::invalid_field("frame", "must be open, send, mark_read or typing")
 }
 
 fn check_actor(field: &str, named: &str, actor_id: &UserId) -> Result<(), Failure> {
-    let mut fields = Fields::default();
-    let is_own = named.is_empty() || *named == **actor_id;
-    let own = is_own.then_some(()).ok_or("must be absent, or the user who opened the session");
-    let own = fields.check(field, own);
-    fields.finish(own)
+    if named.is_empty() || *named == **actor_id {
+        return Ok(());
+    }
+    Err(Failure::invalid_field(field, "must be absent, or the user who opened the session"))
 }
 
 pub(super) fn opened(frame_id: u64) -> Bytes {

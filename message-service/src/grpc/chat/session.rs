@@ -179,15 +179,15 @@ impl Session {
     }
 
     fn accept(&mut self, frame_id: u64, frame: Option<Frame>) -> Result<(), Failure> {
-        let Some(frame) = frame else { return Err(frame::empty()) };
-        if let Frame::Open(open) = &frame {
-            if self.actor_id.is_some() {
-                return Err(session_open());
+        let frame = match frame {
+            None => return Err(frame::empty()),
+            Some(Frame::Open(_)) if self.actor_id.is_some() => return Err(session_open()),
+            Some(Frame::Open(open)) => {
+                self.open(frame_id, frame::open(&open)?);
+                return Ok(());
             }
-            let open = frame::open(open)?;
-            self.open(frame_id, open);
-            return Ok(());
-        }
+            Some(frame) => frame,
+        };
         let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open()) };
         let permit = self.unanswered.clone().try_acquire_owned().map_err(|_| too_many())?;
         match frame {

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use service_kit::backoff::jittered;
 use tokio::time::sleep_until;
 
 use crate::{
@@ -103,7 +104,7 @@ impl Fetches {
 
     /// Starts no read for a while.
     pub(super) fn pause(&mut self) {
-        self.retry_at = Some(self.clock.now() + RETRY.mul_f64(1.0 + fastrand::f64()));
+        self.retry_at = Some(self.clock.now() + jittered(RETRY, 1.0..2.0));
     }
 
     fn is_pausing(&self) -> bool {

@@ -108,8 +108,8 @@ impl Arguments {
     pub(super) fn resolve(self) -> Result<Config, Problems> {
         let mut problems = Problems::default();
         let shared = self.shared.parse(&mut problems);
-        let user_listen = listen("--user-listen", &self.user_listen, &self.shared, &mut problems);
-        let message_listen = listen("--message-listen", &self.message_listen, &self.shared, &mut problems);
+        let user_listen = problems.listen("--user-listen", &self.user_listen, &self.shared);
+        let message_listen = problems.listen("--message-listen", &self.message_listen, &self.shared);
         if let (Some(user), Some(message)) = (user_listen, message_listen)
             && user == message
             && user.port() != 0
@@ -119,14 +119,9 @@ impl Arguments {
         let web_client = self.web_client([user_listen, message_listen], &mut problems);
         let tuning = self.tuning.parse(&mut problems);
         let database = self.database(tuning.as_ref(), shared.as_ref(), &mut problems);
-        match (user_listen, message_listen, web_client, database, tuning, shared) {
-            (Some(user_listen), Some(message_listen), Some(web_client), Some(database), Some(tuning), Some(shared)) => {
-                problems.into_result()?;
-                Ok(Config { user_listen, message_listen, web_client, database, tuning, shared })
-            }
-            // Each missing value has reported its problem.
-            _ => Err(problems),
-        }
+        let (user_listen, message_listen, web_client, database, tuning, shared) =
+            problems.finish((user_listen, message_listen, web_client, database, tuning, shared))?;
+        Ok(Config { user_listen, message_listen, web_client, database, tuning, shared })
     }
 
     fn web_client(&self, services: [Option<SocketAddr>; 2], problems: &mut Problems) -> Option<Binding> {
@@ -138,7 +133,7 @@ impl Arguments {
             None if is_of_a_service(DEFAULT_WEB_LISTEN.port()) => Some(Binding::Disabled),
             None => Some(Binding::IfFree(DEFAULT_WEB_LISTEN)),
             Some(text) => {
-                let address = listen("--web-listen", text, &self.shared, problems)?;
+                let address = problems.listen("--web-listen", text, &self.shared)?;
                 if address.port() != 0 && services.contains(&Some(address)) {
                     problems.add(format!("--web-listen is {address}, where a service listens: give it its own port"));
                 }
@@ -184,12 +179,6 @@ impl Arguments {
 
 fn show(options: &PgConnectOptions) -> String {
     format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
-}
-
-fn listen(name: &str, text: &str, shared: &SharedArgs, problems: &mut Problems) -> Option<SocketAddr> {
-    let address = problems.parse(name, text)?;
-    shared.check_listen(name, address, problems);
-    Some(address)
 }
 
 #[cfg(test)]

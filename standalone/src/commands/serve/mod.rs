@@ -3,7 +3,6 @@
 //! Starts PostgreSQL, then user-service, then message-service; on a signal drains both services, then stops PostgreSQL.
 
 mod arguments;
-
 mod services;
 mod web_client;
 mod welcome;
