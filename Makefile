@@ -1,4 +1,4 @@
-# The front door. `make` alone lists the targets; CI runs those of CHECKS.
+# The entry point. `make` alone lists the targets; CI runs those of CHECKS.
 #
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data in another folder.
 

@@ -107,7 +107,7 @@ class Writer:
         shown = [one for several in self.own.values() for one in several]
         rest = [one for one in self.package.types if one not in shown]
         if rest and self.package.services:
-            self.lines += [f"### Types of {title}" if self.package.name else "### Its types", ""]
+            self.lines += [f"### Types of {title}" if self.package.name else "### Types", ""]
         for one in rest:
             self.heading("####", one.name, self.title(one))
             self.type(one)
@@ -122,11 +122,11 @@ class Writer:
     def service(self, service: Declaration) -> None:
         self.heading("###", service.name, service.short)
         self.paragraphs(service.comment)
-        self.lines += ["| RPC | takes | answers | |", "|---|---|---|---|"]
+        self.lines += ["| RPC | takes | returns | |", "|---|---|---|---|"]
         for rpc in service.rpcs:
             first = re.match(r"(?:[^`.]|`[^`]*`|\.(?!\s|$))*\.?", " ".join(rpc.comment.split("\n\n")[0].split()))[0]
-            takes, answers = self.ends(rpc)
-            self.lines.append(f"| {self.links.to(rpc.name, rpc.short)} | {takes} | {answers} | {self.cell(rpc, first)} |")
+            takes, returns = self.ends(rpc)
+            self.lines.append(f"| {self.links.to(rpc.name, rpc.short)} | {takes} | {returns} | {self.cell(rpc, first)} |")
         self.lines.append("")
         for rpc in service.rpcs:
             self.heading("####", rpc.name, rpc.short)
@@ -166,7 +166,7 @@ class Writer:
                 self.lines.append(f"| {field.descriptor['number']} | {name} | {kind} | {self.cell(field)} |")
             self.lines.append("")
         else:
-            self.lines += ["It has no fields.", ""]
+            self.lines += ["No fields.", ""]
 
     def kind(self, message: Declaration, field: Declaration) -> str:
         descriptor = field.descriptor

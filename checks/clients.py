@@ -1,11 +1,11 @@
-"""Builds the example clients and runs them, all at once, against real services that are restarted twice meanwhile.
+"""Builds the example clients and runs them, all at once, against real services that are restarted twice during the run.
 
     python3 -m checks.clients              all of them (`make clients` builds the binaries first)
     python3 -m checks.clients go java      these
 
 The first restart is a deploy's (SIGTERM), the second a crash's (SIGKILL), on the same ports and data. It comes once every
 client waits for it and has sent for a while; they send through it. The output of each must be examples/expected.txt. Then
-another program reads the logs: each must be dense and hold every message once. At last the clients run through a relay that
+another program reads the logs: each must be dense and hold every message once. Finally the clients run through a relay that
 doubles one entry of each conversation, drops another and loses a response. scripts/install-client-tools installs the tools.
 """
 

@@ -150,7 +150,7 @@ def talk_over_replicas(project: Project, replicas: dict[str, Grpcurl], head: int
                 f"{MESSAGES}/SendMessage", conversation_id="general", sender_id="ada", text=text, request_id=f"at-{name}"
             )
             for stream in streams:
-                stream.wait(repr(text), {"event": {"messageSent": {"text": text}}})
+                stream.wait(repr(text), {"event": {"messageSent": {"text": text}}}, 10)
         until("a hint arrives over NATS", lambda: metric(project.metrics, "parlance_bus_heard_total") > heard, 10)
         report.equal("failures of the bus", metric(project.metrics, "parlance_bus_failures_total"), 0)
         say("each replica streams the messages sent at the other")

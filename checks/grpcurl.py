@@ -4,7 +4,7 @@
 
 Starts `parlance serve` with its own data on free ports. On both ports grpcurl lists the services and describes every
 service, RPC and message, which must be all of proto/. Then it calls every RPC, streams and errors included, and the answers
-are compared. An RPC that is described and not called fails the check. At last an older grpcurl, which speaks reflection
+are compared. An RPC that is described and not called fails the check. Finally an older grpcurl, which speaks reflection
 v1alpha only, lists, describes and calls.
 """
 

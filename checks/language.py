@@ -44,8 +44,6 @@ GENERATED = re.compile(
 DATA = [
     # One word alone: the id or name of a user in a test, such as "nobody".
     re.compile(r"""^(?:[rbcf]*)(["'`])\w+\1$"""),
-    # The same as a value in JSON, for grpcurl.
-    re.compile(r"""^.*"[a-z_]+": \[?"nobody"\]?.*$""", re.DOTALL),
 ]
 # The lines of a doc comment, by language. Java and TypeScript have /** … */ instead.
 MARKER = re.compile(r"\s*(///(?!/)|//!|//)\s?(.*)")

@@ -119,8 +119,9 @@ def check_labels(prometheus: str, where: str, expression: str, report: Report) -
             report.check(bool(found.get("data", {}).get("result")), f"{where}: no series {name} has a label {label}")
 
 
-def has_data(prometheus: str, where: str, expression: str, report: Report) -> bool:
-    """Evaluates an expression; true when it needs no further evaluation."""
+def is_settled(prometheus: str, where: str, expression: str, report: Report) -> bool:
+    """Evaluates an expression. Returns true if it has data or is invalid, which is reported: then it is not evaluated
+    again."""
     answer = ask(prometheus, "query", query=concrete(expression))
     if answer.get("status") == "error":
         report.fail(f"{where}: {answer['error']}: {expression}")
@@ -132,7 +133,7 @@ def check_panels(prometheus: str, users: str, messages: str, report: Report) -> 
     missing = list(expressions())
 
     def poll() -> bool:
-        missing[:] = [one for one in missing if not has_data(prometheus, *one, report)]
+        missing[:] = [one for one in missing if not is_settled(prometheus, *one, report)]
         return not missing
 
     for _ in talk(users, messages):

@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
-from checks.harness.base import Report, differences, until
+from checks.harness.base import PATIENCE, Report, differences, until
 from checks.harness.process import Process
 
 # grpcurl exits with 64 plus the gRPC code of a failed call.
 EXIT = {"INVALID_ARGUMENT": 67, "NOT_FOUND": 69, "ALREADY_EXISTS": 70, "PERMISSION_DENIED": 71, "FAILED_PRECONDITION": 73}
 RETRYABLE = (66, 68, 78)  # UNKNOWN, DEADLINE_EXCEEDED, UNAVAILABLE
-# More than any call takes that ends by itself.
+# Longer than any call that ends by itself takes.
 SECONDS = "30"
 
 
@@ -55,7 +55,7 @@ class Stream(Process):
         self.child.stdin.write(json.dumps(request) + "\n")
         self.child.stdin.flush()
 
-    def wait(self, subject: str, wanted: Any) -> None:
+    def wait(self, subject: str, wanted: Any, patience: float = PATIENCE) -> None:
         """Waits for a response that matches."""
         def response() -> str | None:
             # Read first: a process that has ended has written everything.
@@ -64,7 +64,7 @@ class Stream(Process):
                 return "found"
             return "ended" if ended else None
         goal = lambda: f"{self.words[-1]} returns {subject}; {self.tail()}"
-        result = until(goal, response)
+        result = until(goal, response, patience)
         self.report.check(result == "found", goal())
 
     def half_close(self) -> int:

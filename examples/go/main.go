@@ -214,7 +214,7 @@ func (t *talk) throughRestart(ctx context.Context, round int) error {
 	for len(t.session.Opened()) > 0 {
 		<-t.session.Opened()
 	}
-	say("restart the services: ben goes on sending")
+	say("restart the services: ben keeps sending")
 	count, repeated := 0, 0
 	for len(t.session.Opened()) == 0 {
 		var sends []*Call

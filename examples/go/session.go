@@ -205,7 +205,7 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 			}
 			return isOpen, pause, err
 		case <-alarm.C:
-			return isOpen, 0, status.Error(codes.Unavailable, "nothing was heard for too long")
+			return isOpen, 0, status.Error(codes.Unavailable, "the server was silent for too long")
 		case <-ctx.Done():
 			return isOpen, 0, ctx.Err()
 		}

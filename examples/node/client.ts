@@ -125,7 +125,7 @@ class Talk {
 
   /** Sends messages and reads them back, until the inbox was connected once more. */
   async throughRestart(round: number): Promise<void> {
-    say("restart the services: ben goes on sending");
+    say("restart the services: ben keeps sending");
     const before = this.#inbox.connections;
     let count = 0;
     let repeated = 0;

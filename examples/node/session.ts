@@ -223,7 +223,7 @@ export class Inbox {
 async function* heard(stream: ClientReadableStream<SubscribeResponse>): AsyncGenerator<SubscribeResponse, void> {
   const items: AsyncIterator<SubscribeResponse> = stream[Symbol.asyncIterator]();
   for (;;) {
-    const alarm = setTimeout(() => stream.destroy(new Silence("nothing was heard for too long")), SILENCE);
+    const alarm = setTimeout(() => stream.destroy(new Silence("the server was silent for too long")), SILENCE);
     try {
       const { done, value } = await items.next();
       if (done) return;

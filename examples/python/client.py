@@ -98,7 +98,7 @@ class Talk:
 
     async def through_restart(self, number: int) -> None:
         """Sends messages and reads them back, until the inbox was connected once more."""
-        say("restart the services: ben goes on sending")
+        say("restart the services: ben keeps sending")
         before, count, repeated = self.inbox.connections, 0, 0
         while self.inbox.connections == before:
             count += 1

@@ -115,7 +115,7 @@ class Inbox:
                 why = error.code().name
             except (Hole, TimeoutError) as error:
                 # Whatever caused the gap, reading again from the cursor fixes it.
-                why = str(error) or "nothing was heard for too long"
+                why = str(error) or "the server was silent for too long"
             finally:
                 stream.cancel()
             pause = pause or pause_after(failures)

@@ -212,7 +212,7 @@ async fn rows_of_another_server_are_neither_read_nor_kept() {
 }
 
 #[tokio::test]
-async fn a_position_in_another_history_is_a_gap() {
+async fn a_position_of_another_server_or_table_is_a_gap() {
     let fresh = Fresh::new("history").await;
     let reader = fresh.reader();
     let position = fresh.begin().await;
@@ -226,7 +226,7 @@ async fn a_position_in_another_history_is_a_gap() {
     assert!(is_gap(parts.join(" ")).await, "a server that started at another time");
     let mut parts: Vec<String> = text.split(' ').map(str::to_owned).collect();
     parts[3] = "4000000000000:4000000000000:".to_owned();
-    assert!(is_gap(parts.join(" ")).await, "a server that has not come as far");
+    assert!(is_gap(parts.join(" ")).await, "a server whose transaction ids are lower");
 
     let mut connection = fresh.settings.open().await.unwrap();
     run(&mut connection, format!("DROP TABLE outbox; {TABLE}")).await;
@@ -250,7 +250,7 @@ async fn a_position_that_is_older_than_rows_are_kept_is_a_gap() {
 }
 
 #[tokio::test]
-async fn rows_that_had_not_ended_at_the_horizon_stay() {
+async fn rows_of_transactions_open_at_the_horizon_stay() {
     let fresh = Fresh::new("trim").await;
     let trimmer = fresh.trimmer();
     let mut late = fresh.open("late").await;
@@ -341,7 +341,7 @@ async fn a_consumer_whose_position_is_of_another_server_starts_over() {
 }
 
 #[tokio::test]
-async fn a_migration_that_waits_for_a_table_in_use_says_so_and_can_be_repeated() {
+async fn a_migration_blocked_by_a_table_in_use_fails_and_can_be_repeated() {
     const CHANGE: &str = "SET LOCAL lock_timeout = '50ms'; ALTER TABLE public.outbox ADD COLUMN note text";
     let fresh = Fresh::new("in_use").await;
     let migration = refinery_core::Migration::unapplied("V1__change", CHANGE).unwrap();

@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Backoff } from "../src/backoff";
 
-test("pauses grow to a bound and begin again after success", () => {
+test("pauses grow to a limit and restart after a success", () => {
   const backoff = new Backoff(() => 1);
   const pauses = Array.from({ length: 9 }, () => backoff.next());
   assert.deepEqual(pauses, [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000]);

@@ -12,7 +12,7 @@ import { connect, requestId, type Services } from "../src/services";
 /** Longer than anything here takes on a busy machine. */
 export const PATIENCE_MS = 30_000;
 
-/** Asks again and again until nothing is thrown, and gives what was answered. */
+/** Polls until nothing is thrown, and returns the result. */
 export async function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
   const until = Date.now() + PATIENCE_MS;
   for (;;) {
@@ -25,7 +25,7 @@ export async function eventually<T>(ask: () => Promise<T> | T): Promise<T> {
   }
 }
 
-/** `parlance serve`, which can be stopped and started again where it was. */
+/** `parlance serve`, which can be stopped and restarted on the same ports. */
 export class Parlance {
   #process: ChildProcess | undefined;
 
@@ -59,11 +59,11 @@ export class Parlance {
     const flags = ["serve", "--database-url", needed("TEST_DATABASE_URL"), ...ports, "--web-listen", at(this.webPort)];
     const child = spawn(needed("PARLANCE"), flags, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
-    let said = "";
-    child.stdout.on("data", (text: Buffer) => (said += text.toString()));
-    child.stderr.on("data", (text: Buffer) => (said += text.toString()));
+    let output = "";
+    child.stdout.on("data", (text: Buffer) => (output += text.toString()));
+    child.stderr.on("data", (text: Buffer) => (output += text.toString()));
     await eventually(() => {
-      if (!said.includes("Press Ctrl-C to stop.")) throw new Error(`parlance does not serve: ${said}`);
+      if (!output.includes("Press Ctrl-C to stop.")) throw new Error(`parlance does not serve: ${output}`);
     });
   }
 
@@ -111,7 +111,7 @@ export class Person {
     readonly page: Page,
   ) {}
 
-  /** A window of its own, at the way in. */
+  /** Opens a new window at the sign-in page. */
   static async arrive(browser: Browser, parlance: Parlance, name: string, options: Options = {}): Promise<Person> {
     const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-GB", ...options });
     const page = await context.newPage();
@@ -128,7 +128,7 @@ export class Person {
     return person;
   }
 
-  /** Types the name, which makes the user if there is none. */
+  /** Signs in with the name, which creates a missing user. */
   async signIn(): Promise<void> {
     await this.page.getByLabel("Your name").fill(this.name);
     await this.page.getByLabel("Your name").press("Enter");

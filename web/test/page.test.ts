@@ -34,9 +34,9 @@ afterEach(async () => {
   const there = people;
   people = [];
   for (const person of there) {
-    assert.deepEqual(person.complaints, [], `what ${person.name}'s browser complained about`);
+    assert.deepEqual(person.complaints, [], `errors in ${person.name}'s browser`);
     const strange = [...person.requested].filter((origin) => !parlance.origins.includes(origin));
-    assert.deepEqual(strange, [], `${person.name}'s page asked strangers`);
+    assert.deepEqual(strange, [], `${person.name}'s page sent requests to other origins`);
   }
   await Promise.all(there.map((person) => person.page.context().close()));
 });
@@ -66,11 +66,11 @@ async function group(id: string, names: string[]): Promise<string> {
   return id;
 }
 
-test("two who never were there meet in a channel and talk", async () => {
+test("two new users talk in a channel", async () => {
   const ada = await arriveAndSignIn("ada");
   await ada.channel("The Lobby");
   const user = await services.users.getUser({ username: "ADA" });
-  assert.equal(user.userId, "ada", "made by signing in");
+  assert.equal(user.userId, "ada", "created by signing in");
 
   const bob = await arriveAndSignIn("bob");
   await bob.channel("The Lobby");
@@ -98,7 +98,7 @@ test("two who never were there meet in a channel and talk", async () => {
   assert.equal(await bob.row("The Lobby").count(), 0);
 });
 
-test("who is there already is chosen from the list, and is remembered by the window", async () => {
+test("an existing user is chosen from the list and remembered in the window", async () => {
   await group("reading", ["carla", "dan"]);
   const carla = await arrive("carla");
   await carla.page.getByLabel("Your name").fill("car");
@@ -109,7 +109,7 @@ test("who is there already is chosen from the list, and is remembered by the win
   assert.equal(await carla.page.locator(".sidebar header .name").innerText(), "carla");
 });
 
-test("a name that cannot be is refused in plain words", async () => {
+test("a taken name is refused with a readable message", async () => {
   const eve = await arrive("eve");
   await services.users.createUser({ userId: "eve", username: "another" });
   await eve.page.getByLabel("Your name").fill("eve");
@@ -117,7 +117,7 @@ test("a name that cannot be is refused in plain words", async () => {
   await eve.page.getByText("That name belonged to another user before. Choose another one.").waitFor();
 });
 
-test("a long history is read back to its beginning, without a hole, and stays in place", async () => {
+test("scrolling up loads the whole history without gaps and keeps the scroll position", async () => {
   await group("history", ["fay", "gil"]);
   const texts = Array.from({ length: 180 }, (_, at) => `line ${at + 1}`);
   await send(services, "history", "gil", texts);
@@ -126,7 +126,7 @@ test("a long history is read back to its beginning, without a hole, and stays in
   await fay.sees("line 180");
   const box = fay.page.locator(".scroll");
   const atBottom = () => box.evaluate((element) => element.scrollHeight - element.scrollTop - element.clientHeight < 5);
-  assert(await atBottom(), "the newest is what is seen first");
+  assert(await atBottom(), "the view starts at the newest message");
   assert((await fay.texts()).length < 180, "not all of it is read at once");
   await eventually(async () => {
     await box.hover();
@@ -146,7 +146,7 @@ test("a long history is read back to its beginning, without a hole, and stays in
   await eventually(async () => assert(await atBottom()));
 });
 
-test("unread counts go up, and are cleared by looking", async () => {
+test("unread counts increase, and opening the conversation clears them", async () => {
   await group("busy", ["hal", "ivy"]);
   await group("quiet", ["hal", "ivy"]);
   await send(services, "busy", "ivy", ["before"]);
@@ -176,7 +176,7 @@ test("unread counts go up, and are cleared by looking", async () => {
   await badge.waitFor({ state: "detached" });
 });
 
-test("a direct conversation and a group are begun by choosing people", async () => {
+test("a direct conversation and a group are created by choosing users", async () => {
   await group("old", ["jan", "kim", "leo"]);
   const jan = await arriveAndSignIn("jan");
   const kim = await arriveAndSignIn("kim");
@@ -228,10 +228,10 @@ test("edits and deletions are seen as they happen", async () => {
   await mia.line("third").getByRole("button", { name: "Delete?" }).click();
   await ned.sees("Message deleted");
   assert.deepEqual(await ned.texts(), ["first", "Message deleted"]);
-  assert.equal(await ned.page.getByRole("button", { name: "Edit message" }).count(), 0, "it is not one's own");
+  assert.equal(await ned.page.getByRole("button", { name: "Edit message" }).count(), 0, "messages of others cannot be edited");
 });
 
-test("text is text", async () => {
+test("message text is never interpreted as HTML", async () => {
   const markup = '<img src=x onerror="document.title=\'broken into\'"><b>bold</b> &amp; javascript:alert(1)';
   await services.users.createUser({ userId: "odd", username: "odd", displayName: "<i>odd</i>" });
   await group("markup", ["pia", "odd"]);
@@ -257,7 +257,7 @@ test("a removed member is notified, and a typed message is refused in plain word
   await rob.page.getByText("The account rob is deactivated.").waitFor();
 });
 
-test("the services go away and come back: everything is there once, and in order", async () => {
+test("after a restart of the services each message appears once and in order", async () => {
   await group("restart", ["sue", "tom"]);
   const sue = await arriveAndSignIn("sue");
   await sue.open("restart");
@@ -290,7 +290,7 @@ test("the services go away and come back: everything is there once, and in order
   sue.complaints.splice(0, sue.complaints.length, ...sue.complaints.filter((text) => !text.includes("net::ERR_")));
 });
 
-test("on a phone one thing is shown at a time, and nothing is wider than the screen", async () => {
+test("on a phone one pane is shown at a time and nothing overflows", async () => {
   await group("pocket", ["una", "vic"]);
   await send(services, "pocket", "vic", ["a".repeat(400), "hello"]);
   const una = await arrive("una", { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true });
@@ -310,7 +310,7 @@ test("on a phone one thing is shown at a time, and nothing is wider than the scr
   await list.waitFor();
 });
 
-test("everything can be done by the keyboard", async () => {
+test("every action works with the keyboard", async () => {
   await group("keys", ["wim", "xia"]);
   await send(services, "keys", "xia", ["hello"]);
   const wim = await arrive("wim");

@@ -119,7 +119,7 @@ function shown(session: Session): number[] {
 
 const cursor = (request: SubscribeRequest | undefined) => request?.cursors.map(({ afterSequence }) => afterSequence);
 
-test("it begins where the listing is, and goes on after a break where it was, without a double", async () => {
+test("a session starts at the listed position and resumes after a disconnect without duplicates", async () => {
   const services = new Services();
   services.scripts = [
     [message(11n), message(12n), refusal(Code.Unavailable, "DRAINING")],
@@ -133,7 +133,7 @@ test("it begins where the listing is, and goes on after a break where it was, wi
   });
 });
 
-test("a stream that leaves something out is given up", async () => {
+test("a stream with a gap is closed and reopened", async () => {
   for (const hole of [message(12n), caughtUp(12n)]) {
     const services = new Services();
     services.scripts = [[hole, "hang"], [message(11n), message(12n), allCaughtUp, "hang"]];
@@ -144,7 +144,7 @@ test("a stream that leaves something out is given up", async () => {
   }
 });
 
-test("a stream that says nothing is given up", async () => {
+test("a silent stream is closed and reopened", async () => {
   const services = new Services();
   services.scripts = [[allCaughtUp, "hang"], [message(11n), "hang"]];
   const states: string[] = [];
@@ -156,7 +156,7 @@ test("a stream that says nothing is given up", async () => {
   assert.deepEqual(states, ["reconnecting"], "live again once everything was delivered, not before");
 });
 
-test("what is sent keeps its request id until it is answered, and its order", async () => {
+test("sends keep their request id across retries, and their order", async () => {
   const services = new Services();
   services.scripts = [[allCaughtUp, "hang"]];
   services.refusals = [refusal(Code.Unavailable, "DATABASE_UNAVAILABLE"), new ConnectError("fetch failed", Code.Unknown)];
@@ -173,7 +173,7 @@ test("what is sent keeps its request id until it is answered, and its order", as
   });
 });
 
-test("what is refused says why, and is tried again only when asked to", async () => {
+test("a refused send shows the reason and is retried only on request", async () => {
   const services = new Services();
   services.scripts = [[allCaughtUp, "hang"]];
   services.refusals = [refusal(Code.PermissionDenied, "NOT_A_MEMBER")];
@@ -191,7 +191,7 @@ test("what is refused says why, and is tried again only when asked to", async ()
   });
 });
 
-test("one's own message that comes by the stream is no longer a draft", async () => {
+test("a draft is removed when its message arrives on the stream", async () => {
   const services = new Services();
   services.scripts = [[allCaughtUp, "hang"], [allCaughtUp, "hang"]];
   // The answer is lost, the message is not.
@@ -211,7 +211,7 @@ test("one's own message that comes by the stream is no longer a draft", async ()
   });
 });
 
-test("a conversation that closes is gone, unless its cursor was of another past", async () => {
+test("a closed conversation is removed; one with a cursor ahead of the head is re-read", async () => {
   const closed = (reason: string): Item => {
     const details = [anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { domain: "parlance", reason }))];
     return { item: { case: "closed", value: { conversationId: "c", status: { code: Code.FailedPrecondition, details } } } };
@@ -234,7 +234,7 @@ test("a conversation that closes is gone, unless its cursor was of another past"
   }, options);
 });
 
-test("a user who may not have a session sees the reason, and there is no retry", async () => {
+test("a refused session shows the reason and is not retried", async () => {
   const services = new Services();
   services.scripts = [[refusal(Code.FailedPrecondition, "USER_DEACTIVATED")]];
   await session(services, async (session) => {
@@ -243,7 +243,7 @@ test("a user who may not have a session sees the reason, and there is no retry",
   });
 });
 
-test("what was seen is marked once", async () => {
+test("messages are marked as read once", async () => {
   const services = new Services();
   services.unread = 2n;
   services.lastRead = 8n;

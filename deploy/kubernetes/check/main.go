@@ -88,7 +88,7 @@ func (checker Checker) findsMistakes(name, text string) bool {
 	missed := slices.DeleteFunc(slices.Clone(mistakes), func(mistake Mistake) bool {
 		wrong, possible := mistake.made(text)
 		if !possible {
-			fmt.Printf("%s: the mistake %q cannot be made: %q is not there\n", name, mistake.name, mistake.right)
+			fmt.Printf("%s: the mistake %q cannot be planted: the manifest does not contain %q\n", name, mistake.name, mistake.right)
 			return false
 		}
 		problems := strings.Join(checker.problems(name, wrong), "\n")
@@ -98,6 +98,6 @@ func (checker Checker) findsMistakes(name, text string) bool {
 		}
 		return true
 	})
-	fmt.Printf("%s: %d of %d mistakes on purpose are found\n", name, len(mistakes)-len(missed), len(mistakes))
+	fmt.Printf("%s: %d of %d planted mistakes were found\n", name, len(mistakes)-len(missed), len(mistakes))
 	return len(missed) == 0
 }

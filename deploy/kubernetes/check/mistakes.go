@@ -38,7 +38,7 @@ var Mistakes = []Mistake{
 	{"a missing user-service", "http://user-service:50051", "http://users:50051", "no Service here"},
 	{"callers from any namespace", `parlance/callers: "true"`, `kubernetes.io/metadata.name: default`, "strangers"},
 	{"a policy without callers", "    - podSelector:\n        matchLabels:\n          app.kubernetes.io/name: message-service\n    - namespaceSelector:\n" +
-		"        matchLabels:\n          parlance/callers: \"true\"\n", "", "everybody is let in"},
+		"        matchLabels:\n          parlance/callers: \"true\"\n", "", "any client is admitted"},
 	{"a call that the policy of its target denies", "    - podSelector:\n        matchLabels:\n          app.kubernetes.io/name: message-service\n" +
 		"    - namespaceSelector", "    - namespaceSelector", "does not let it in"},
 	{"a call that the policy of its source denies", "  - ports:\n    - port: grpc\n      protocol: TCP\n    to:\n    - podSelector:\n        matchLabels:\n" +
@@ -49,7 +49,7 @@ var Mistakes = []Mistake{
 	{"a capability kept", "            drop:\n            - ALL\n", "            drop:\n            - NET_RAW\n", "not restricted"},
 	{"a writable file system", "readOnlyRootFilesystem: true", "readOnlyRootFilesystem: false", "may write"},
 	{"a mounted token", "automountServiceAccountToken: false", "automountServiceAccountToken: true", "token"},
-	{"no memory limit", "          limits:\n            memory: ", "          limits:\n            cpu: ", "does not say what it needs"},
+	{"no memory limit", "          limits:\n            memory: ", "          limits:\n            cpu: ", "does not declare its resources"},
 	{"too little grace", "terminationGracePeriodSeconds: 40", "terminationGracePeriodSeconds: 30", "too short"},
 	{"too little memory", `MAX_CONNECTIONS: "`, `MAX_CONNECTIONS: "9`, "not enough memory"},
 	{"too many connections", `DATABASE_CONNECTIONS: "`, `DATABASE_CONNECTIONS: "9`, "connections that all replicas may take"},

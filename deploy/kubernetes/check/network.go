@@ -25,7 +25,7 @@ func CheckNetwork(objects Objects) (problems []string) {
 	for _, policy := range objects.Policies {
 		pods := objects.selected(&policy.Spec.PodSelector)
 		if len(pods) != 1 || !slices.Equal(policy.Spec.PolicyTypes, both) {
-			problem("NetworkPolicy %s is not about both directions of one Deployment's pods", policy.Name)
+			problem("NetworkPolicy %s does not cover both directions of exactly one Deployment's pods", policy.Name)
 			continue
 		}
 		policies[pods[0].Name] = policy
@@ -63,7 +63,7 @@ func (objects Objects) checkIngress(policy *networkingv1.NetworkPolicy, rule net
 		problems = append(problems, fmt.Sprintf("NetworkPolicy %s: ", policy.Name)+fmt.Sprintf(format, parts...))
 	}
 	if len(rule.From) == 0 || len(rule.Ports) == 0 {
-		problem("everybody is let in, or to every port")
+		problem("any client is admitted, or to any port")
 	}
 	for _, port := range rule.Ports {
 		if port.Port == nil {

@@ -32,7 +32,7 @@ func CheckPods(objects Objects) (problems []string) {
 			problem("pods get variables for every Service, which may be taken for settings")
 		}
 		if user := template.Spec.SecurityContext.RunAsUser; user == nil || *user == 0 {
-			problem("the user is not a number of our choice")
+			problem("the user id is not one that we chose")
 		}
 		for _, container := range containers(template.Spec) {
 			if only := container.SecurityContext.ReadOnlyRootFilesystem; only == nil || !*only {
@@ -40,10 +40,10 @@ func CheckPods(objects Objects) (problems []string) {
 			}
 			asked, limit := container.Resources.Requests, container.Resources.Limits
 			if asked.Cpu().IsZero() || asked.Memory().IsZero() || limit.Memory().IsZero() {
-				problem("%s does not say what it needs", container.Name)
+				problem("%s does not declare its resources", container.Name)
 			}
 			if asked.Memory().Cmp(*limit.Memory()) != 0 {
-				problem("%s may be ended for memory that it was not promised", container.Name)
+				problem("%s may be killed: its memory request is below its limit", container.Name)
 			}
 		}
 	}

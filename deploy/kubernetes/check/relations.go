@@ -41,7 +41,7 @@ func CheckRelations(objects Objects) (problems []string) {
 		}
 		for _, constraint := range deployment.Spec.Template.Spec.TopologySpreadConstraints {
 			if pods := objects.selected(constraint.LabelSelector); len(pods) != 1 || pods[0].Name != name {
-				problem("Deployment %s: what is spread over %s are not its own pods", name, constraint.TopologyKey)
+				problem("Deployment %s: the constraint over %s does not select its own pods", name, constraint.TopologyKey)
 			}
 		}
 		if objects.binaryOf(deployment) == "" {

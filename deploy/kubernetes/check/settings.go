@@ -23,7 +23,7 @@ func (checker Checker) checkSettings(objects Objects) (problems []string) {
 		}
 		for _, container := range containers(deployment.Spec.Template.Spec) {
 			if len(container.Command) != 2 || path.Dir(container.Command[0]) != "/usr/local/bin" || len(container.Args) > 0 {
-				problem("%s: the command is %q, not a binary of the image and what it does", container.Name, container.Command)
+				problem("%s: the command is %q, not a binary of the image with a subcommand", container.Name, container.Command)
 				continue
 			}
 			settings := objects.settings(deployment, container)
@@ -54,7 +54,7 @@ func (checker Checker) checkSecrets(name string, container corev1.Container) (pr
 	for _, variable := range container.Env {
 		from := variable.ValueFrom
 		if from == nil || from.SecretKeyRef == nil {
-			problem("%s is not from a Secret; what is none belongs into settings.env", variable.Name)
+			problem("%s is not from a Secret; values that are not secret belong in settings.env", variable.Name)
 			continue
 		}
 		database = database || variable.Name == "DATABASE_URL"

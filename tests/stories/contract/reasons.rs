@@ -8,9 +8,9 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 /// Reasons that no story can provoke.
 const NOT_PROVOKED: [(&str, &str); 4] = [
     ("UNSPECIFIED", "never sent"),
-    ("CONFLICT", "writers lock in one order and try again; a test beside the table of errors makes it"),
-    ("CANCELLED", "who gives a call up does not hear the answer"),
-    ("CALLER_NOT_ALLOWED", "every caller is trusted as long as there is no authentication"),
+    ("CONFLICT", "writers lock in one order and retry; a unit test of the error table provokes it"),
+    ("CANCELLED", "a client that cancels does not receive the status"),
+    ("CALLER_NOT_ALLOWED", "every caller is trusted until there is authentication"),
 ];
 
 /// The reasons with their comments, in the order of the enum.

@@ -113,11 +113,11 @@ async fn a_mask_names_the_fields_that_change() {
 }
 
 #[tokio::test]
-async fn each_field_is_held_to_its_bounds() {
+async fn the_bounds_of_each_field_are_enforced() {
     let world = World::with_group().await;
     let url = |bytes: usize| format!("https://example.com/{}", "x".repeat(bytes - 20));
-    let sixteen: Vec<String> = (0..17).map(|n| format!("k{n}")).collect();
-    let entries = |count: usize| sixteen[..count].iter().map(|key| (&**key, "v")).collect::<Vec<_>>();
+    let keys: Vec<String> = (0..17).map(|n| format!("k{n}")).collect();
+    let entries = |count: usize| keys[..count].iter().map(|key| (&**key, "v")).collect::<Vec<_>>();
     let (long, longer) = ("v".repeat(4_095), "v".repeat(4_096));
     for good in [
         details(&"😀".repeat(1_024), "", &[]),

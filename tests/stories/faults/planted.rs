@@ -53,7 +53,8 @@ async fn a_duplicate_check_before_the_lock_is_found() {
             v_source := pg_get_functiondef('parlance_message.append_v1'::regproc);
             v_search := substring(v_source FROM '(-- Known request ids come.*)-- What is answered must');
             v_source := replace(v_source, v_search, '');
-            -- The pause is longer than the two processes are apart on a busy machine, so that both are between the steps.
+            -- The pause outlasts the offset between the two processes on a busy machine, so both are between the two steps
+            -- at once.
             v_source := replace(v_source, '-- Lock, in one order',
                 v_search || E'\nPERFORM pg_sleep(0.2);\n-- Lock, in one order');
             ASSERT position(v_search IN v_source) < position('FOR NO KEY UPDATE' IN v_source);

@@ -150,14 +150,14 @@ async fn run_lifecycle(
     assert_eq!(pod.prepare().await, Some(0));
 
     // The database goes down: calls are still routed here for a while, and the container is not restarted.
-    let away = Instant::now();
+    let down_since = Instant::now();
     pod.proxy.set(Mode::Closed);
     let unready = async || match ask(process.address(), &readiness.service).await {
         Ok(NotServing) => Ok(()),
         other => Err(format!("{other:?}")),
     };
     eventually(HYSTERESIS + PATIENCE, unready).await;
-    assert!(away.elapsed() >= HYSTERESIS_AT_LEAST, "not ready after {:?}", away.elapsed());
+    assert!(down_since.elapsed() >= HYSTERESIS_AT_LEAST, "not ready after {:?}", down_since.elapsed());
     kubelet.reaches(STARTED, readiness.patience() + PATIENCE).await;
     assert_eq!(pod.health(&process).await, [Serving, NotServing, Serving]);
     assert_eq!(call(process.address()).await.unwrap_err().code(), Code::Unavailable);

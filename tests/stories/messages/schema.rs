@@ -1,5 +1,5 @@
-//! The SQL functions behind every change, called directly: as older binaries call them, as this one does, and as neither
-//! should. Then the migration of a database that an older version has filled.
+//! The SQL functions behind every change, called directly: with the calls of older binaries, with those of this one, and
+//! with invalid ones. Then the migration of a database with data of an older version.
 
 use std::time::{Duration, Instant};
 
@@ -258,7 +258,7 @@ async fn the_database_has_the_documented_table_of_roles() {
 }
 
 #[tokio::test]
-async fn a_database_of_the_first_version_is_taken_over_while_it_is_read() {
+async fn a_database_of_the_first_version_is_migrated_while_it_is_read() {
     let database = TestDatabase::empty().await;
     let mut connection = database.connect().await;
     for statement in [

@@ -75,7 +75,7 @@ async fn a_missed_deactivation_ends_the_stream_once_user_service_is_reachable() 
     let (world, proxy) = World::with_proxied_user_service(&[]).await;
     world.users(&["ann", "ben"]).await;
     world.create(group("g", "ann", &["ben"])).await;
-    // Changes are delivered in order: once this one is, the creation of Ann makes the service forget her no more.
+    // Changes are delivered in order: once this one is, the creation of Ann no longer evicts her from the cache.
     world.users(&["zoe"]).await;
     world.create(group("z", "zoe", &[])).await;
     world.deactivate("zoe").await;

@@ -1,6 +1,6 @@
 //! Stories about the shape of the sources: which module may name what. They need no database.
 
-mod arrows;
+mod dependencies;
 mod planted;
 mod sources;
 
@@ -11,7 +11,7 @@ use std::{
 };
 
 use self::{
-    arrows::{Arrow, arrows, arrows_between_tops, circles, externals},
+    dependencies::{Dependency, cycles, dependencies, externals, folder_dependencies},
     sources::{Crate, SourceFile},
 };
 
@@ -21,42 +21,15 @@ static CRATES: LazyLock<BTreeMap<&str, Crate>> = LazyLock::new(|| {
     folders.into_iter().map(|folder| (folder, Crate::read(folder))).collect()
 });
 
-/// Folders and files below `message-service/src`, each with those below it that it may name.
-const MESSAGE_SERVICE: [&str; 16] = [
-    "domain",
-    "planted",
-    "metrics",
-    "directory",
-    "actor",
-    "storage",
-    "bus",
-    "log",
-    "verify",
-    "grpc",
-    "tasks",
-    "config",
-    "app",
-    "command",
-    "lib",
-    "main",
-];
+/// The lower layers of message-service: folders and files right below `src`, each of which may name those before it.
+const MESSAGE_SERVICE: [&str; 9] =
+    ["domain", "planted", "metrics", "directory", "actor", "storage", "bus", "log", "verify"];
 
 /// The same for user-service.
-const USER_SERVICE: [&str; 13] = [
-    "metrics",
-    "domain",
-    "authorised",
-    "storage",
-    "verify",
-    "changes",
-    "grpc",
-    "tasks",
-    "config",
-    "app",
-    "command",
-    "lib",
-    "main",
-];
+const USER_SERVICE: [&str; 6] = ["metrics", "domain", "authorised", "storage", "verify", "changes"];
+
+/// The layers above these, in both services.
+const UPPER_LAYERS: [&str; 7] = ["grpc", "tasks", "config", "app", "command", "lib", "main"];
 
 /// Paths to other crates that a file may not name, as `file:line: path`.
 fn violations(folder: &str, krate: &Crate, is_forbidden: impl Fn(&SourceFile, &[&str]) -> bool) -> Vec<String> {
@@ -75,23 +48,23 @@ fn assert_none(rule: &str, violations: &[String]) {
     assert!(violations.is_empty(), "{rule}; {} violations:\n{}", violations.len(), violations.join("\n"));
 }
 
-/// The circles with the arrows that close them.
-fn describe_circles(folder: &str, arrows: &[Arrow]) -> Vec<String> {
-    let describe = |circle: BTreeSet<&str>| {
-        let mut text = format!("{} in {folder}/src:", circle.len());
-        let inside = |arrow: &&Arrow| circle.contains(&*arrow.from) && circle.contains(&*arrow.to);
-        for Arrow { from, to, line, path } in arrows.iter().filter(inside) {
+/// The cycles with the dependencies that close them.
+fn describe_cycles(folder: &str, dependencies: &[Dependency]) -> Vec<String> {
+    let describe = |cycle: BTreeSet<&str>| {
+        let mut text = format!("{} in {folder}/src:", cycle.len());
+        let inside = |one: &&Dependency| cycle.contains(&*one.from) && cycle.contains(&*one.to);
+        for Dependency { from, to, line, path } in dependencies.iter().filter(inside) {
             let _ = write!(text, "\n  {from}:{line} -> {to}: {path}");
         }
         text
     };
-    circles(arrows).into_iter().map(describe).collect()
+    cycles(dependencies).into_iter().map(describe).collect()
 }
 
-/// Arrows from a folder or file to one that is not before it in the order, or not in the order at all.
-fn climbing(folder: &str, order: &[&str], arrows: &[Arrow]) -> Vec<String> {
-    let place = |top: &str| order.iter().position(|known| *known == top);
-    let describe = |Arrow { from, to, line, path }: &Arrow| {
+/// Dependencies of a layer on one that is not before it in the order, or not in the order at all.
+fn upward_dependencies(folder: &str, order: &[&str], dependencies: &[Dependency]) -> Vec<String> {
+    let place = |layer: &str| order.iter().position(|known| *known == layer);
+    let describe = |Dependency { from, to, line, path }: &Dependency| {
         let why = match (place(from), place(to)) {
             (Some(from), Some(to)) if from > to => return None,
             (Some(_), Some(_)) => "",
@@ -99,7 +72,7 @@ fn climbing(folder: &str, order: &[&str], arrows: &[Arrow]) -> Vec<String> {
         };
         Some(format!("{folder}/src: {from} -> {to}: line {line}: {path}{why}"))
     };
-    arrows.iter().filter_map(describe).collect()
+    dependencies.iter().filter_map(describe).collect()
 }
 
 #[test]
@@ -120,13 +93,13 @@ fn only_grpc_and_the_directory_name_wire_types() {
     for folder in ["user-service", "message-service"] {
         let krate = &CRATES[folder];
         found.extend(violations(folder, krate, |file, path| {
-            let may_name = matches!(file.top(), "grpc" | "directory");
+            let may_name = matches!(file.layer(), "grpc" | "directory");
             path[0] == "parlance" && !may_name
         }));
     }
     let krate = &CRATES["service-kit"];
     found.extend(violations("service-kit", krate, |file, path| {
-        let may_name = match file.top() {
+        let may_name = match file.layer() {
             "reason" => path[1..].starts_with(&["error", "v1"]),
             "service" => path[1..] == ["FILE_DESCRIPTOR_SET"],
             _ => false,
@@ -143,7 +116,7 @@ fn only_grpc_and_the_directory_name_wire_types() {
 fn the_log_names_no_wire_type() {
     let krate = &CRATES["message-service"];
     let is_wire = |file: &SourceFile, path: &[&str]| {
-        file.top() == "log" && ["parlance", "prost", "prost_types", "tonic"].contains(&path[0])
+        file.layer() == "log" && ["parlance", "prost", "prost_types", "tonic"].contains(&path[0])
     };
     assert_none("log/ knows no wire type", &violations("message-service", krate, is_wire));
 }
@@ -154,31 +127,32 @@ fn the_domain_names_neither_storage_nor_transport_nor_runtime() {
     for folder in ["user-service", "message-service"] {
         let krate = &CRATES[folder];
         found.extend(violations(folder, krate, |file, path| {
-            file.top() == "domain" && ["parlance", "sqlx", "tokio", "tonic"].contains(&path[0])
+            file.layer() == "domain" && ["parlance", "sqlx", "tokio", "tonic"].contains(&path[0])
         }));
     }
     assert_none("domain/ names neither sqlx, tonic, tokio nor generated types", &found);
 }
 
 #[test]
-fn no_file_imports_itself_through_others() {
+fn files_have_no_import_cycles() {
     let mut found = Vec::new();
     for (folder, krate) in CRATES.iter() {
-        found.extend(describe_circles(folder, &arrows(krate)));
+        found.extend(describe_cycles(folder, &dependencies(krate)));
     }
-    assert_none("files of one crate import each other in no circle", &found);
+    assert_none("files of one crate have no import cycles", &found);
 }
 
 #[test]
-fn arrows_between_folders_run_one_way() {
+fn folders_depend_in_one_direction() {
     let mut found = Vec::new();
-    for (folder, order) in [("message-service", &MESSAGE_SERVICE[..]), ("user-service", &USER_SERVICE[..])] {
+    for (folder, lower) in [("message-service", &MESSAGE_SERVICE[..]), ("user-service", &USER_SERVICE)] {
         let krate = &CRATES[folder];
-        found.extend(climbing(folder, order, &arrows_between_tops(krate, &arrows(krate))));
+        let order = [lower, &UPPER_LAYERS].concat();
+        found.extend(upward_dependencies(folder, &order, &folder_dependencies(krate, &dependencies(krate))));
     }
     for folder in ["service-kit", "standalone"] {
         let krate = &CRATES[folder];
-        found.extend(describe_circles(folder, &arrows_between_tops(krate, &arrows(krate))));
+        found.extend(describe_cycles(folder, &folder_dependencies(krate, &dependencies(krate))));
     }
-    assert_none("folders name only what is below them", &found);
+    assert_none("folders import only folders below them", &found);
 }

@@ -1,13 +1,13 @@
 //! The checks find what is planted in small sources, and nothing else.
 
 use super::{
-    arrows::{Arrow, arrows, arrows_between_tops, circles, externals},
+    dependencies::{Dependency, cycles, dependencies, externals, folder_dependencies},
     sources::Crate,
 };
 
-/// Arrows as `from -> to`.
-fn drawn(arrows: &[Arrow]) -> Vec<String> {
-    arrows.iter().map(|arrow| format!("{} -> {}", arrow.from, arrow.to)).collect()
+/// Dependencies as `from -> to`.
+fn shown(dependencies: &[Dependency]) -> Vec<String> {
+    dependencies.iter().map(|dependency| format!("{} -> {}", dependency.from, dependency.to)).collect()
 }
 
 /// Paths to this crate, as `file:line path`.
@@ -60,7 +60,7 @@ fn a_crate_that_is_imported_under_another_name_is_found() {
 }
 
 #[test]
-fn a_circle_is_found_whatever_its_arrows_are_written_like() {
+fn a_cycle_is_found_in_any_syntax() {
     let krate = Crate::in_memory(&[
         ("lib.rs", "mod a;\nmod b;\nmod c;\nmod d;"),
         ("a.rs", "use crate::b::B;\nuse crate::d;"),
@@ -68,18 +68,18 @@ fn a_circle_is_found_whatever_its_arrows_are_written_like() {
         ("c.rs", "fn f() { run!(crate::a::f()) }"),
         ("d.rs", ""),
     ]);
-    let arrows = arrows(&krate);
-    assert_eq!(drawn(&arrows), ["a.rs -> b.rs", "a.rs -> d.rs", "b.rs -> c.rs", "c.rs -> a.rs"]);
-    let circles = circles(&arrows);
-    assert_eq!(circles.len(), 1);
-    assert!(circles[0].iter().eq(&["a.rs", "b.rs", "c.rs"]), "{circles:?}");
+    let dependencies = dependencies(&krate);
+    assert_eq!(shown(&dependencies), ["a.rs -> b.rs", "a.rs -> d.rs", "b.rs -> c.rs", "c.rs -> a.rs"]);
+    let cycles = cycles(&dependencies);
+    assert_eq!(cycles.len(), 1);
+    assert!(cycles[0].iter().eq(&["a.rs", "b.rs", "c.rs"]), "{cycles:?}");
 }
 
 #[test]
-fn an_arrow_goes_to_the_file_that_defines_the_name() {
+fn a_dependency_is_on_the_file_that_defines_the_name() {
     let krate = Crate::in_memory(&[
         ("lib.rs", "mod grpc;\nmod log;\npub use log::Live;"),
-        // Passes on, and declares: no arrow. `Ring` it uses itself.
+        // Re-exports and declares: no dependency. `Ring` it uses itself.
         ("log/mod.rs", "mod live;\nmod ring;\npub(crate) use live::Live;\npub use self::ring::Ring;\nfn f(_: Ring) {}"),
         ("log/live.rs", "use super::Ring;"),
         ("log/ring.rs", ""),
@@ -92,20 +92,20 @@ fn an_arrow_goes_to_the_file_that_defines_the_name() {
         "log/live.rs -> log/ring.rs",
         "log/mod.rs -> log/ring.rs",
     ];
-    assert_eq!(drawn(&arrows(&krate)), found);
-    assert!(circles(&arrows(&krate)).is_empty());
+    assert_eq!(shown(&dependencies(&krate)), found);
+    assert!(cycles(&dependencies(&krate)).is_empty());
 }
 
 #[test]
-fn a_parent_and_a_child_that_use_each_other_are_a_circle() {
+fn a_parent_and_a_child_that_use_each_other_are_a_cycle() {
     let krate = Crate::in_memory(&[
         ("lib.rs", "mod grpc;"),
         ("grpc/mod.rs", "mod send;\npub struct Context;\nfn f() { send::run(&Context) }"),
         ("grpc/send.rs", "pub fn run(_: &super::Context) {}"),
     ]);
-    let arrows = arrows(&krate);
-    assert_eq!(drawn(&arrows), ["grpc/mod.rs -> grpc/send.rs", "grpc/send.rs -> grpc/mod.rs"]);
-    assert_eq!(circles(&arrows).len(), 1);
+    let dependencies = dependencies(&krate);
+    assert_eq!(shown(&dependencies), ["grpc/mod.rs -> grpc/send.rs", "grpc/send.rs -> grpc/mod.rs"]);
+    assert_eq!(cycles(&dependencies).len(), 1);
 }
 
 #[test]
@@ -115,11 +115,11 @@ fn inline_modules_belong_to_their_file() {
         ("a.rs", "mod inner { use super::super::b::B; use super::A; }\nstruct A;\nuse inner::C;"),
         ("b.rs", "use crate::a::inner::C;"),
     ]);
-    assert_eq!(drawn(&arrows(&krate)), ["a.rs -> b.rs", "b.rs -> a.rs"]);
+    assert_eq!(shown(&dependencies(&krate)), ["a.rs -> b.rs", "b.rs -> a.rs"]);
 }
 
 #[test]
-fn an_arrow_that_climbs_is_found_between_folders() {
+fn an_upward_dependency_between_folders_is_found() {
     let krate = Crate::in_memory(&[
         ("lib.rs", "mod domain;\nmod storage;"),
         ("domain/mod.rs", "mod user;"),
@@ -127,8 +127,8 @@ fn an_arrow_that_climbs_is_found_between_folders() {
         ("storage/mod.rs", "mod rows;\nuse crate::domain;"),
         ("storage/rows.rs", ""),
     ]);
-    let between = arrows_between_tops(&krate, &arrows(&krate));
-    assert_eq!(drawn(&between), ["domain -> storage", "storage -> domain"]);
-    let climbing = super::climbing("in-memory", &["domain", "storage"], &between);
-    assert_eq!(climbing, ["in-memory/src: domain -> storage: line 1: crate::storage::rows::Row (in domain/user.rs)"]);
+    let between = folder_dependencies(&krate, &dependencies(&krate));
+    assert_eq!(shown(&between), ["domain -> storage", "storage -> domain"]);
+    let upward = super::upward_dependencies("in-memory", &["domain", "storage"], &between);
+    assert_eq!(upward, ["in-memory/src: domain -> storage: line 1: crate::storage::rows::Row (in domain/user.rs)"]);
 }

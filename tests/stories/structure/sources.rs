@@ -126,8 +126,8 @@ impl SourceFile {
         scanner.file
     }
 
-    /// The folder or file right below `src` that it belongs to.
-    pub(super) fn top(&self) -> &str {
+    /// The layer that it belongs to: the folder or file right below `src`.
+    pub(super) fn layer(&self) -> &str {
         self.module.first().map_or_else(|| self.path.trim_end_matches(".rs"), String::as_str)
     }
 }

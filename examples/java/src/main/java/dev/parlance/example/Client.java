@@ -178,7 +178,7 @@ public final class Client {
 
   /** Sends several messages at a time and reads them back, until the session was opened once more. */
   private void throughRestart(Session session, int round) throws Exception {
-    say("restart the services: ben goes on sending");
+    say("restart the services: ben keeps sending");
     int before = session.connections();
     int count = 0;
     int repeated = 0;

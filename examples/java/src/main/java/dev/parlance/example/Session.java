@@ -304,7 +304,7 @@ final class Session implements AutoCloseable {
     private void expectMore() {
       alarm =
           thread.schedule(
-              () -> cancel("nothing was heard for too long", null), SILENCE.toMillis(), TimeUnit.MILLISECONDS);
+              () -> cancel("the server was silent for too long", null), SILENCE.toMillis(), TimeUnit.MILLISECONDS);
     }
 
     private void take(ChatResponse response) {

@@ -1,10 +1,10 @@
-//! The arrows between the files of one crate: which names something of which.
+//! The dependencies between the files of one crate: which file names something of which.
 //!
-//! - A path is an arrow to the file of the deepest module on it that exists.
+//! - A path is a dependency on the file of the deepest module on it that exists.
 //! - A name is followed through the `use` of the module in which it is found, to the file that defines it. A `pub use`
-//!   that only passes a name on is therefore no arrow: the arrow goes from the file that uses the name to the one that
-//!   defines it. It is one when the file also uses the name itself.
-//! - `mod x;` is no arrow.
+//!   that only re-exports a name is therefore no dependency: the file that uses the name depends on the one that defines
+//!   it. It is one when the file also uses the name itself.
+//! - `mod x;` is no dependency.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use super::sources::{Crate, Import, NamedPath, SourceFile};
 /// More re-exports than any name passes through.
 const MOST_RE_EXPORTS: usize = 16;
 
-/// One file names something of another.
+/// One file, or layer, names something of another.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Arrow {
+pub(super) struct Dependency {
     pub(super) from: String,
     pub(super) to: String,
     pub(super) line: usize,
@@ -44,10 +44,10 @@ struct Modules<'a> {
     files: BTreeMap<&'a [String], &'a SourceFile>,
 }
 
-/// All arrows between files, sorted, the first for each pair of files.
-pub(super) fn arrows(krate: &Crate) -> Vec<Arrow> {
+/// All dependencies between files, sorted, the first for each pair of files.
+pub(super) fn dependencies(krate: &Crate) -> Vec<Dependency> {
     let modules = Modules::of(krate);
-    let mut arrows: BTreeMap<(&str, &str), (usize, String)> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, &str), (usize, String)> = BTreeMap::new();
     for file in &krate.files {
         for named in
             file.imports.iter().filter(|import| is_used(import, file)).map(|import| &import.named).chain(&file.paths)
@@ -56,14 +56,18 @@ pub(super) fn arrows(krate: &Crate) -> Vec<Arrow> {
             let target = modules.definition(path);
             if target.path != file.path {
                 let place = (named.line, named.to_string());
-                let known = arrows.entry((&file.path, &target.path)).or_insert_with(|| place.clone());
+                let known = places.entry((&file.path, &target.path)).or_insert_with(|| place.clone());
                 *known = place.min(known.clone());
             }
         }
     }
-    let arrow =
-        |((from, to), (line, path)): ((&str, &str), _)| Arrow { from: from.to_owned(), to: to.to_owned(), line, path };
-    arrows.into_iter().map(arrow).collect()
+    let dependency = |((from, to), (line, path)): ((&str, &str), _)| Dependency {
+        from: from.to_owned(),
+        to: to.to_owned(),
+        line,
+        path,
+    };
+    places.into_iter().map(dependency).collect()
 }
 
 /// All paths that begin with the name of another crate, in the order of files and lines.
@@ -88,41 +92,41 @@ pub(super) fn externals(krate: &Crate) -> Vec<External<'_>> {
     all
 }
 
-/// The arrows between the folders and files right below `src`: each pair with one arrow between files that makes it.
-pub(super) fn arrows_between_tops(krate: &Crate, arrows: &[Arrow]) -> Vec<Arrow> {
-    let tops: BTreeMap<&str, &str> = krate.files.iter().map(|file| (&*file.path, file.top())).collect();
-    let mut between: BTreeMap<(&str, &str), Arrow> = BTreeMap::new();
-    for arrow in arrows {
-        let (from, to) = (tops[&*arrow.from], tops[&*arrow.to]);
+/// The dependencies between the layers of a crate: each pair with one dependency between files that causes it.
+pub(super) fn folder_dependencies(krate: &Crate, dependencies: &[Dependency]) -> Vec<Dependency> {
+    let layers: BTreeMap<&str, &str> = krate.files.iter().map(|file| (&*file.path, file.layer())).collect();
+    let mut between: BTreeMap<(&str, &str), Dependency> = BTreeMap::new();
+    for dependency in dependencies {
+        let (from, to) = (layers[&*dependency.from], layers[&*dependency.to]);
         if from != to {
-            between.entry((from, to)).or_insert_with(|| Arrow {
+            between.entry((from, to)).or_insert_with(|| Dependency {
                 from: from.to_owned(),
                 to: to.to_owned(),
-                line: arrow.line,
-                path: format!("{} (in {})", arrow.path, arrow.from),
+                line: dependency.line,
+                path: format!("{} (in {})", dependency.path, dependency.from),
             });
         }
     }
     between.into_values().collect()
 }
 
-/// The circles: the largest sets of more than one node in which each reaches every other.
-pub(super) fn circles(arrows: &[Arrow]) -> Vec<BTreeSet<&str>> {
+/// The cycles: the largest sets of more than one node in which each reaches every other.
+pub(super) fn cycles(dependencies: &[Dependency]) -> Vec<BTreeSet<&str>> {
     let mut next: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for arrow in arrows {
-        next.entry(&arrow.from).or_default().push(&arrow.to);
+    for dependency in dependencies {
+        next.entry(&dependency.from).or_default().push(&dependency.to);
     }
     let reached: BTreeMap<&str, BTreeSet<&str>> =
         next.keys().map(|start| (*start, reached_from(start, &next))).collect();
-    let mut circles = BTreeSet::new();
+    let mut cycles = BTreeSet::new();
     for (start, all) in &reached {
-        let circle: BTreeSet<&str> =
+        let cycle: BTreeSet<&str> =
             all.iter().copied().filter(|other| reached.get(other).is_some_and(|back| back.contains(start))).collect();
-        if circle.len() > 1 {
-            circles.insert(circle);
+        if cycle.len() > 1 {
+            cycles.insert(cycle);
         }
     }
-    circles.into_iter().collect()
+    cycles.into_iter().collect()
 }
 
 fn reached_from<'a>(start: &'a str, next: &BTreeMap<&'a str, Vec<&'a str>>) -> BTreeSet<&'a str> {
@@ -138,7 +142,7 @@ fn reached_from<'a>(start: &'a str, next: &BTreeMap<&'a str, Vec<&'a str>>) -> B
     reached
 }
 
-/// Is not only passed on to other files.
+/// Returns true if the file uses the import itself, and does not only re-export it.
 fn is_used(import: &Import, file: &SourceFile) -> bool {
     let Some(name) = &import.name else { return true };
     let begins_with_it = |path: &NamedPath| !path.is_global && path.segments[0] == *name;
