@@ -59,7 +59,8 @@ async fn subscribe(
     let items = if open.send_only {
         stream::pending().boxed()
     } else {
-        let request = SubscribeRequest { actor_id: open.actor_id, cursors: open.cursors, start: open.start };
+        let ChatOpen { actor_id, cursors, start, epoch, .. } = open;
+        let request = SubscribeRequest { actor_id, cursors, start, epoch };
         let response = MessageServiceClient::new(channel.clone()).subscribe(request).await?;
         response.into_inner().map(|item| item.map(to_chat)).boxed()
     };

@@ -21,12 +21,29 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Positions {
     by_conversation: HashMap<String, i64>,
+    /// The epoch of the log that the positions are in; empty if it is not known.
+    epoch: String,
 }
 
 impl Positions {
-    /// Resumes from the cursors of an earlier session.
-    pub(crate) fn new(cursors: impl IntoIterator<Item = (String, i64)>) -> Self {
-        Self { by_conversation: cursors.into_iter().collect() }
+    /// Resumes from the cursors of an earlier session and the epoch of these.
+    pub(crate) fn new(cursors: impl IntoIterator<Item = (String, i64)>, epoch: String) -> Self {
+        Self { by_conversation: cursors.into_iter().collect(), epoch }
+    }
+
+    /// Enters an epoch: the service has checked the positions, and closed those that do not belong to it. Returns true if it
+    /// is another one.
+    pub(crate) fn enter(&mut self, epoch: &str) -> bool {
+        let is_new = !epoch.is_empty() && self.epoch != epoch;
+        if is_new {
+            epoch.clone_into(&mut self.epoch);
+        }
+        is_new
+    }
+
+    /// Returns the epoch of the positions; empty if it is not known.
+    pub(crate) fn epoch(&self) -> &str {
+        &self.epoch
     }
 
     /// Checks an entry and advances past it if it is the next one. Any entry of an unknown conversation is its first.
@@ -72,6 +89,9 @@ impl Positions {
             }
             Update::Truncated { conversation_id, oldest_sequence } => self.truncated(conversation_id, *oldest_sequence),
             Update::Closed { conversation_id, .. } => self.closed(conversation_id),
+            Update::Epoch(epoch) => {
+                self.enter(epoch);
+            }
             Update::Event(_)
             | Update::AllCaughtUp
             | Update::Connected
@@ -107,7 +127,7 @@ mod tests {
             breaks in prop::collection::vec((1..60i64, 0..10i64), 0..8),
             skip in prop::option::of(2..60i64),
         ) {
-            let mut positions = Positions::new([("c".to_owned(), 0)]);
+            let mut positions = Positions::new([("c".to_owned(), 0)], String::new());
             let (mut received, mut next) = (Vec::new(), 1);
             for (after, back) in breaks.into_iter().chain([(length, 0)]) {
                 while next <= length.min(after) {

@@ -38,6 +38,7 @@ const MAX_UPDATES: usize = 256;
 pub struct SessionBuilder {
     settings: Settings,
     cursors: HashMap<String, i64>,
+    epoch: String,
     send_limit: Duration,
 }
 
@@ -45,7 +46,7 @@ impl SessionBuilder {
     pub(crate) fn new(replicas: Replicas, actor_id: String) -> Self {
         let (start, transport) = (Start::default(), Transport::default());
         let settings = Settings { replicas, actor_id, start, transport, send_only: false };
-        Self { settings, cursors: HashMap::new(), send_limit: SEND_LIMIT }
+        Self { settings, cursors: HashMap::new(), epoch: String::new(), send_limit: SEND_LIMIT }
     }
 
     /// Sets the starting point of conversations without a cursor.
@@ -59,6 +60,13 @@ impl SessionBuilder {
     #[must_use]
     pub fn cursors(self, cursors: HashMap<String, i64>) -> Self {
         Self { cursors, ..self }
+    }
+
+    /// Names the epoch of the cursors, see [`Session::epoch`]: those of entries that were lost since are closed with
+    /// `SEQUENCE_AHEAD`.
+    #[must_use]
+    pub fn epoch(self, epoch: String) -> Self {
+        Self { epoch, ..self }
     }
 
     /// Sets the RPCs to use.
@@ -86,7 +94,7 @@ impl SessionBuilder {
     pub fn open(self) -> (Session, Updates) {
         let (commands, command_receiver) = mpsc::channel(MAX_COMMANDS);
         let (update_sender, updates) = mpsc::channel(MAX_UPDATES);
-        let positions = Positions::new(self.cursors);
+        let positions = Positions::new(self.cursors, self.epoch);
         let delivered = Arc::new(Mutex::new(positions.clone()));
         task::spawn(self.settings, command_receiver, update_sender, positions);
         let session = Session { commands, delivered: delivered.clone(), send_limit: self.send_limit };
@@ -161,6 +169,11 @@ impl Session {
     /// resume.
     pub fn cursors(&self) -> HashMap<String, i64> {
         self.delivered.lock().unwrap_or_else(PoisonError::into_inner).to_map()
+    }
+
+    /// Returns the epoch of [`cursors`](Self::cursors); empty before [`Updates::next`] has returned one.
+    pub fn epoch(&self) -> String {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner).epoch().to_owned()
     }
 
     fn submit(&self, frame: Frame) -> impl Future<Output = Result<Ack, SendError>> + Send + use<> {

@@ -146,7 +146,9 @@ impl Task {
         };
         let send_only = self.settings.send_only;
         let cursors = if send_only { Vec::new() } else { self.positions.cursors() };
-        let open = ChatOpen { actor_id: self.settings.actor_id.clone(), cursors, start: start.into(), send_only };
+        let epoch = self.positions.epoch().to_owned();
+        let actor_id = self.settings.actor_id.clone();
+        let open = ChatOpen { actor_id, cursors, start: start.into(), send_only, epoch };
         let frame_id = self.queue.next_frame_id();
         let mut connection = connection::connect(channel, self.settings.transport, frame_id, open).await?;
         match connection.items.next().await {
@@ -286,8 +288,13 @@ impl Task {
                 }
             }
             Some(Item::Nack(nack)) => self.handle_nack(nack),
-            // A heartbeat, or a kind that is newer than this client.
-            Some(Item::Heartbeat(_) | Item::Opened(_) | Item::Draining(_)) | None => {}
+            Some(Item::Heartbeat(heartbeat)) => {
+                if self.positions.enter(&heartbeat.epoch) {
+                    self.buffer(Update::Epoch(heartbeat.epoch));
+                }
+            }
+            // Or a kind that is newer than this client.
+            Some(Item::Opened(_) | Item::Draining(_)) | None => {}
         }
         Ok(())
     }

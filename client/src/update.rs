@@ -36,6 +36,10 @@ pub enum Update {
     },
     /// The session is connected.
     Connected,
+    /// All positions are of this epoch of the log from here on; keep it with [`Session::cursors`](crate::Session::cursors).
+    /// Comes with the first connection, and again when the database was replaced; conversations of which entries were lost
+    /// are closed before.
+    Epoch(String),
     /// The session has lost its connection and will reconnect.
     Disconnected {
         /// The reason.

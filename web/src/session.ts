@@ -53,6 +53,8 @@ export class Session {
   readonly #sending = new Set<string>();
   readonly #marking = new Set<string>();
   #refreshing: Promise<void> | undefined;
+  /** The epoch of the log that the positions are in; empty until it is known. */
+  #epoch = "";
   /** The retry delay that a draining service requests. */
   #retryDelayMs = 0;
 
@@ -246,7 +248,7 @@ export class Session {
       heard();
       const known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
       const cursors = known.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
-      const request = { actorId: this.me, cursors, start: SubscribeStart.READ_MARK };
+      const request = { actorId: this.me, cursors, start: SubscribeStart.READ_MARK, epoch: this.#epoch };
       // Zero means no timeout.
       const items = this.services.messages.subscribe(request, { signal: attempt.signal, timeoutMs: 0 });
       for await (const item of items) {
@@ -288,8 +290,12 @@ export class Session {
         this.#known(item.value.conversationId).truncated(Number(item.value.oldestSequence));
         this.options.changed();
         break;
+      case "heartbeat":
+        // The cursors that do not belong to this epoch were closed before.
+        this.#epoch = item.value.epoch;
+        break;
       default:
-        // A heartbeat, or a kind newer than this client.
+        // A kind newer than this client.
         break;
     }
   }

@@ -234,6 +234,18 @@ test("a closed conversation is removed; one with a cursor ahead of the head is r
   }, options);
 });
 
+test("the epoch of the positions is returned with them", async () => {
+  const heartbeat = (epoch: string): Item => ({ item: { case: "heartbeat", value: { epoch } } });
+  const broken = refusal(Code.Unavailable, "DATABASE_UNAVAILABLE");
+  const services = new Services();
+  // The second stream ends before its cursors are known to be of its epoch.
+  services.scripts = [[heartbeat("one"), message(11n), broken], [broken], [heartbeat("two"), broken], [allCaughtUp, "hang"]];
+  await session(services, async (session) => {
+    await eventually(() => assert.equal(session.connection.state, "live"));
+    assert.deepEqual(services.subscriptions.map(({ epoch }) => epoch), ["", "one", "one", "two"]);
+  });
+});
+
 test("a refused session shows the reason and is not retried", async () => {
   const services = new Services();
   services.scripts = [[refusal(Code.FailedPrecondition, "USER_DEACTIVATED")]];

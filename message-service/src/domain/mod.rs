@@ -6,6 +6,7 @@ pub(crate) mod coalesced;
 pub(crate) mod conversation;
 pub(crate) mod encoded;
 pub(crate) mod ephemeral;
+pub(crate) mod epoch;
 pub(crate) mod event;
 pub(crate) mod hash;
 pub(crate) mod ids;

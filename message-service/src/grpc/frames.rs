@@ -20,6 +20,7 @@ use tonic_prost::ProstDecoder;
 use super::convert;
 use crate::domain::{
     ephemeral::Ephemeral,
+    epoch::Epoch,
     event::Event,
     ids::ConversationId,
     sequence::{Position, Sequence},
@@ -53,8 +54,8 @@ pub(super) fn all_caught_up() -> Bytes {
     encode(Item::CaughtUp(CaughtUp::default()))
 }
 
-pub(super) fn heartbeat() -> Bytes {
-    encode(Item::Heartbeat(Heartbeat {}))
+pub(super) fn heartbeat(epoch: Option<&Epoch>) -> Bytes {
+    encode(Item::Heartbeat(Heartbeat { epoch: epoch.map(Epoch::to_string).unwrap_or_default() }))
 }
 
 pub(super) fn draining(retry_delay: Duration) -> Bytes {

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use service_kit::{backoff, failure::Failure, server::note_cause};
+use service_kit::{
+    backoff,
+    failure::{Failure, Reason},
+    server::note_cause,
+};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -37,6 +41,9 @@ pub(super) struct Outgoing {
 }
 
 enum State {
+    /// The conversations that are closed from the beginning come next, then a heartbeat: a client that has received it knows
+    /// that its other positions are of the epoch that it names.
+    Beginning,
     Open,
     /// The next item is this status.
     Ending(Status),
@@ -69,11 +76,12 @@ impl Outgoing {
         open_stream: OpenStream,
         draining: CancellationToken,
     ) -> Self {
-        Self { subscription, open_stream: Some(open_stream), ..Self::new(draining) }
+        Self { subscription, open_stream: Some(open_stream), state: State::Beginning, ..Self::new(draining) }
     }
 
     /// Starts the items of a stream that only sent heartbeats.
     pub(super) fn begin(&mut self, subscription: Option<Subscription>, open_stream: OpenStream) {
+        self.state = if subscription.is_some() { State::Beginning } else { State::Open };
         self.subscription = subscription;
         self.open_stream = Some(open_stream);
     }
@@ -89,6 +97,16 @@ impl Outgoing {
     /// Returns the next item, the status that ends the stream, or `None` after it. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         match std::mem::replace(&mut self.state, State::Ended) {
+            State::Beginning => match self.subscription.as_mut().and_then(Subscription::take_notice) {
+                Some(notice) => {
+                    self.state = State::Beginning;
+                    return Some(self.encode(notice));
+                }
+                None => {
+                    self.state = State::Open;
+                    return Some(Ok(self.heartbeat()));
+                }
+            },
             State::Open => self.state = State::Open,
             State::Ending(status) => {
                 note_cause(&status);
@@ -119,12 +137,16 @@ impl Outgoing {
             }
             item = next_item => item,
             () = sleep_until(self.heartbeat_at) => {
-                self.heartbeat_at = next_heartbeat();
-                return Some(Ok(frames::heartbeat()));
+                return Some(Ok(self.heartbeat()));
             }
         };
         self.heartbeat_at = next_heartbeat();
         Some(self.encode(item))
+    }
+
+    fn heartbeat(&mut self) -> Bytes {
+        self.heartbeat_at = next_heartbeat();
+        frames::heartbeat(self.subscription.as_ref().and_then(Subscription::epoch))
     }
 
     fn encode(&mut self, item: Item) -> Result<Bytes, Status> {
@@ -146,6 +168,12 @@ impl Outgoing {
                     return Err(status);
                 }
                 Ok(frames::closed(&conversation_id, &status))
+            }
+            Item::EpochEnded => {
+                let delay = backoff::jittered(MAX_RETRY_DELAY, 0.0..1.0);
+                let failure = Failure::of(Reason::DatabaseUnavailable, "the database is another server now; resume");
+                self.state = State::Ended;
+                Err(failure.retry_after(delay).into())
             }
         }
     }

@@ -8,6 +8,7 @@ use super::{access, authorise, context::Context, decode, outgoing::Outgoing};
 use crate::{
     domain::{
         conversation::Kind,
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         refusal::Refusal,
         rpc::Rpc,
@@ -21,20 +22,25 @@ struct Params {
     actor_id: UserId,
     /// `None`: from the head on.
     after: Option<Position>,
+    /// The epoch of `after`, if the client knows it.
+    epoch: Option<Epoch>,
 }
 
 pub(super) async fn answer(context: &Context, request: Request<StreamMessagesRequest>) -> Result<Outgoing, Failure> {
-    let Params { conversation_id, actor_id, after } = decode(request.get_ref())?;
+    let Params { conversation_id, actor_id, after, epoch } = decode(request.get_ref())?;
     let actor = authorise::actor(context, Rpc::StreamMessages, request.extensions(), actor_id).await?;
 
     // Registers first and reads then: entries committed in between move the head that is followed.
     let pending = Subscription::to_one(&context.live, &context.pages, &actor, &conversation_id);
     let (conversation, member) = access::reader(context, &actor, &conversation_id).await?;
     let last_sequence = conversation.last_sequence;
-    let after = after.unwrap_or(last_sequence);
-    if after > last_sequence {
-        return Err(Refusal::SequenceAhead { conversation_id, sequence: after, last_sequence }.into());
+    if let Some(after) = after {
+        let resumption = pending.resumption(&context.pages, after, epoch.as_ref()).await?;
+        if let Some(last_sequence) = resumption.ahead_of(last_sequence) {
+            return Err(Refusal::SequenceAhead { conversation_id, sequence: after, last_sequence }.into());
+        }
     }
+    let after = after.unwrap_or(last_sequence);
     // A reader of a CHANNEL may leave it and keep reading.
     let member = member.filter(|_| conversation.kind != Kind::Channel);
     let subscription = pending.after(&conversation, member.map(|member| member.join_sequence), after);
@@ -50,6 +56,7 @@ fn decode(request: &StreamMessagesRequest) -> Result<Params, Failure> {
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
     let after = fields.check("after_sequence", request.after_sequence.map(Position::parse).transpose());
-    let (conversation_id, actor_id, after) = fields.finish((conversation_id, actor_id, after))?;
-    Ok(Params { conversation_id, actor_id, after })
+    let epoch = fields.parse("epoch", &request.epoch, Epoch::parse);
+    let (conversation_id, actor_id, (after, epoch)) = fields.finish((conversation_id, actor_id, after.and(epoch)))?;
+    Ok(Params { conversation_id, actor_id, after, epoch })
 }

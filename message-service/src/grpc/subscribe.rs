@@ -14,6 +14,7 @@ use super::{authorise, context::Context, decode, outgoing::Outgoing};
 use crate::{
     actor::Actor,
     domain::{
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         rpc::Rpc,
         sequence::Position,
@@ -27,6 +28,8 @@ const MAX_CURSORS: usize = 10_000;
 /// The starting points of a subscription to all conversations of a user.
 pub(super) struct Params {
     positions: HashMap<ConversationId, Position>,
+    /// The epoch of the positions, if the client knows it.
+    epoch: Option<Epoch>,
     /// For conversations without a cursor.
     start: Start,
 }
@@ -35,7 +38,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
     let (_, extensions, request) = request.into_parts();
     let mut fields = Fields::default();
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
-    let params = decode(&mut fields, &request.cursors, request.start);
+    let params = decode(&mut fields, &request.cursors, request.start, &request.epoch);
     let (actor_id, params): (UserId, Params) = fields.finish((actor_id, params))?;
     let actor = authorise::actor(context, Rpc::Subscribe, &extensions, actor_id).await?;
 
@@ -46,11 +49,12 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
 
 /// Starts the subscription.
 pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params) -> Result<Subscription, Failure> {
-    Ok(Subscription::to_all(&context.live, &context.pages, actor, &params.positions, params.start).await?)
+    let Params { positions, epoch, start } = params;
+    Ok(Subscription::to_all(&context.live, &context.pages, actor, positions, epoch.as_ref(), *start).await?)
 }
 
 /// Reads the starting points.
-pub(super) fn decode(fields: &mut Fields, cursors: &[v1::Cursor], start: i32) -> Field<Params> {
+pub(super) fn decode(fields: &mut Fields, cursors: &[v1::Cursor], start: i32, epoch: &str) -> Field<Params> {
     let positions = positions(fields, cursors);
     let start = match v1::SubscribeStart::try_from(start) {
         Ok(v1::SubscribeStart::Unspecified | v1::SubscribeStart::ReadMark) => Ok(Start::ReadMark),
@@ -59,7 +63,8 @@ pub(super) fn decode(fields: &mut Fields, cursors: &[v1::Cursor], start: i32) ->
         Err(_) => Err("must be READ_MARK, NOW or BEGINNING"),
     };
     let start = fields.check("start", start);
-    positions.and(start).map(|(positions, start)| Params { positions, start })
+    let epoch = fields.parse("epoch", epoch, Epoch::parse);
+    positions.and(epoch).and(start).map(|((positions, epoch), start)| Params { positions, epoch, start })
 }
 
 fn positions(fields: &mut Fields, cursors: &[v1::Cursor]) -> Field<HashMap<ConversationId, Position>> {

@@ -22,6 +22,7 @@ use service_kit::{
 
 use super::{
     clock::Clock,
+    epoch::OpenEpoch,
     membership_feed::{FeedRegistration, MembershipFeed},
     metrics::LiveLogMetrics,
     ring::{Advance, Ahead, Budget, Ring},
@@ -31,6 +32,7 @@ use super::{
 use crate::domain::{
     encoded::{Encode, EncodedEntry},
     ephemeral::{Ephemeral, EphemeralKind},
+    epoch::Epoch,
     event::Event,
     ids::{ConversationId, UserId},
     sequence::Position,
@@ -48,13 +50,20 @@ pub(crate) struct LiveLogs {
 
 #[derive(Debug)]
 struct Shared {
-    logs: Mutex<HashMap<ConversationId, Arc<LiveLog>>>,
+    logs: Mutex<Logs>,
     feed: MembershipFeed,
     encode: Encode,
     budget: Budget,
     subscribers: SubscriberCount,
     clock: Clock,
     metrics: LiveLogMetrics,
+}
+
+/// All live logs, which are of one epoch.
+#[derive(Debug, Default)]
+struct Logs {
+    epoch: OpenEpoch,
+    of: HashMap<ConversationId, Arc<LiveLog>>,
 }
 
 /// One conversation's live log.
@@ -122,7 +131,7 @@ impl LiveLogs {
         gauge!("parlance_live_ring_bytes_max").set(self.shared.budget.max() as f64);
         let shared = self.shared.clone();
         metrics::watch(lifecycle, move || {
-            let conversations = lock(&shared.logs).len();
+            let conversations = lock(&shared.logs).of.len();
             shared.metrics.set_totals(conversations, shared.budget.used());
         });
     }
@@ -139,7 +148,7 @@ impl LiveLogs {
     }
 
     fn sweep_once(&self, now: Instant) {
-        lock(&self.shared.logs).retain(|_, log| {
+        lock(&self.shared.logs).of.retain(|_, log| {
             let mut state = lock(&log.state);
             if now.duration_since(state.used_at) < IDLE {
                 return true;
@@ -160,7 +169,7 @@ impl LiveLogs {
         let subscriber = Arc::new(Subscriber { signal: signal.clone(), is_signalled: AtomicBool::new(false) });
         // Locked until the subscriber is in, so that the log is not dropped in between.
         let mut logs = lock(&self.shared.logs);
-        let log = logs.entry(conversation_id.clone()).or_insert_with(|| self.new_log(conversation_id)).clone();
+        let log = logs.of.entry(conversation_id.clone()).or_insert_with(|| self.new_log(conversation_id)).clone();
         let key = lock(&log.state).add(subscriber.clone(), self.shared.clock.now());
         Registration { live: self.clone(), log, key, subscriber, _counted: self.shared.subscribers.add() }
     }
@@ -188,7 +197,7 @@ impl LiveLogs {
 
     /// Returns every followed conversation, and some that were followed a moment ago.
     pub(super) fn conversation_ids(&self) -> Vec<ConversationId> {
-        lock(&self.shared.logs).keys().cloned().collect()
+        lock(&self.shared.logs).of.keys().cloned().collect()
     }
 
     /// Returns every user with a subscription to everything.
@@ -196,18 +205,48 @@ impl LiveLogs {
         self.shared.feed.user_ids()
     }
 
-    /// Takes over a commit of a writer: the conversation's new head, and the entries that were stored as sends, in order.
-    /// Costs nothing for a conversation without subscribers.
+    /// Returns the current epoch. A stream takes it before it follows anything, and ends with it.
+    pub(crate) fn epoch(&self) -> OpenEpoch {
+        lock(&self.shared.logs).epoch.clone()
+    }
+
+    /// Enters an epoch. If it is another one, all logs are forgotten, since what was committed last may be lost, and all
+    /// streams end: their clients come back with their positions and the epoch of these.
+    pub(crate) fn enter(&self, epoch: &Epoch) {
+        let (ended, forgotten) = {
+            let mut logs = lock(&self.shared.logs);
+            if logs.epoch.name() == Some(epoch) {
+                return;
+            }
+            (std::mem::replace(&mut logs.epoch, OpenEpoch::new(epoch.clone())), std::mem::take(&mut logs.of))
+        };
+        ended.end(epoch);
+        // A log that is still followed lives on with its last subscriber, and receives nothing.
+        drop(forgotten);
+    }
+
+    /// Takes over a commit of a writer in this epoch: the conversation's new head, and the entries that were stored as sends,
+    /// in order. Costs nothing for a conversation without subscribers. Returns false if the epoch is not the current one: the
+    /// outbox decides then.
     pub(super) fn append_committed(
         &self,
+        epoch: Option<&Epoch>,
         conversation_id: &ConversationId,
         head: Position,
         stored: impl FnOnce() -> Vec<EncodedEntry>,
-    ) {
-        if let Some(log) = self.find(conversation_id) {
+    ) -> bool {
+        let found = {
+            let logs = lock(&self.shared.logs);
+            if logs.epoch.name() != epoch {
+                return false;
+            }
+            logs.of.get(conversation_id).cloned()
+        };
+        if let Some(log) = found {
             let stored = stored();
             self.update(&log, |ring| ring.append_committed(head, stored));
         }
+        true
     }
 
     /// Takes over entries that another replica has committed, encoded, in order and without a hole. Only entries that
@@ -239,15 +278,28 @@ impl LiveLogs {
         self.shared.feed.notify_joined(user_id, conversation_ids);
     }
 
-    /// Moves the head of a followed conversation to one read from storage, unless a later one is known.
+    /// Moves the head of a followed conversation to one that was committed, unless a later one is known.
     pub(super) fn advance_head_of(&self, conversation_id: &ConversationId, head: Position) {
         if let Some(log) = self.find(conversation_id) {
             self.update(&log, |ring| ring.advance(head));
         }
     }
 
+    /// Returns the known head of a followed conversation.
+    pub(super) fn head_of(&self, conversation_id: &ConversationId) -> Option<Position> {
+        lock(&self.find(conversation_id)?.state).ring.head()
+    }
+
+    /// Moves the head of a followed conversation to one read from storage, forward or back. `known` is the head before the
+    /// read began.
+    pub(super) fn settle_head_of(&self, conversation_id: &ConversationId, head: Position, known: Option<Position>) {
+        if let Some(log) = self.find(conversation_id) {
+            self.update(&log, |ring| ring.settle(head, known));
+        }
+    }
+
     fn find(&self, conversation_id: &ConversationId) -> Option<Arc<LiveLog>> {
-        lock(&self.shared.logs).get(conversation_id).cloned()
+        lock(&self.shared.logs).of.get(conversation_id).cloned()
     }
 
     fn update(&self, log: &LiveLog, change: impl FnOnce(&mut Ring) -> Advance) {
@@ -312,6 +364,11 @@ impl Registration {
         self.live.update(&self.log, |ring| ring.advance(head));
     }
 
+    /// Moves the head to one read from storage, forward or back. `known` is the head before the read began.
+    pub(super) fn settle_head(&self, head: Position, known: Option<Position>) {
+        self.live.update(&self.log, |ring| ring.settle(head, known));
+    }
+
     /// Puts back a page read from storage, if it is the newest part of the log and the ring is empty.
     pub(super) fn refill(&self, page: &[EncodedEntry]) {
         let mut state = lock(&self.log.state);
@@ -326,9 +383,10 @@ impl Drop for Registration {
         let mut logs = lock(&self.live.shared.logs);
         let mut state = lock(&self.log.state);
         state.subscribers.remove(&self.key);
-        // There is nothing to keep: a client may ask for any number of ids.
-        if state.subscribers.is_empty() && state.ring.is_empty() {
-            logs.remove(&self.log.conversation_id);
+        // There is nothing to keep: a client may ask for any number of ids. The log may be one of an earlier epoch.
+        let is_current = logs.of.get(&self.log.conversation_id).is_some_and(|log| Arc::ptr_eq(log, &self.log));
+        if is_current && state.subscribers.is_empty() && state.ring.is_empty() {
+            logs.of.remove(&self.log.conversation_id);
         }
     }
 }
@@ -370,7 +428,7 @@ mod tests {
         let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
         let registration = logs.follow(&"c".into(), &signal());
         registration.advance_head(at(0));
-        logs.append_committed(&"c".into(), at(1), || vec![entry(1)]);
+        logs.append_committed(None, &"c".into(), at(1), || vec![entry(1)]);
         assert!(logs.shared.budget.used() > 0);
         drop(registration);
         clock.advance(IDLE / 2);
@@ -388,7 +446,7 @@ mod tests {
         let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
         let registration = logs.follow(&"c".into(), &signal());
         registration.advance_head(at(0));
-        logs.append_committed(&"c".into(), at(1), || vec![entry(1)]);
+        logs.append_committed(None, &"c".into(), at(1), || vec![entry(1)]);
         clock.advance(IDLE);
         logs.sweep_once(clock.now());
         assert_eq!((logs.shared.budget.used(), registration.head()), (0, Some(at(1))));

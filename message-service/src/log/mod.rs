@@ -5,6 +5,7 @@
 
 pub(crate) mod clock;
 mod cursor;
+pub(crate) mod epoch;
 pub(crate) mod live;
 mod membership_feed;
 mod metrics;

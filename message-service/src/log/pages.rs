@@ -13,6 +13,7 @@ use super::live::LiveLogs;
 use crate::{
     domain::{
         encoded::EncodedEntry,
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         sequence::Position,
     },
@@ -92,6 +93,16 @@ impl Pages {
     ) -> Result<Vec<MembershipView>, Error> {
         let _permit = self.shared.reads.acquire().await;
         self.shared.store.find_memberships(user_id, conversation_ids).await
+    }
+
+    /// Returns for each of these positions of an earlier epoch the last one that survived.
+    pub(super) async fn find_surviving(
+        &self,
+        epoch: &Epoch,
+        positions: &[(&ConversationId, Position)],
+    ) -> Result<Vec<(ConversationId, Position)>, Error> {
+        let _permit = self.shared.reads.acquire().await;
+        self.shared.store.find_surviving(epoch, positions).await
     }
 
     async fn read_storage(

@@ -5,14 +5,20 @@
 //! transaction commits. If it cannot continue from the last poll, it reads the heads of all followed conversations
 //! instead, and the conversations of the users with subscriptions to everything.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
-use service_kit::{backoff::jittered, database::outbox::Position, lifecycle::Lifecycle};
+use service_kit::{backoff::jittered, database::outbox::Position as OutboxPosition, lifecycle::Lifecycle};
 
 use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics};
 use crate::{
     bus::Exchange,
-    domain::ids::{ConversationId, UserId},
+    domain::{
+        ids::{ConversationId, UserId},
+        sequence::Position,
+    },
     storage::{
         Error, Store,
         outbox::{CommitReader, Committed},
@@ -93,7 +99,7 @@ struct Poller {
     clock: Clock,
     /// The last successful poll: when it began, and its position. `None` before the first, and while there are no
     /// subscribers.
-    last: Option<(Instant, Position)>,
+    last: Option<(Instant, OutboxPosition)>,
     /// Conversations whose heads remain to be read again.
     heads_to_reread: Vec<ConversationId>,
     /// Users whose conversations remain to be listed again.
@@ -134,6 +140,8 @@ impl Poller {
             self.reread(now).await?;
         } else {
             self.metrics.reread.increment(1);
+            // It may be another server.
+            self.live.enter(&self.store.enter_epoch().await?);
             self.reread_all(now).await?;
         }
         self.last = Some((now, read.position));
@@ -196,8 +204,10 @@ impl Poller {
         if ids.is_empty() {
             return Ok(());
         }
-        for (id, head) in &self.store.find_heads(ids).await? {
-            self.live.advance_head_of(id, *head);
+        let known: Vec<Option<Position>> = ids.iter().map(|id| self.live.head_of(id)).collect();
+        let heads: HashMap<ConversationId, Position> = self.store.find_heads(ids).await?.into_iter().collect();
+        for (id, known) in ids.iter().zip(known) {
+            self.live.settle_head_of(id, heads.get(id).copied().unwrap_or(Position::START), known);
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! Laws: the entries are dense; the last of them is at the head; the cost of all that are in counts against the budget;
 //! the ring returns only entries that come right after a position. An entry that does not continue the head empties the
-//! ring, so it never holds a message that was edited or deleted after it was added.
+//! ring, so it never holds a message that was edited or deleted after it was added. Storage decides about the head: a read
+//! that began after a head was known and does not reach it sets the head back.
 
 use std::{
     collections::VecDeque,
@@ -90,6 +91,8 @@ pub(super) enum Ahead {
     InStorage,
     /// Nothing is known after the position.
     Nothing,
+    /// The log was set back to before the position: entries up to it were lost.
+    SetBack(Position),
 }
 
 impl Ring {
@@ -136,6 +139,12 @@ impl Ring {
         if self.head.is_none_or(|known| head > known) { self.jump(head) } else { Advance::Unmoved }
     }
 
+    /// Moves the head to one read from storage, forward or back. `known` is the head before the read began: storage that does
+    /// not reach it has lost entries, or they were never there.
+    pub(super) fn settle(&mut self, head: Position, known: Option<Position>) -> Advance {
+        if known.is_some_and(|known| head < known) { self.jump(head) } else { self.advance(head) }
+    }
+
     /// Puts back a page read from storage, if it is the newest part of the log and the ring is empty, so that other
     /// subscribers need not read it again. Returns true if it did.
     pub(super) fn refill(&mut self, page: &[EncodedEntry]) -> bool {
@@ -149,8 +158,10 @@ impl Ring {
 
     /// Returns the entries after a position, of about `max_bytes` at most, but always one if the ring has it.
     pub(super) fn after(&self, position: Position, max_bytes: usize) -> Ahead {
-        if self.head.is_none_or(|head| position >= head) {
-            return Ahead::Nothing;
+        match self.head {
+            Some(head) if position > head => return Ahead::SetBack(head),
+            Some(head) if position < head => {}
+            _ => return Ahead::Nothing,
         }
         let Some(first) = self.entries.front().map(|entry| entry.sequence).filter(|first| *first <= position.next())
         else {
@@ -329,7 +340,7 @@ mod tests {
                                 position += 1;
                             },
                             Ahead::InStorage => position += 1,
-                            Ahead::Nothing => prop_assert!(false, "at {} nothing is ahead of {}", position, committed),
+                            other => prop_assert!(false, "{:?} at {} of {}", other, position, committed),
                         }
                     },
                 }
@@ -340,6 +351,20 @@ mod tests {
             drop(ring);
             prop_assert_eq!(budget.used(), 0);
         }
+    }
+
+    #[test]
+    fn storage_decides_about_the_head() {
+        let (mut ring, budget) = ring(4_000);
+        ring.advance(at(0));
+        ring.append_committed(at(5), entries(1..=5));
+        // The read began before the last commit was known.
+        assert_eq!(ring.settle(at(4), Some(at(4))), Advance::Unmoved);
+        assert_eq!((ring.settle(at(3), Some(at(5))), ring.head()), (Advance::Jumped, Some(at(3))));
+        assert_eq!(budget.used(), 0, "lost entries are not delivered");
+        assert!(matches!(ring.after(at(5), 300), Ahead::SetBack(head) if head == at(3)));
+        assert!(matches!(ring.after(at(3), 300), Ahead::Nothing));
+        assert_eq!(ring.settle(at(9), Some(at(3))), Advance::Jumped);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub(crate) mod append;
 pub(crate) mod conversations;
 pub(crate) mod entry;
+pub(crate) mod epochs;
 pub(crate) mod log;
 pub(crate) mod members;
 pub(crate) mod memberships;
@@ -22,7 +23,10 @@ use service_kit::database::{Database, Settings};
 use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 
-use crate::domain::sequence::{Position, Sequence};
+use crate::domain::{
+    epoch::Epoch,
+    sequence::{Position, Sequence},
+};
 
 pub(crate) use service_kit::database::Error;
 
@@ -35,6 +39,8 @@ pub(crate) struct Store {
     database: Database,
 }
 
+const INSTALLATION: &str = "SELECT parlance_message.installation_v1()";
+
 const PAGE_TOKEN_KEY: &str = "SELECT page_token_key FROM parlance_message.settings";
 
 impl Store {
@@ -42,15 +48,18 @@ impl Store {
         Self { database }
     }
 
-    /// Returns a name for this database that reveals nothing else of it, the same for all replicas.
+    /// Returns a name for this database that reveals nothing else of it, the same for all replicas, also on a promoted standby,
+    /// and another one for a restored copy.
     pub(crate) async fn installation(&self) -> Result<String, Error> {
         let mut hasher = Sha256::new_with_prefix(b"parlance installation");
         hasher.update(self.page_token_key().await?);
+        let (name,): (String,) = self.database.fetch_one(sqlx::query_as(INSTALLATION)).await?;
+        hasher.update(name);
         let hash = hasher.finalize();
         Ok(URL_SAFE_NO_PAD.encode(&hash[..12]))
     }
 
-    /// Returns the key of page tokens, which all replicas share.
+    /// Returns the key of page tokens, which all replicas share. Other keys are derived from it.
     pub(crate) async fn page_token_key(&self) -> Result<[u8; 32], Error> {
         let (key,): (Vec<u8>,) = self.database.fetch_one(sqlx::query_as(PAGE_TOKEN_KEY)).await?;
         key.try_into().map_err(|_| Error::Corrupt("settings.page_token_key is not 32 bytes".to_owned()))
@@ -60,7 +69,13 @@ impl Store {
 /// A connection that one writer keeps for itself; opened when needed, dropped after an error that leaves it in doubt.
 pub(crate) struct WriterConnection {
     settings: Settings,
-    open: Option<PgConnection>,
+    open: Option<Open>,
+}
+
+/// An open connection, and the epoch that it writes to: it is to one server, which cannot be replaced under it.
+struct Open {
+    connection: PgConnection,
+    epoch: Epoch,
 }
 
 impl WriterConnection {
@@ -74,11 +89,15 @@ impl WriterConnection {
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        let connection = match self.open.take() {
-            Some(connection) => connection,
-            None => self.settings.open().await?,
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let mut connection = self.settings.open().await?;
+                let epoch = self.enter_epoch(&mut connection).await?;
+                Open { connection, epoch }
+            }
         };
-        Ok(self.open.insert(connection))
+        Ok(&mut self.open.insert(open).connection)
     }
 
     /// Runs a statement that is no part of the write path.

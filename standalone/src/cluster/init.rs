@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::account::Account;
 use super::binaries::Binaries;
+use super::connect::Address;
 use super::error::Error;
 use super::layout::{Layout, random_name};
 
@@ -34,7 +35,9 @@ pub(super) async fn ensure(
     }
     let unfinished = Unfinished(layout.folder().join(format!("{UNFINISHED}{}", random_name())));
     on_create();
-    let password = create(&unfinished.0, &layout.account, binaries, temporary).await?;
+    let password = random_password()?;
+    prepare(&unfinished.0, &layout.account, &password)?;
+    initialise(&unfinished.0, &layout.account, binaries, temporary).await?;
     let cluster = layout.cluster();
     std::fs::rename(&unfinished.0, &cluster).map_err(Error::file("create", &cluster))?;
     if !temporary {
@@ -42,6 +45,18 @@ pub(super) async fn ensure(
         folder.map_err(Error::file("write", layout.folder()))?;
     }
     Ok(password)
+}
+
+/// Creates a streaming standby of the server at this address, with the same password.
+///
+/// Errors: [`Error::Init`], [`Error::File`].
+pub(super) async fn copy(layout: &Layout, binaries: &Binaries, primary: &Address) -> Result<(), Error> {
+    let folder = layout.cluster();
+    prepare(&folder, &layout.account, &primary.password)?;
+    let mut command = layout.account.command(&binaries.dir().join("pg_basebackup"));
+    command.current_dir(&folder).arg("--pgdata").arg(folder.join("data")).arg("--dbname").arg(primary.url("postgres"));
+    command.args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"]);
+    run(command, &folder).await
 }
 
 /// A cluster under its temporary name, removed on drop. (The next attempt would remove it, too, but a full disk should not
@@ -54,31 +69,38 @@ impl Drop for Unfinished {
     }
 }
 
-async fn create(folder: &Path, account: &Account, binaries: &Binaries, temporary: bool) -> Result<String, Error> {
+/// Creates the folder of a cluster, with the password.
+fn prepare(folder: &Path, account: &Account, password: &str) -> Result<(), Error> {
     let failed = Error::file("create the folder", folder);
     std::fs::DirBuilder::new().create(folder).map_err(failed)?;
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(folder, private).map_err(Error::file("close to others", folder))?;
-    let password = random_password()?;
     let password_file = folder.join("password");
     let failed = Error::file("write", &password_file);
-    write_private(&password_file, &password).map_err(failed)?;
+    write_private(&password_file, password).map_err(failed)?;
     account.own(&password_file)?;
-    account.own(folder)?;
+    account.own(folder)
+}
 
+async fn initialise(folder: &Path, account: &Account, binaries: &Binaries, temporary: bool) -> Result<(), Error> {
     let mut command = account.command(&binaries.dir().join("initdb"));
-    command.current_dir(folder).arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(&password_file);
+    command.current_dir(folder).arg("--pgdata").arg(folder.join("data")).arg("--pwfile").arg(folder.join("password"));
     command.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
     if temporary {
         command.arg("--no-sync");
     }
+    run(command, folder).await
+}
+
+/// Runs a program that writes a data folder.
+async fn run(mut command: std::process::Command, folder: &Path) -> Result<(), Error> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     // Dropping the future (Ctrl-C during the first start) kills it; its child process then ends at the end of its input.
     let output = tokio::process::Command::from(command).kill_on_drop(true).output().await;
     let failed = |output: String| Error::Init { folder: folder.to_path_buf(), output };
     let output = output.map_err(|error| failed(error.to_string()))?;
     if output.status.success() {
-        return Ok(password);
+        return Ok(());
     }
     let printed = [output.stdout, output.stderr].concat();
     let printed = String::from_utf8_lossy(&printed);

@@ -102,6 +102,21 @@ impl Cluster {
         Cluster::start(Options::temporary()).await
     }
 
+    /// Starts a temporary standby that streams from this cluster, with the same superuser, password and options.
+    ///
+    /// Errors: those of [`Cluster::start`].
+    pub async fn standby(&self) -> Result<Cluster, Error> {
+        let (temporary, lock) = Temporary::create().await?;
+        let layout = Layout::open(temporary.folder(), false)?;
+        init::copy(&layout, &self.binaries, &self.address).await?;
+        let (binaries, options) = (self.binaries.clone(), self.options.clone());
+        let address = Address { port: 0, ..self.address.clone() };
+        let mut standby =
+            Cluster { server: None, temporary: Some(temporary), layout, binaries, options, address, lock };
+        standby.launch(None).await?;
+        Ok(standby)
+    }
+
     /// Returns the superuser's connection string for `database`, password included: keep it out of logs. Any name is
     /// valid; it is percent-encoded.
     pub fn url(&self, database: &str) -> String {

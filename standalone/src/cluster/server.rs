@@ -139,11 +139,11 @@ impl Launch<'_> {
     }
 }
 
-/// Returns true if the pid file reports that this postmaster is ready: its first line is the pid, its eighth the state.
+/// Returns true if the pid file reports that this postmaster accepts queries: its first line is the pid, its eighth the state.
 fn reports_ready(pid_file: &PathBuf, pid: u32) -> bool {
     let text = std::fs::read_to_string(pid_file).unwrap_or_default();
     let line = |number: usize| text.lines().nth(number).map(str::trim);
-    line(0) == Some(pid.to_string().as_str()) && line(7) == Some("ready")
+    line(0) == Some(pid.to_string().as_str()) && matches!(line(7), Some("ready" | "standby"))
 }
 
 fn free_port() -> Result<u16, Error> {

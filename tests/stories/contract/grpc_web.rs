@@ -52,15 +52,20 @@ async fn a_browser_from_an_allowed_origin_makes_calls_and_reads_errors() {
 async fn a_browser_streams_a_conversation() {
     let world = world().await;
     world.send("g", "ann", "hello").await;
-    let request =
-        StreamMessagesRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), after_sequence: Some(0) };
+    let request = StreamMessagesRequest {
+        conversation_id: "g".to_owned(),
+        actor_id: "ann".to_owned(),
+        after_sequence: Some(0),
+        ..Default::default()
+    };
     let call = WebCall::begin(world.message_service.address(), STREAM, &[("origin", ORIGIN)], &request).await;
-    // Over HTTP/1.1 and still open: two entries, caught up, and one live entry.
-    let (answer, _) = tokio::join!(call.first_messages(4), world.send("g", "ann", "live"));
+    // Over HTTP/1.1 and still open: a heartbeat, two entries, caught up, and one live entry.
+    let (answer, _) = tokio::join!(call.first_messages(5), world.send("g", "ann", "live"));
     let items: Vec<Item> =
         answer.messages::<StreamMessagesResponse>().into_iter().map(|response| response.item.unwrap()).collect();
     let events = items.iter().filter(|item| matches!(item, Item::Event(_))).count();
-    assert_eq!((events, items.len()), (3, 4));
+    assert_eq!((events, items.len()), (3, 5));
+    assert!(matches!(&items[0], Item::Heartbeat(beat) if !beat.epoch.is_empty()));
     assert_eq!(answer.headers["access-control-allow-origin"], ORIGIN);
 }
 
@@ -72,7 +77,7 @@ async fn a_browser_subscribes_to_all_conversations_and_sees_typing() {
     let address = world.message_service.address();
     let cursors = vec![Cursor { conversation_id: "g".to_owned(), after_sequence: 0 }];
     let start = SubscribeStart::Now.into();
-    let request = SubscribeRequest { actor_id: "ann".to_owned(), cursors, start };
+    let request = SubscribeRequest { actor_id: "ann".to_owned(), cursors, start, ..Default::default() };
     let call = WebCall::begin(address, SUBSCRIBE, &[("origin", ORIGIN)], &request).await;
     let typing = async {
         // Typing is delivered only to open streams, and at most once in two seconds.
@@ -83,15 +88,16 @@ async fn a_browser_subscribes_to_all_conversations_and_sees_typing() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    // The entry of `g`, caught up for each conversation and for all, then live events.
+    // A heartbeat, the entry of `g`, caught up for each conversation and for all, then live events.
     let answer = tokio::select! {
-        answer = call.first_messages(5) => answer,
+        answer = call.first_messages(6) => answer,
         () = typing => unreachable!(),
     };
     let received = answer.messages::<SubscribeResponse>().into_iter().map(|response| response.item.unwrap());
     let (mut entries, mut marks, mut typists) = (Vec::new(), Vec::new(), Vec::new());
     for item in received {
         match item {
+            Received::Heartbeat(beat) => assert!(!beat.epoch.is_empty()),
             Received::CaughtUp(mark) => marks.push(mark.conversation_id),
             Received::Event(Event { kind: Some(Kind::Typing(_)), actor_id, .. }) => typists.push(actor_id),
             Received::Event(event) => entries.push((event.conversation_id, event.sequence)),

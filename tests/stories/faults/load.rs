@@ -173,6 +173,7 @@ impl Subscriber {
                         conversation_id: conversation_id.clone(),
                         actor_id: "ben".to_owned(),
                         after_sequence: Some(position.load(Ordering::Relaxed)),
+                        ..Default::default()
                     };
                     let mut client = MessageServiceClient::new(at.borrow().clone());
                     let opened = tokio::time::timeout(Duration::from_secs(3), client.stream_messages(request)).await;

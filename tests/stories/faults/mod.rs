@@ -3,6 +3,7 @@
 
 mod connections_killed;
 mod database_down;
+mod failover;
 pub mod load;
 mod locked_rows;
 mod lost_responses;

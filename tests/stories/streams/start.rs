@@ -62,8 +62,12 @@ async fn a_cursor_ahead_of_the_head_is_refused_at_once() {
 #[tokio::test]
 async fn all_violations_are_reported_at_once() {
     let world = with_messages().await;
-    let bad =
-        StreamMessagesRequest { conversation_id: String::new(), actor_id: "~".to_owned(), after_sequence: Some(-1) };
+    let bad = StreamMessagesRequest {
+        conversation_id: String::new(),
+        actor_id: "~".to_owned(),
+        after_sequence: Some(-1),
+        ..Default::default()
+    };
     let status = refused(world.messages().stream_messages(bad).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     assert_eq!(violated_fields(&status), ["conversation_id", "actor_id", "after_sequence"]);
 }

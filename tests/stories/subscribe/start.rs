@@ -132,7 +132,7 @@ async fn all_violations_are_reported_at_once() {
     let world = world().await;
     let cursor = |id: &str, after_sequence| Cursor { conversation_id: id.to_owned(), after_sequence };
     let ask = async |cursors, start| {
-        let request = SubscribeRequest { actor_id: "ben".to_owned(), cursors, start };
+        let request = SubscribeRequest { actor_id: "ben".to_owned(), cursors, start, ..Default::default() };
         world.messages().subscribe(request).await
     };
     let bad = vec![cursor("g", 0), cursor("no spaces", 0), cursor("h", -1), cursor("g", 1)];

@@ -48,8 +48,12 @@ impl Inbox {
         cursors: &[(&str, i64)],
         start: SubscribeStart,
     ) -> Result<Self, Status> {
-        let request =
-            SubscribeRequest { actor_id: actor_id.to_owned(), cursors: to_cursors(cursors), start: start.into() };
+        let request = SubscribeRequest {
+            actor_id: actor_id.to_owned(),
+            cursors: to_cursors(cursors),
+            start: start.into(),
+            ..Default::default()
+        };
         let stream = client.clone().subscribe(request).await?.into_inner();
         Ok(Self::of(stream.filter_map(async |item| item.map(of_subscribe).transpose()), cursors))
     }
@@ -195,7 +199,7 @@ impl Session {
             actor_id: actor_id.to_owned(),
             cursors: to_cursors(cursors),
             start: start.into(),
-            send_only: false,
+            ..Default::default()
         };
         session.opened(open).await
     }

@@ -32,6 +32,7 @@ impl Reader {
             conversation_id: conversation_id.to_owned(),
             actor_id: actor_id.to_owned(),
             after_sequence,
+            ..Default::default()
         };
         let stream = client.clone().stream_messages(request).await?.into_inner();
         let conversation_id = conversation_id.to_owned();

@@ -26,8 +26,12 @@ async fn talk(services: &Services) {
         users.create_user(user).await.unwrap();
     }
     services.message_service.conversations().create_conversation(group("g", "ann", &["ben"])).await.unwrap();
-    let stream =
-        StreamMessagesRequest { conversation_id: "g".to_owned(), actor_id: "ben".to_owned(), after_sequence: Some(0) };
+    let stream = StreamMessagesRequest {
+        conversation_id: "g".to_owned(),
+        actor_id: "ben".to_owned(),
+        after_sequence: Some(0),
+        ..Default::default()
+    };
     let mut one = messages.stream_messages(stream).await.unwrap().into_inner();
     let inbox = SubscribeRequest { actor_id: "ben".to_owned(), ..Default::default() };
     let mut all = messages.subscribe(inbox).await.unwrap().into_inner();

@@ -44,7 +44,7 @@ impl SideRequest {
 pub(super) fn open(open: &v1::ChatOpen) -> Result<Open, Failure> {
     let mut fields = Fields::default();
     let actor_id = decode::actor_id(&mut fields, &open.actor_id);
-    let params = subscribe::decode(&mut fields, &open.cursors, open.start);
+    let params = subscribe::decode(&mut fields, &open.cursors, open.start, &open.epoch);
     let has_cursors = open.send_only && !open.cursors.is_empty();
     decode::demand(&mut fields, !has_cursors, "cursors", "must be absent with send_only");
     let (actor_id, params) = fields.finish((actor_id, params))?;

@@ -24,6 +24,8 @@ pub(crate) enum Item {
     Truncated { conversation_id: ConversationId, oldest_sequence: Sequence },
     /// No more items of one conversation follow.
     Closed { conversation_id: ConversationId, why: Ending },
+    /// No more items follow: the database has entered another epoch.
+    EpochEnded,
 }
 
 /// The reason why a conversation has ended for a subscriber.

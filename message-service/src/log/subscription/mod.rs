@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! loop
-//!     if no entry is buffered: start the reads that are needed, take those that have completed
+//!     if no entry is buffered: return that the epoch has ended, if it has; start the reads that are needed, take those that have completed
 //!     return a notice (truncated, closed), else the next buffered entry, else an ephemeral,
 //!         else, once all initial conversations are caught up, that they are
 //!     take the signals; for each conversation that is due
@@ -13,11 +13,12 @@
 //!         the ring continues its position: buffer those entries and start over
 //!         only storage does: it is behind, and a page is fetched for it
 //!         nothing is after its position: it waits for its head to move
+//!         the head was set back to before its position: return that it is closed
 //!     wait for a signal, a page, places in joined conversations, or the end of a pause after a failed read
 //! ```
 //!
 //! Invariants: a position moves forward only, without a hole, and never past the head; the ring is dense; each
-//! conversation has one turn in the schedule.
+//! conversation has one turn in the schedule. Only storage that has lost entries moves a head to before a position.
 
 mod fetch;
 mod item;
@@ -40,6 +41,7 @@ use self::{
 };
 use super::{
     cursor::Cursor,
+    epoch::OpenEpoch,
     live::LiveLogs,
     membership_feed::FeedRegistration,
     metrics::SubscriptionGuard,
@@ -50,6 +52,7 @@ use super::{
 use crate::{
     domain::{
         encoded::EncodedEntry,
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         refusal::Refusal,
         sequence::{Position, Sequence},
@@ -87,6 +90,8 @@ struct Buffered {
 /// The subscription of one client: to one conversation, or to all of a user's.
 pub(crate) struct Subscription {
     live: LiveLogs,
+    /// The epoch of everything that is followed.
+    epoch: OpenEpoch,
     signal: Arc<Signal>,
     /// `None` in a subscription to one conversation.
     feed: Option<FeedRegistration>,
@@ -112,6 +117,8 @@ impl Subscription {
         let signal = Arc::new(Signal::new(user_id.clone()));
         Self {
             live: live.clone(),
+            // Before anything is followed: what is followed later is of this epoch or a later one.
+            epoch: live.epoch(),
             feed: to_all.then(|| live.follow_joins(&signal)),
             signal,
             followed: HashMap::new(),
@@ -128,10 +135,23 @@ impl Subscription {
         }
     }
 
+    /// Returns the name of the epoch, if it is known.
+    pub(crate) fn epoch(&self) -> Option<&Epoch> {
+        self.epoch.name()
+    }
+
+    /// Returns the next notice, if there is one. Those of the beginning are there from the beginning.
+    pub(crate) fn take_notice(&mut self) -> Option<Item> {
+        self.notices.pop_front()
+    }
+
     /// Waits for the next item. May be dropped at any time.
     pub(crate) async fn next(&mut self) -> Item {
         loop {
             if self.buffered.is_empty() {
+                if self.epoch.has_ended() {
+                    return Item::EpochEnded;
+                }
                 self.fetch();
             }
             if let Some(item) = self.poll_item() {
@@ -144,6 +164,7 @@ impl Subscription {
             }
             tokio::select! {
                 () = self.signal.notified() => {}
+                () = self.epoch.ended() => {}
                 fetched = self.fetches.next() => match fetched {
                     Fetched::Page(page) => self.accept_page(page),
                     Fetched::Places(places) => self.accept_places(places),
@@ -191,7 +212,7 @@ impl Subscription {
 
     /// Returns the next item of those that need no reading.
     fn poll_waiting(&mut self) -> Option<Item> {
-        if let Some(notice) = self.notices.pop_front() {
+        if let Some(notice) = self.take_notice() {
             return Some(notice);
         }
         if let Some(entry) = self.buffered.entries.next() {
@@ -239,6 +260,12 @@ impl Subscription {
                 self.schedule(id);
             }
             Ahead::InStorage => self.schedule.fall_behind(id),
+            Ahead::SetBack(last_sequence) => {
+                let conversation_id = id.clone();
+                let refusal = Refusal::SequenceAhead { conversation_id, sequence: position, last_sequence };
+                self.close(id, Ending::Refused(refusal));
+                return self.take_notice();
+            }
         }
         None
     }

@@ -5,12 +5,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Ending, Followed, Item, Subscription,
-    start::{Begin, Span, Start, StartingPoint, starting_point},
+    start::{Begin, Resumption, Span, Start, StartingPoint, starting_point},
 };
 use crate::{
     actor::Actor,
     domain::{
         conversation::Conversation,
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         sequence::{Position, Sequence},
     },
@@ -28,6 +29,24 @@ pub(crate) struct PendingSubscription {
 }
 
 impl PendingSubscription {
+    /// Returns how much survived of a position of an earlier stream, from the epoch of that one.
+    ///
+    /// # Errors
+    /// Storage failed.
+    pub(crate) fn resumption(
+        &self,
+        pages: &Pages,
+        after: Position,
+        epoch: Option<&Epoch>,
+    ) -> impl Future<Output = Result<Resumption, Error>> + Send {
+        let id = self.cursor.conversation_id().clone();
+        let current = self.subscription.epoch().cloned();
+        async move {
+            let lost = find_lost(pages, current, epoch, &[(&id, after)]).await?;
+            Ok(Resumption { after, survived: lost.get(&id).copied().unwrap_or(after) })
+        }
+    }
+
     /// Begins after a sequence. `join_sequence` is the entry by which the user joined, if reading takes membership.
     pub(crate) fn after(mut self, of: &Conversation, join_sequence: Option<Sequence>, after: Position) -> Subscription {
         let span = Span { oldest_sequence: of.oldest_sequence, last_sequence: of.last_sequence };
@@ -38,7 +57,7 @@ impl PendingSubscription {
 
 impl Subscription {
     /// Subscribes to everything of a user: the user's conversations now, from `positions` or else from `start`, and those
-    /// that the user joins later. A subscription read to its end returns everything committed after this call began.
+    /// that the user joins later. `epoch` is that of the positions, if the client knows it. A subscription read to its end returns everything committed after this call began.
     ///
     /// # Errors
     /// Storage failed.
@@ -47,6 +66,7 @@ impl Subscription {
         pages: &Pages,
         actor: &Actor,
         positions: &HashMap<ConversationId, Position>,
+        epoch: Option<&Epoch>,
         start: Start,
     ) -> Result<Self, Error> {
         let user_id = actor.user_id();
@@ -56,11 +76,18 @@ impl Subscription {
         let listed: HashSet<&ConversationId> = ids.iter().collect();
         let unlisted: Vec<ConversationId> = positions.keys().filter(|id| !listed.contains(id)).cloned().collect();
         ids.extend(unlisted);
-        let begin = |id: &ConversationId| positions.get(id).map_or(Begin::From(start), |after| Begin::After(*after));
         for ids in ids.chunks(MAX_LISTED) {
             let cursors = new.register(ids);
             let places = pages.find_memberships(user_id, ids).await?;
-            new.begin_all(cursors, places, begin);
+            let given: Vec<_> = ids.iter().filter_map(|id| Some((id, *positions.get(id)?))).collect();
+            let lost = find_lost(pages, new.epoch().cloned(), epoch, &given).await?;
+            new.begin_all(cursors, places, |id| match positions.get(id) {
+                Some(after) => {
+                    let survived = lost.get(id).unwrap_or(after);
+                    Begin::After(Resumption { after: *after, survived: *survived })
+                }
+                None => Begin::From(start),
+            });
         }
         Ok(new)
     }
@@ -129,6 +156,17 @@ impl Subscription {
         self.followed.insert(id.clone(), Followed { cursor, join_sequence, catch_up_to, is_initial });
         self.schedule(&id);
     }
+}
+
+/// Returns for those of the positions up to which entries were lost since their epoch the last one that survived.
+async fn find_lost(
+    pages: &Pages,
+    current: Option<Epoch>,
+    epoch: Option<&Epoch>,
+    positions: &[(&ConversationId, Position)],
+) -> Result<HashMap<ConversationId, Position>, Error> {
+    let Some(earlier) = epoch.filter(|epoch| current.as_ref() != Some(epoch)) else { return Ok(HashMap::new()) };
+    Ok(pages.find_surviving(earlier, positions).await?.into_iter().collect())
 }
 
 /// Lists all conversations of a user.

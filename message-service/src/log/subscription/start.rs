@@ -22,11 +22,28 @@ pub(crate) enum Start {
     Beginning,
 }
 
+/// The position that a client has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Resumption {
+    /// The client has everything up to this position.
+    pub(crate) after: Position,
+    /// What it has is the log up to this position only; beyond it, entries were lost.
+    pub(crate) survived: Position,
+}
+
+impl Resumption {
+    /// Returns the position that the client may keep, if it has one that the log does not have.
+    pub(crate) fn ahead_of(self, last_sequence: Position) -> Option<Position> {
+        let kept = last_sequence.min(self.survived);
+        (self.after > kept).then_some(kept)
+    }
+}
+
 /// The reason to follow a conversation, and with it the start.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Begin {
-    /// The client has everything up to this position.
-    After(Position),
+    /// The client has a position.
+    After(Resumption),
     /// The subscription begins with it.
     From(Start),
     /// The user has joined it since the subscription began.
@@ -87,10 +104,13 @@ pub(super) fn starting_point(
     };
     let last_sequence = place.last_sequence;
     let after = match begin {
-        Begin::After(sequence) if sequence > last_sequence => {
-            return Err(Refusal::SequenceAhead { conversation_id, sequence, last_sequence });
-        }
-        Begin::After(sequence) => sequence,
+        Begin::After(resumption) => match resumption.ahead_of(last_sequence) {
+            Some(last_sequence) => {
+                let sequence = resumption.after;
+                return Err(Refusal::SequenceAhead { conversation_id, sequence, last_sequence });
+            }
+            None => resumption.after,
+        },
         Begin::From(Start::ReadMark) => membership.last_read_sequence,
         Begin::From(Start::Now) => last_sequence,
         Begin::From(Start::Beginning) => Position::START,
@@ -127,6 +147,10 @@ mod tests {
         }
     }
 
+    fn after(number: i64) -> Begin {
+        Begin::After(Resumption { after: at(number), survived: at(number) })
+    }
+
     fn start(place: Option<MembershipView>, begin: Begin) -> Result<Option<StartingPoint>, Refusal> {
         starting_point(&"c".into(), &"u".into(), place, begin)
     }
@@ -134,9 +158,9 @@ mod tests {
     #[test]
     fn a_member_starts_where_it_asks_to() {
         let begins = [
-            (Begin::After(at(20)), 20),
-            (Begin::After(at(7)), 7),
-            (Begin::After(at(0)), 2),
+            (after(20), 20),
+            (after(7), 7),
+            (after(0), 2),
             (Begin::From(Start::ReadMark), 8),
             (Begin::From(Start::Now), 20),
             (Begin::From(Start::Beginning), 2),
@@ -151,14 +175,22 @@ mod tests {
 
     #[test]
     fn a_position_beyond_the_head_is_refused() {
-        let refusal = start(Some(place(Kind::Group, true)), Begin::After(at(21))).unwrap_err();
+        let refusal = start(Some(place(Kind::Group, true)), after(21)).unwrap_err();
         assert!(matches!(refusal, Refusal::SequenceAhead { sequence, last_sequence, .. }
             if sequence == at(21) && last_sequence == at(20)));
     }
 
     #[test]
+    fn a_position_that_was_lost_is_refused_although_the_head_has_passed_it() {
+        let lost = Begin::After(Resumption { after: at(15), survived: at(12) });
+        let refusal = start(Some(place(Kind::Group, true)), lost).unwrap_err();
+        assert!(matches!(refusal, Refusal::SequenceAhead { sequence, last_sequence, .. }
+            if sequence == at(15) && last_sequence == at(12)));
+    }
+
+    #[test]
     fn a_group_does_not_show_that_it_exists_to_a_user_who_is_not_a_member() {
-        let after = Begin::After(at(0));
+        let after = after(0);
         for place in [None, Some(place(Kind::Group, false)), Some(place(Kind::Direct, false))] {
             assert!(matches!(start(place, after), Err(Refusal::ConversationNotFound { .. })));
         }

@@ -180,7 +180,10 @@ impl Storer {
         head: Position,
         entries: &impl Deref<Target = Vec<EncodedEntry>>,
     ) {
-        self.live.append_committed(conversation_id, head, || entries.to_vec());
+        if !self.live.append_committed(self.connection.epoch(), conversation_id, head, || entries.to_vec()) {
+            // The database was replaced, and this process has yet to find out.
+            self.exchange.request_poll();
+        }
         // Sends come first, so these are all entries of the commit if they end at the head.
         let is_whole = || entries.last().is_some_and(|last| Position::from(last.sequence) == head);
         if self.exchange.carries_entries() && is_whole() {

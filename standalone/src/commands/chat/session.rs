@@ -224,6 +224,11 @@ impl ChatSession {
                 self.screen.show(&Line::aside("some messages in between are no longer kept")).await;
             }
             Update::Closed { conversation_id, status } if conversation_id == self.participant.conversation_id => {
+                if status.code() == tonic::Code::FailedPrecondition {
+                    anyhow::bail!(
+                        "messages of {conversation_id} were lost in a restore or failover; start again to see it"
+                    );
+                }
                 anyhow::bail!("you are no longer in {conversation_id}: {}", reason(&status));
             }
             Update::Disconnected { cause, .. } if self.is_connected => {

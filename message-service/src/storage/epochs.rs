@@ -1,0 +1,92 @@
+//! Epochs of the log, and the positions of earlier epochs that survived.
+
+use service_kit::database::bounded;
+
+use super::{Error, Store, WriterConnection, position};
+use crate::domain::{epoch::Epoch, ids::ConversationId, sequence::Position};
+
+const ENTER: &str = "SELECT parlance_message.enter_epoch_v1()";
+
+/// The most entries of each table that are searched for the last one that survived. If it is further back, the client reads
+/// the conversation from its beginning.
+const MAX_SEARCHED: i64 = 100;
+
+// Reads along `messages_pkey` and `changes_pkey`, backwards from the position to the first entry that is old enough: past the
+// entries that took the numbers of lost ones. An epoch that does not exist was lost itself, and nothing of it is known.
+const SURVIVING: &str = "
+    WITH given AS (
+        SELECT epoch_id FROM parlance_message.epochs WHERE epoch = $1
+    ), next AS (
+        SELECT began_at
+        FROM parlance_message.epochs
+        WHERE epoch_id > (SELECT epoch_id FROM given)
+        ORDER BY epoch_id
+        LIMIT 1
+    )
+    SELECT u.conversation_id,
+        CASE
+            WHEN NOT EXISTS (SELECT FROM given) THEN 0
+            WHEN NOT EXISTS (SELECT FROM next) THEN u.position
+            ELSE greatest(
+                (
+                    SELECT max(found.sequence)
+                    FROM (
+                        SELECT m.sequence, m.created_at
+                        FROM parlance_message.messages AS m
+                        WHERE m.conversation_id = u.conversation_id AND m.sequence <= u.position
+                        ORDER BY m.sequence DESC
+                        LIMIT $4
+                    ) AS found
+                    WHERE found.created_at < (SELECT began_at FROM next)
+                ),
+                (
+                    SELECT max(found.sequence)
+                    FROM (
+                        SELECT c.sequence, c.created_at
+                        FROM parlance_message.changes AS c
+                        WHERE c.conversation_id = u.conversation_id AND c.sequence <= u.position
+                        ORDER BY c.sequence DESC
+                        LIMIT $4
+                    ) AS found
+                    WHERE found.created_at < (SELECT began_at FROM next)
+                ),
+                0
+            )
+        END
+    FROM unnest($2::text[], $3::bigint[]) AS u (conversation_id, position)";
+
+impl Store {
+    /// Returns the current epoch, which begins here if the database is another than before.
+    pub(crate) async fn enter_epoch(&self) -> Result<Epoch, Error> {
+        let (name,): (String,) = self.database.fetch_one(sqlx::query_as(ENTER)).await?;
+        Ok(Epoch::from_storage(&name))
+    }
+
+    /// Returns for each of these positions of an earlier epoch the last one that is still the same log: itself if nothing up
+    /// to it was lost. Of an unknown epoch nothing survived. At most [`MAX_LISTED`](super::memberships::MAX_LISTED).
+    pub(crate) async fn find_surviving(
+        &self,
+        epoch: &Epoch,
+        positions: &[(&ConversationId, Position)],
+    ) -> Result<Vec<(ConversationId, Position)>, Error> {
+        let ids: Vec<&str> = positions.iter().map(|(id, _)| id.as_str()).collect();
+        let numbers: Vec<i64> = positions.iter().map(|(_, position)| position.get()).collect();
+        let query = sqlx::query_as(SURVIVING).bind(epoch.as_str()).bind(ids).bind(numbers).bind(MAX_SEARCHED);
+        let rows: Vec<(String, i64)> = self.database.fetch_all(query).await?;
+        let surviving = |(id, number)| Ok((ConversationId::from_storage(id), position(number, "sequence")?));
+        rows.into_iter().map(surviving).collect()
+    }
+}
+
+impl WriterConnection {
+    /// Returns the epoch that the open connection writes to.
+    pub(crate) fn epoch(&self) -> Option<&Epoch> {
+        self.open.as_ref().map(|open| &open.epoch)
+    }
+
+    /// Enters the epoch of the server that a new connection is to.
+    pub(super) async fn enter_epoch(&self, connection: &mut sqlx::PgConnection) -> Result<Epoch, Error> {
+        let entered = bounded(self.settings.timeout, sqlx::query_as(ENTER).fetch_one(connection)).await;
+        entered.map(|(name,): (String,)| Epoch::from_storage(&name))
+    }
+}
