@@ -13,7 +13,7 @@ use tonic::service::Routes;
 
 use crate::{
     Config,
-    bus::{self, Address as BusAddress, Exchange, nats::Nats, postgres::PostgresBus},
+    bus::{self, Address as BusAddress, Exchange, Seal, nats::Nats, postgres::PostgresBus},
     directory::Directory,
     grpc::{self, Context},
     log::{clock::Clock, live::LiveLogs, pages::Pages, replicas, writer::Writers},
@@ -81,6 +81,7 @@ impl Service for MessageService {
     }
 
     async fn open(&self) -> Result<(), database::Error> {
+        self.live.enter(&self.store.enter_epoch().await?);
         self.context.open().await
     }
 
@@ -88,12 +89,14 @@ impl Service for MessageService {
         let Self { config, store, live, exchange, .. } = self;
         let retention = config.outbox_retention;
         lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), retention, lifecycle.clone()));
+        let of_epoch = live.clone();
+        let seal = Seal::new(&store.page_token_key().await?, move || of_epoch.epoch().name().cloned());
         match &config.bus {
             BusAddress::Postgres => {
-                bus::run::start(PostgresBus::new(&config.database), &exchange, &live, lifecycle);
+                bus::run::start(PostgresBus::new(&config.database, seal), &exchange, &live, lifecycle);
             }
             BusAddress::Nats(servers) => {
-                let nats = Nats::new(servers.clone(), &store.installation().await?, &exchange);
+                let nats = Nats::new(servers.clone(), &store.installation().await?, seal, &exchange);
                 bus::run::start(nats, &exchange, &live, lifecycle);
             }
         }

@@ -124,8 +124,8 @@ impl Exchange {
         }
     }
 
-    /// Requests a poll of the outbox, since another replica has committed. For the bus.
-    pub(super) fn request_poll(&self) {
+    /// Requests a poll of the outbox, since something was committed that is not known here.
+    pub(crate) fn request_poll(&self) {
         self.shared.poll_requested.notify_one();
     }
 

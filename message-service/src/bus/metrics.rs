@@ -2,6 +2,11 @@
 
 use service_kit::telemetry::metrics::{Counter, Gauge, counter, gauge};
 
+/// Counts what is received and is no hint of another replica.
+pub(super) fn refused() -> Counter {
+    counter!("parlance_bus_refused_total")
+}
+
 /// Counts the hints and failures of one direction.
 #[derive(Debug, Clone)]
 pub(super) struct BusMetrics {

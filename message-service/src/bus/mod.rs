@@ -3,7 +3,7 @@
 //!
 //! Writers and RPCs hand hints to the [`Exchange`], which never blocks. [`run`] sends them over a transport, PostgreSQL
 //! (`postgres.rs`) or NATS (`nats.rs`), and applies those of other replicas to the live logs, which it knows only as a
-//! [`Sink`].
+//! [`Sink`]. What is sent is sealed (`seal.rs`): others on the same server can neither read nor write it.
 
 mod exchange;
 mod hint;
@@ -11,11 +11,12 @@ mod metrics;
 pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod run;
+mod seal;
 mod wire;
 
 use std::{fmt::Display, str::FromStr};
 
-pub(crate) use self::{exchange::Exchange, hint::Sink};
+pub(crate) use self::{exchange::Exchange, hint::Sink, seal::Seal};
 
 /// The transport of hints.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,12 +5,14 @@ use std::{str::FromStr, sync::Mutex, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
 use futures_util::StreamExt;
-use service_kit::{backoff, config::Secret, lifecycle::BoxError, sync::lock};
+use service_kit::{backoff, config::Secret, lifecycle::BoxError, sync::lock, telemetry::metrics::Counter};
 use tokio::{sync, time::timeout};
 
 use super::{
     exchange::Exchange,
     hint::{Bus, Hint, ReplicaId},
+    metrics,
+    seal::Seal,
     wire,
 };
 
@@ -54,6 +56,8 @@ pub(crate) struct Nats {
     /// Shared by the replicas of one database.
     subject: String,
     from: ReplicaId,
+    seal: Seal,
+    refused: Counter,
     exchange: Exchange,
     client: sync::Mutex<Option<Client>>,
     subscriber: sync::Mutex<Option<Subscriber>>,
@@ -62,11 +66,13 @@ pub(crate) struct Nats {
 impl Nats {
     /// Creates the bus; it connects at the first use. `installation` names the database, so that several can share a
     /// server.
-    pub(crate) fn new(servers: Servers, installation: &str, exchange: &Exchange) -> Self {
+    pub(crate) fn new(servers: Servers, installation: &str, seal: Seal, exchange: &Exchange) -> Self {
         Self {
             servers,
             subject: format!("parlance.{installation}.message"),
             from: fastrand::u64(..),
+            seal,
+            refused: metrics::refused(),
             exchange: exchange.clone(),
             client: sync::Mutex::default(),
             subscriber: sync::Mutex::default(),
@@ -128,7 +134,8 @@ impl Bus for Nats {
         }
         let max_bytes = MAX_BYTES.min(client.max_payload().saturating_sub(1024));
         for part in wire::encode(self.from, hint, max_bytes) {
-            timeout(LIMIT, client.publish(self.subject.clone(), part)).await??;
+            let sealed = self.seal.seal(&self.subject, &part).ok_or("the epoch of the log is not known yet")?;
+            timeout(LIMIT, client.publish(self.subject.clone(), sealed.into())).await??;
         }
         timeout(LIMIT, client.flush()).await??;
         Ok(())
@@ -142,12 +149,15 @@ impl Bus for Nats {
         }
         while let Some(open) = &mut *subscriber {
             match open.next().await {
-                Some(message) => {
-                    if let Some(hint) = wire::decode(self.from, &message.payload) {
-                        return Ok(hint);
+                Some(message) => match self.seal.open(&self.subject, &message.payload) {
+                    Ok(hint) => {
+                        if let Some(hint) = wire::decode(self.from, &hint) {
+                            return Ok(hint);
+                        }
+                        tracing::debug!(bytes = hint.len(), "received a hint of another version");
                     }
-                    tracing::debug!(bytes = message.payload.len(), "received a message that cannot be decoded");
-                }
+                    Err(_) => self.refused.increment(1),
+                },
                 None => *subscriber = None,
             }
         }

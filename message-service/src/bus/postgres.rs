@@ -5,11 +5,14 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use service_kit::{
     database::{Listener, Notifier, Settings},
     lifecycle::BoxError,
+    telemetry::metrics::Counter,
 };
 use tokio::sync::Mutex;
 
 use super::{
     hint::{Bus, Hint, ReplicaId},
+    metrics,
+    seal::Seal,
     wire,
 };
 
@@ -22,6 +25,8 @@ const MAX_EPHEMERAL_BYTES: usize = 5_000;
 /// The PostgreSQL bus of one replica.
 pub(crate) struct PostgresBus {
     from: ReplicaId,
+    seal: Seal,
+    refused: Counter,
     notifier: Notifier,
     listener_settings: Settings,
     listener: Mutex<Option<Listener>>,
@@ -29,10 +34,12 @@ pub(crate) struct PostgresBus {
 
 impl PostgresBus {
     /// Creates the bus; it connects at the first use.
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, seal: Seal) -> Self {
         let named = |application_name| Settings { application_name, ..settings.clone() };
         Self {
             from: fastrand::u64(..),
+            seal,
+            refused: metrics::refused(),
             notifier: named("parlance message-service bell").notifier(),
             listener_settings: named("parlance message-service listener"),
             listener: Mutex::default(),
@@ -49,7 +56,8 @@ impl Bus for PostgresBus {
         if !hint.ephemerals.is_empty() {
             let ephemerals = Hint { ephemerals: hint.ephemerals, ..Hint::default() };
             let parts = wire::encode(self.from, ephemerals, MAX_EPHEMERAL_BYTES);
-            let payloads: Vec<String> = parts.into_iter().map(|part| STANDARD.encode(part)).collect();
+            let sealed = parts.iter().map(|part| self.seal.seal(EPHEMERAL_CHANNEL, part));
+            let payloads: Vec<String> = sealed.flatten().map(|sealed| STANDARD.encode(sealed)).collect();
             let notifications: Vec<_> = payloads.iter().map(|payload| (EPHEMERAL_CHANNEL, payload.as_str())).collect();
             self.notifier.notify(&notifications).await?;
         }
@@ -72,9 +80,16 @@ impl Bus for PostgresBus {
                 continue;
             }
             let bytes = STANDARD.decode(&notification.payload).unwrap_or_default();
-            if let Some(hint) = wire::decode(self.from, &bytes) {
-                // Other fields have no place in this channel.
-                break Hint { ephemerals: hint.ephemerals, ..Hint::default() };
+            match self.seal.open(EPHEMERAL_CHANNEL, &bytes) {
+                Ok(hint) => {
+                    if let Some(hint) = wire::decode(self.from, &hint) {
+                        // Other fields have no place in this channel.
+                        break Hint { ephemerals: hint.ephemerals, ..Hint::default() };
+                    }
+                }
+                // Every replica receives what it sends itself.
+                Err(_) if notification.process_id == self.notifier.process_id() => {}
+                Err(_) => self.refused.increment(1),
             }
         };
         *kept = Some(listener);

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, Message, Subscriber};
+use async_nats::{Client, Message as NatsMessage, Subscriber};
 use futures_util::StreamExt;
-use parlance::message::v1::{MemberRole, SubscribeStart};
+use parlance::message::v1::{
+    Event, MemberRole, Message, SubscribeResponse, SubscribeStart, event::Kind, subscribe_response::Item,
+};
+use prost::Message as _;
 use tokio::time::timeout;
 
 use super::Pair;
@@ -52,7 +55,12 @@ async fn nothing_is_lost_while_nats_is_down() {
 
 /// Sends to `g`, where `sequence` is the next, until the server delivers a hint: a service that has yet to connect does
 /// not wait for that. Returns the hints and the next sequence.
-async fn receive_hints(world: &World, there: &mut Reader, heard: &mut Subscriber, mut sequence: i64) -> (Message, i64) {
+async fn receive_hints(
+    world: &World,
+    there: &mut Reader,
+    heard: &mut Subscriber,
+    mut sequence: i64,
+) -> (NatsMessage, i64) {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         world.send("g", "ann", "is it heard?").await;
@@ -78,13 +86,39 @@ async fn a_service_starts_without_nats_and_connects_later() {
     assert_eq!(there.event().await.sequence, 3);
 }
 
-/// A hint of another replica: a first sequence and entries, as encoded on the bus.
+/// A hint of another replica that is not sealed: a first sequence and entries.
 fn forged(conversation_id: &str, first_sequence: u64, frames: &[&[u8]]) -> Vec<u8> {
-    let field = |tag: u8, bytes: &[u8]| [&[tag, bytes.len() as u8][..], bytes].concat();
+    let field = |tag: u8, bytes: &[u8]| {
+        assert!(bytes.len() < 128, "one byte of length");
+        [&[tag, bytes.len() as u8][..], bytes].concat()
+    };
     let mut entries = field(0x0a, conversation_id.as_bytes());
     entries.extend([0x10, first_sequence as u8]);
     entries.extend(frames.iter().flat_map(|frame| field(0x1a, frame)));
     field(0x1a, &entries)
+}
+
+/// An entry as streams encode it.
+fn event(conversation_id: &str, sequence: i64, text: &str) -> Vec<u8> {
+    let conversation_id = conversation_id.to_owned();
+    let message =
+        Message { conversation_id: conversation_id.clone(), sequence, text: text.to_owned(), ..Default::default() };
+    let event = Event { conversation_id, sequence, kind: Some(Kind::MessageSent(message)), ..Default::default() };
+    SubscribeResponse { item: Some(Item::Event(event)) }.encode_to_vec()
+}
+
+#[tokio::test]
+async fn hints_reveal_nothing_to_others_on_the_server() {
+    let pair = Pair::on_nats().await;
+    let mut there = Reader::open(&pair.replica.messages(), "g", "ben", Some(0)).await.unwrap();
+    there.catch_up().await;
+    let outside: Client = async_nats::connect(pair.nats.as_ref().unwrap().url()).await.unwrap();
+    let mut heard = outside.subscribe("parlance.>").await.unwrap();
+    outside.flush().await.unwrap();
+    let (received, _) = receive_hints(&pair.world, &mut there, &mut heard, 3).await;
+    for word in ["is it heard?", "ann"] {
+        assert!(!received.payload.windows(word.len()).any(|bytes| bytes == word.as_bytes()), "{word} is readable");
+    }
 }
 
 #[tokio::test]
@@ -97,22 +131,32 @@ async fn malformed_and_false_hints_are_harmless() {
     outside.flush().await.unwrap();
     let (received, next) = receive_hints(&pair.world, &mut there, &mut heard, 3).await;
     let reached = next as u64 - 1;
-    let lies: [Vec<u8>; 6] = [
-        b"nonsense".to_vec(),
-        Vec::new(),
-        // Far ahead, far behind, at the head, without entries.
-        forged("g", reached + 50, &[b"x", b"y"]),
-        forged("g", 1, &[b"x", b"y"]),
-        forged("g", reached, &[b"x"]),
-        forged("g", reached + 1, &[]),
-    ];
     for round in 0..5 {
+        let head = reached + round;
+        let lies: [Vec<u8>; 8] = [
+            b"nonsense".to_vec(),
+            Vec::new(),
+            // The next entry, as another replica would announce it.
+            forged("g", head + 1, &[&event("g", head as i64 + 1, "a lie")]),
+            // Far ahead, far behind, at the head, without entries.
+            forged("g", head + 50, &[b"x", b"y"]),
+            forged("g", 1, &[b"x", b"y"]),
+            forged("g", head, &[b"x"]),
+            forged("g", head + 1, &[]),
+            // A genuine one again.
+            received.payload.to_vec(),
+        ];
         for lie in &lies {
             outside.publish(received.subject.clone(), lie.clone().into()).await.unwrap();
         }
         outside.flush().await.unwrap();
         pair.world.send("g", "ann", "the truth").await;
-        assert_eq!(there.event().await.sequence, next + round);
+        let delivered = there.event().await;
+        assert_eq!(delivered.sequence, next + round as i64);
+        assert!(
+            matches!(&delivered.kind, Some(Kind::MessageSent(message)) if message.text == "the truth"),
+            "{delivered:?}"
+        );
     }
     assert_eq!(pair.world.log("g", "ben").await.len() as i64, next + 4);
 }

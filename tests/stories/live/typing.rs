@@ -42,16 +42,32 @@ async fn typing_in_a_session_reaches_streams_of_one_conversation() {
         conversation_id: "g".to_owned(),
         actor_id: "ben".to_owned(),
         after_sequence: None,
+        ..Default::default()
     };
     let mut stream = pair.world.messages().stream_messages(request).await.unwrap().into_inner();
-    let mark = stream.message().await.unwrap().unwrap();
+    let (beat, mark) = (stream.message().await.unwrap().unwrap(), stream.message().await.unwrap().unwrap());
     let frame_id = session.typing("g");
     assert_eq!(session.answer().await.unwrap().frame_id, frame_id);
     let received = tokio::time::timeout(crate::support::PATIENCE, stream.message()).await.unwrap().unwrap().unwrap();
     let Some(parlance::message::v1::stream_messages_response::Item::Event(event)) = received.item else {
-        panic!("{received:?} after {mark:?}")
+        panic!("{received:?} after {beat:?} and {mark:?}")
     };
     assert!(is_typing(&event, "ann") && event.event_time.is_none() && event.actor_id == "ann", "{event:?}");
+}
+
+#[tokio::test]
+async fn typing_that_another_user_of_the_database_forges_is_not_delivered() {
+    let pair = Pair::on_postgres().await;
+    let [mut here, mut there] = pair.both("ben").await;
+    // Ann is typing in `g`, as a replica would announce it without the seal.
+    let hint = b"\x22\x0a\x0a\x01g\x12\x03ann\x20\x01";
+    let notify = sqlx::query("SELECT pg_notify('parlance_message_live', encode($1, 'base64'))").bind(&hint[..]);
+    notify.execute(&mut pair.world.database.connect().await).await.unwrap();
+    pair.world.send("g", "ann", "hello").await;
+    for inbox in [&mut here, &mut there] {
+        let received = inbox.receive().await;
+        assert!(matches!(&received, Received::Event(event) if event.sequence == 3), "{received:?}");
+    }
 }
 
 #[tokio::test]
