@@ -8,6 +8,9 @@ use http::HeaderValue;
 /// (`max_decoding_message_size`): the limit lives in the codec, not in the connection.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
+/// The same for health and reflection, whose requests are names.
+pub(super) const MAX_BUILT_IN_REQUEST_BYTES: usize = 16 * 1024;
+
 /// The bounds of one listening socket and its calls.
 #[derive(Debug, Clone)]
 pub struct Settings {

@@ -11,7 +11,6 @@ use tonic::{Code, Status};
 use crate::{
     failure::{Failure, Reason},
     lifecycle::panic_text,
-    server::MAX_REQUEST_BYTES,
 };
 
 /// The beginnings of the texts of tonic for requests that it cannot read. Their codes would blame the server.
@@ -59,8 +58,8 @@ fn replacement(status: &Status) -> Failure {
         Code::Internal | Code::Unknown | Code::DataLoss if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
             Failure::of(Reason::MalformedRequest, "the request cannot be read")
         }
-        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(),
-        Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(),
+        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(last_number(text)),
+        Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(last_number(text)),
         // Also a response that is too large.
         Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange => {
             Failure::of(Reason::Internal, "internal error")
@@ -91,9 +90,16 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::internal(format!("panic: {}", panic_text(panic)))
 }
 
-fn too_large() -> Failure {
+/// Returns the number that comes last in a text: tonic names the limit after the length.
+fn last_number(text: &str) -> usize {
+    let numbers = text.split(|character: char| !character.is_ascii_digit());
+    numbers.filter_map(|number| number.parse().ok()).next_back().unwrap_or_default()
+}
+
+/// Returns the failure of a request whose message exceeds this limit.
+pub(super) fn too_large(limit: usize) -> Failure {
     Failure::of(Reason::RequestTooLarge, "the request is larger than the message limit")
-        .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
+        .with("limit_bytes", limit.to_string())
         .quota("request", "bytes of one message")
 }
 
@@ -126,6 +132,16 @@ mod tests {
             (Status::not_found("symbol 'x' not found"), Code::NotFound, "UNSPECIFIED"),
         ] {
             assert_eq!(normalised(status), (code, reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_limit_that_was_exceeded_is_named() {
+        let unpacked = "Error decompressing: size limit, of 16 bytes, exceeded while decompressing message";
+        let announced = "Error, decoded message length too large: found 9 bytes, the limit is: 16 bytes";
+        for status in [Status::resource_exhausted(unpacked), Status::out_of_range(announced)] {
+            let info = normalise(status).get_details_error_info().unwrap();
+            assert_eq!((info.reason.as_str(), &*info.metadata["limit_bytes"]), ("REQUEST_TOO_LARGE", "16"));
         }
     }
 
