@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use http::HeaderValue;
 use service_kit::server::Settings;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{Code, Status};
 
 use crate::{
@@ -40,6 +43,23 @@ async fn request(server: &Server, method: &str, path: &str, headers: &[(&str, &s
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (http::HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap()));
     Answer { status, headers: headers.collect(), body: answer[end + 4..].to_vec() }
+}
+
+/// Makes a call over HTTP/1.1 on a connection that stays open, and reads the response to its last chunk.
+pub(crate) async fn call_on(tcp: &mut TcpStream, text: &str) -> std::io::Result<Vec<u8>> {
+    let body = raw::message(text);
+    let head = format!(
+        "POST {UNARY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all(&[head.as_bytes(), &body].concat()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n0\r\n\r\n") {
+        if within(tcp.read_buf(&mut answer)).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(answer)
 }
 
 fn has(answer: &Answer, wanted: &[u8]) -> bool {
