@@ -32,7 +32,7 @@ use self::{
 pub use self::{
     leaving::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
-    stack::{Deadline, RequestId, is_loopback_host, note_cause},
+    stack::{Deadline, RequestId, note_cause},
 };
 use crate::{
     lifecycle::Lifecycle,
@@ -49,7 +49,7 @@ pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, li
     let local = listener.local_addr()?;
     let settings = Arc::new(settings);
     let stack = Stack::new(routes, &settings, local).map_err(io::Error::other)?;
-    let admission = Admission::new(settings.max_connections, settings.max_connections_per_ip);
+    let admission = Admission::new(settings.max_connections, settings.max_connections_per_address);
     let tasks = TaskTracker::new();
     let connections = Arc::new(Connections::new(settings, stack, lifecycle.clone(), tasks.clone()));
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use crate::names::{HostName, Origin};
 
 /// The largest request message that a service decodes, in bytes. Set it on each generated server
 /// (`max_decoding_message_size`): the limit lives in the codec, not in the connection.
@@ -17,8 +17,8 @@ pub struct Settings {
     /// Connections open at a time. One beyond is accepted and closed at once: its client learns that immediately and
     /// can go to another replica, and the kernel's backlog stays free. Keep it below the limit of open files.
     pub max_connections: usize,
-    /// The same per peer address; none when all clients connect through a proxy.
-    pub max_connections_per_ip: Option<usize>,
+    /// The same per peer address, or network of 64 bits in IPv6; none when all clients connect through a proxy.
+    pub max_connections_per_address: Option<usize>,
     /// From accept to the 24 bytes of the HTTP/2 preface or, for HTTP/1.1, the end of the first request's head; also from the
     /// first byte to the last of each later head.
     pub handshake_timeout: Duration,
@@ -63,8 +63,10 @@ pub struct Settings {
     /// Answer only loopback names in `Host` and `:authority` while the listener is bound to loopback, so that a web page
     /// cannot reach a developer's machine by rebinding its own name. For use without authentication.
     pub check_host: bool,
-    /// Origins whose pages may call over gRPC-Web. Without any no CORS header is ever sent.
-    pub cors_allow_origins: Vec<HeaderValue>,
+    /// Host names that are answered beside the loopback names.
+    pub allow_hosts: Vec<HostName>,
+    /// Origins whose pages may call over gRPC-Web. Others are refused. Without any no CORS header is ever sent.
+    pub cors_allow_origins: Vec<Origin>,
     /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method in none of
     /// them counts as unary.
     pub descriptors: Vec<&'static [u8]>,
@@ -74,7 +76,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            max_connections_per_ip: None,
+            max_connections_per_address: None,
             handshake_timeout: Duration::from_secs(10),
             http1_idle_timeout: Duration::from_mins(11),
             max_concurrent_streams: 1_024,
@@ -94,6 +96,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(10),
             max_unary_calls: 4_096,
             check_host: true,
+            allow_hosts: Vec::new(),
             cors_allow_origins: Vec::new(),
             descriptors: Vec::new(),
         }

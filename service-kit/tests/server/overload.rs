@@ -25,7 +25,7 @@ async fn a_connection_beyond_the_limit_is_closed_at_once_and_a_released_place_is
 
 #[tokio::test]
 async fn each_address_has_its_own_limit() {
-    let server = start(Settings { max_connections_per_ip: Some(1), ..settings() }).await;
+    let server = start(Settings { max_connections_per_address: Some(1), ..settings() }).await;
     let mut first = Peer::greet(server.tcp().await, &[]).await;
     assert!(first.next().await.is_some());
     raw::closed_after_sending(server.tcp().await, b"").await;

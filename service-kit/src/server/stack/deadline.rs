@@ -5,11 +5,9 @@
 
 use std::time::Duration;
 
-use http::{Extensions, HeaderMap, Response};
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
-use tonic::{Code, body::Body};
 
-use super::status;
 use crate::failure::{Failure, Reason};
 
 /// The moment after which the caller no longer waits for the response. Streams may have none.
@@ -68,16 +66,6 @@ pub(super) fn requested(headers: &HeaderMap) -> Result<Option<Duration>, Failure
         "u" => Ok(Some(Duration::from_micros(amount))),
         "n" => Ok(Some(Duration::from_nanos(amount))),
         _ => Err(malformed()),
-    }
-}
-
-/// Returns the response, or the failure of the deadline if the handler gave up because no time was left: for the caller,
-/// UNAVAILABLE would mean a service that is down.
-pub(super) fn excuse(response: Response<Body>, due: Instant) -> Result<Response<Body>, Failure> {
-    let late = Instant::now() >= due;
-    match status::of_head(&response).filter(|status| late && status.code() == Code::Unavailable) {
-        Some(status) => Err(exceeded().caused_by(status)),
-        None => Ok(response),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The layers around every call of both services, outermost first: panics, `Host`, CORS, content type, gRPC-Web,
+//! The layers around every call of both services, outermost first: panics, `Host`, CORS, content type, origin, gRPC-Web,
 //! then request id, span and log line, caller, deadline, the message, limit, and statuses of one form.
 //!
 //! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
@@ -13,6 +13,7 @@ mod host;
 mod limit;
 mod log;
 mod message;
+mod origin;
 mod request_id;
 mod status;
 
@@ -35,12 +36,7 @@ use self::{
     log::CallLog,
     status::panicked,
 };
-pub use self::{
-    cause::note_cause,
-    deadline::Deadline,
-    host::is_loopback as is_loopback_host,
-    request_id::RequestId,
-};
+pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
 use super::{
     leaving::Leaving,
     methods::{Kind, Method, Methods},
@@ -90,7 +86,7 @@ impl Stack {
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         if self.0.loopback_hosts_only
-            && let Err(failure) = host::check(&request)
+            && let Err(failure) = host::check(&request, &self.0.settings.allow_hosts)
         {
             return refuse(failure);
         }
@@ -107,6 +103,9 @@ impl Stack {
             Err(refusal) => refusal,
             Ok(content_type::Protocol::Grpc) => self.call(request).await,
             Ok(content_type::Protocol::GrpcWeb) => {
+                if let Err(failure) = origin::check(&request, &self.0.settings.cors_allow_origins) {
+                    return refuse(failure);
+                }
                 let within = service_fn(move |request| self.clone().call(request).map(Ok::<_, Infallible>));
                 let Ok(response) = GrpcWebLayer::new().layer(within).oneshot(request).await;
                 response
@@ -153,7 +152,7 @@ impl Stack {
 
         let handler = AssertUnwindSafe(self.handled(request, method, head_due)).catch_unwind();
         match timeout_at(head_due, handler).await {
-            Ok(Ok(Ok(response))) => Ok((deadline::excuse(response, head_due)?, requested)),
+            Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested)),
             Ok(Ok(Err(status))) => Err(status),
             Ok(Err(panic)) => Err(panicked(&*panic).into()),
             Err(_) => Err(deadline::exceeded().into()),

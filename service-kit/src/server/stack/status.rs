@@ -6,8 +6,10 @@
 use std::any::Any;
 
 use http::{HeaderMap, Response};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::deadline;
 use crate::{
     failure::{Failure, Reason},
     lifecycle::panic_text,
@@ -40,6 +42,16 @@ pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(trailers)
 }
 
+/// Returns the response, or the failure of the deadline if the handler gave up because no time was left: for the caller,
+/// UNAVAILABLE would mean a service that is down.
+pub(super) fn excuse<B>(response: Response<B>, due: Instant) -> Result<Response<B>, Failure> {
+    let late = Instant::now() >= due;
+    match of_head(&response).filter(|status| late && status.code() == Code::Unavailable) {
+        Some(status) => Err(deadline::exceeded().caused_by(status)),
+        None => Ok(response),
+    }
+}
+
 /// Replaces a status without details.
 pub(super) fn normalise(status: Status) -> Status {
     if !status.details().is_empty() {
@@ -64,7 +76,7 @@ fn replacement(status: &Status) -> Failure {
         Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange => {
             Failure::of(Reason::Internal, "internal error")
         }
-        Code::Cancelled if text == "Timeout expired" => super::deadline::exceeded(),
+        Code::Cancelled if text == "Timeout expired" => deadline::exceeded(),
         Code::Cancelled => as_is(Reason::Cancelled),
         Code::DeadlineExceeded => as_is(Reason::DeadlineExceeded),
         Code::Unimplemented if text.is_empty() => {
