@@ -10,7 +10,10 @@ use std::{
 
 use clap::Args;
 
-use crate::parts::Parts;
+use crate::{
+    names::{HostName, Origin},
+    parts::Parts,
+};
 
 /// A text that must never be printed: its `Debug` is redacted and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,6 +85,14 @@ impl Problems {
         None
     }
 
+    /// Parses each text of a setting that may be repeated. An empty one counts as none.
+    pub fn list<T: FromStr<Err: Display>>(&mut self, name: &str, texts: &[String]) -> Option<Vec<T>> {
+        let set = texts.iter().filter(|text| !text.trim().is_empty());
+        // To the end, so that every problem is reported.
+        let parsed: Vec<Option<T>> = set.map(|text| self.parse(name, text)).collect();
+        parsed.into_iter().collect()
+    }
+
     /// Parses the address to listen on, and refuses one that is reachable from other machines unless the operator allows it.
     pub fn listen(&mut self, name: &str, text: &str, shared: &SharedArgs) -> Option<SocketAddr> {
         let address = self.parse(name, text)?;
@@ -136,10 +147,15 @@ pub struct SharedArgs {
     #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
 
-    /// A web origin that may call over gRPC-Web, such as <https://chat.example>. Repeat it or separate several by commas. None
-    /// by default.
+    /// A web origin whose pages may call over gRPC-Web, such as <https://chat.example> or <capacitor://localhost>; pages of
+    /// others are refused. Repeat it or separate several by commas. None by default.
     #[arg(long, env = "CORS_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN")]
     pub cors_allow_origin: Vec<String>,
+
+    /// A host name that is answered beside the loopback names while listening on loopback: the one that a proxy on this machine
+    /// passes on, or by which an emulator or a forwarded port calls. Repeat it or separate several by commas. None by default.
+    #[arg(long, env = "ALLOW_HOST", value_delimiter = ',', value_name = "HOST")]
+    pub allow_host: Vec<String>,
 
     /// Address for Prometheus metrics (/metrics, no authentication); port 0 takes a free port. Off by default.
     #[arg(long, env = "ADMIN_LISTEN", value_name = "ADDRESS")]
@@ -161,6 +177,11 @@ pub struct SharedArgs {
     /// Maximum number of open client connections.
     #[arg(long, env = "MAX_CONNECTIONS", default_value = "10000", value_name = "N")]
     pub max_connections: String,
+
+    /// Maximum number of open connections of one client address, or of one /64 network in IPv6. `off` sets no limit: for a proxy,
+    /// whose clients all have its address. Default: 512, or off while listening on loopback.
+    #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    pub max_connections_per_address: Option<String>,
 
     /// Time for which new connections are still accepted after SIGTERM, until load balancers have noticed.
     #[arg(long, env = "DRAIN_ACCEPT", default_value = "3s", value_name = "DURATION")]
@@ -187,7 +208,9 @@ pub struct SharedConfig {
     /// The log level, as `tracing_subscriber` directives.
     pub log_level: String,
     /// Web origins that may call over gRPC-Web.
-    pub cors_allow_origin: Vec<http::HeaderValue>,
+    pub cors_allow_origin: Vec<Origin>,
+    /// Host names that are answered beside the loopback names.
+    pub allow_host: Vec<HostName>,
     /// The address for metrics, if any.
     pub admin_listen: Option<SocketAddr>,
     /// The collector for traces, if any.
@@ -198,6 +221,8 @@ pub struct SharedConfig {
     pub insecure_allow_unauthenticated: bool,
     /// The most connections open at a time, 1 or more.
     pub max_connections: usize,
+    /// The limit of connections of one address.
+    pub max_connections_per_address: PerAddress,
     /// The time for which a draining server still accepts connections.
     pub drain_accept: Duration,
     /// When a draining server closes connections that are still open.
@@ -207,6 +232,31 @@ pub struct SharedConfig {
     /// The longest a database call may take.
     pub database_timeout: Duration,
 }
+
+/// The limit of open connections of one client address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PerAddress {
+    /// Depends on the address to listen on.
+    Usual,
+    /// No limit.
+    Off,
+    /// At most this many, 1 or more.
+    Most(usize),
+}
+
+impl PerAddress {
+    /// Returns the limit while listening on this address. On loopback all clients have the same address.
+    pub fn limit(self, listen: SocketAddr) -> Option<usize> {
+        match self {
+            Self::Usual => (!listen.ip().is_loopback()).then_some(USUAL_PER_ADDRESS),
+            Self::Off => None,
+            Self::Most(most) => Some(most),
+        }
+    }
+}
+
+/// Far more than the clients of a household or an office open.
+const USUAL_PER_ADDRESS: usize = 512;
 
 impl SharedArgs {
     /// Refuses to listen beyond loopback while every caller is trusted. `name` is the name of the setting.
@@ -220,21 +270,18 @@ impl SharedArgs {
         }
     }
 
+    fn per_address(&self, problems: &mut Problems) -> Option<PerAddress> {
+        match self.max_connections_per_address.as_deref().map_or("", str::trim) {
+            "" => Some(PerAddress::Usual),
+            "off" => Some(PerAddress::Off),
+            text => problems.number("--max-connections-per-address", text, 1..=1_000_000).map(PerAddress::Most),
+        }
+    }
+
     /// Turns text into values, or adds problems and returns `None`.
     pub fn parse(&self, problems: &mut Problems) -> Option<SharedConfig> {
-        let cors_allow_origin = self
-            .cors_allow_origin
-            .iter()
-            .map(|origin| {
-                let valid = origin.starts_with("http://") || origin.starts_with("https://");
-                let header = http::HeaderValue::from_str(origin.trim_end_matches('/'));
-                if let (true, Ok(header)) = (valid, header) {
-                    return Some(header);
-                }
-                problems.add(format!("--cors-allow-origin: {origin:?} is not an origin such as https://chat.example"));
-                None
-            })
-            .collect::<Vec<_>>();
+        let cors_allow_origin = problems.list::<Origin>("--cors-allow-origin", &self.cors_allow_origin);
+        let allow_host = problems.list::<HostName>("--allow-host", &self.allow_host);
         if tracing_subscriber::EnvFilter::try_new(&self.log_level).is_err() {
             problems.add(format!("--log-level: {:?} is neither a level nor a list of directives", self.log_level));
         }
@@ -246,6 +293,7 @@ impl SharedArgs {
         }
         let trace_ratio = problems.number("--trace-ratio", &self.trace_ratio, 0.0..=1.0);
         let max_connections = problems.number("--max-connections", &self.max_connections, 1..=1_000_000);
+        let max_connections_per_address = self.per_address(problems);
         let drain_accept = problems.duration("--drain-accept", &self.drain_accept);
         let drain_timeout = problems.duration("--drain-timeout", &self.drain_timeout);
         let database_connections = problems.number("--database-connections", &self.database_connections, 2..=1_000);
@@ -258,7 +306,8 @@ impl SharedArgs {
         Some(SharedConfig {
             log_format: self.log_format,
             log_level: self.log_level.clone(),
-            cors_allow_origin: cors_allow_origin.into_iter().collect::<Option<_>>()?,
+            cors_allow_origin: cors_allow_origin?,
+            allow_host: allow_host?,
             admin_listen: match admin_listen {
                 Some(parsed) => Some(parsed?),
                 None => None,
@@ -267,6 +316,7 @@ impl SharedArgs {
             trace_ratio: trace_ratio?,
             insecure_allow_unauthenticated: self.insecure_allow_unauthenticated,
             max_connections: max_connections?,
+            max_connections_per_address: max_connections_per_address?,
             drain_accept: drain_accept?,
             drain_timeout: drain_timeout?,
             database_connections: database_connections?,
@@ -297,6 +347,49 @@ mod tests {
         assert!(problems("0.0.0.0:50051", &[]).unwrap().contains("--insecure-allow-unauthenticated"));
         assert_eq!(problems("0.0.0.0:50051", &["--insecure-allow-unauthenticated"]), None);
         assert_eq!(problems("127.0.0.1:0", &[]), None);
+    }
+
+    #[test]
+    fn the_limit_of_an_address_depends_on_who_can_reach_the_port() {
+        let limit = |flags: &[&str], listen: &str| {
+            let shared: SharedArgs = parse_flags(flags).unwrap();
+            let mut problems = Problems::default();
+            let limit = shared.parse(&mut problems).map(|shared| shared.max_connections_per_address);
+            problems.finish(limit).map(|limit| limit.limit(listen.parse().unwrap()))
+        };
+        let flag = "--max-connections-per-address";
+        for (flags, listen, expected) in [
+            (&[][..], "127.0.0.1:1", None),
+            (&[], "[::1]:1", None),
+            (&[], "0.0.0.0:1", Some(512)),
+            (&[flag, ""], "0.0.0.0:1", Some(512)),
+            (&[flag, "off"], "0.0.0.0:1", None),
+            (&[flag, "7"], "127.0.0.1:1", Some(7)),
+        ] {
+            assert_eq!(limit(flags, listen), Ok(expected), "{flags:?} {listen}");
+        }
+        assert!(limit(&[flag, "0"], "0.0.0.0:1").is_err());
+    }
+
+    #[test]
+    fn origins_and_hosts_are_lists_and_every_wrong_one_is_named() {
+        let parsed = |flags: &[&str]| {
+            let shared: SharedArgs = parse_flags(flags).unwrap();
+            let mut problems = Problems::default();
+            let lists = shared.parse(&mut problems).map(|shared| (shared.cors_allow_origin, shared.allow_host));
+            problems.finish(lists)
+        };
+        let origin = |text: &str| text.parse::<Origin>().unwrap();
+        let good =
+            ["--cors-allow-origin", "HTTPS://A.example:443/,capacitor://localhost", "--allow-host", "a.example,"];
+        let hosts = vec!["a.example".parse::<HostName>().unwrap()];
+        assert_eq!(parsed(&good), Ok((vec![origin("https://a.example"), origin("capacitor://localhost")], hosts)));
+        assert_eq!(parsed(&["--cors-allow-origin", "", "--allow-host", ""]), Ok((Vec::new(), Vec::new())));
+        let bad = ["--cors-allow-origin", "https://a.example/app,*", "--allow-host", "a.example:1"];
+        let problems = parsed(&bad).unwrap_err().to_string();
+        for named in ["https://a.example/app", "\"*\"", "a.example:1"] {
+            assert!(problems.contains(named), "{problems}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ const DOMAIN: &str = "parlance";
 /// Clients in several languages drop a call whose headers exceed 8 KiB, so a response lists at most this many violations.
 const MAX_VIOLATIONS: usize = 20;
 
+/// Texts longer than this many bytes are truncated: some repeat what the caller sent.
+const MAX_TEXT_BYTES: usize = 512;
+
 /// Metadata values longer than this many bytes are truncated: they are ids and limits, never content.
 const MAX_METADATA_BYTES: usize = 1024;
 
@@ -57,7 +60,7 @@ impl Failure {
         Self {
             code,
             reason,
-            message: message.into(),
+            message: truncated(message, MAX_TEXT_BYTES),
             metadata: HashMap::new(),
             violations: Vec::new(),
             resource: None,
@@ -120,36 +123,28 @@ impl Failure {
     /// Adds an entry to the `ErrorInfo` metadata. Values are ids and limits; longer ones are truncated to 1 KiB.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
-        let mut value = value.into();
-        if value.len() > MAX_METADATA_BYTES {
-            let mut end = MAX_METADATA_BYTES;
-            while !value.is_char_boundary(end) {
-                end -= 1;
-            }
-            value.truncate(end);
-        }
-        self.metadata.insert(key.to_owned(), value);
+        self.metadata.insert(key.to_owned(), truncated(value, MAX_METADATA_BYTES));
         self
     }
 
     /// Names the resource that is missing or taken (`google.rpc.ResourceInfo`).
     #[must_use]
     pub fn resource(mut self, kind: &'static str, name: impl Into<String>) -> Self {
-        self.resource = Some((kind, name.into()));
+        self.resource = Some((kind, truncated(name, MAX_TEXT_BYTES)));
         self
     }
 
     /// Names the state that must change first (`google.rpc.PreconditionFailure`). Its type is the reason.
     #[must_use]
     pub fn precondition(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        self.precondition = Some((subject.into(), description.into()));
+        self.precondition = Some((truncated(subject, MAX_TEXT_BYTES), truncated(description, MAX_TEXT_BYTES)));
         self
     }
 
     /// Names the limit that was reached (`google.rpc.QuotaFailure`).
     #[must_use]
     pub fn quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        self.quota = Some((subject.into(), description.into()));
+        self.quota = Some((truncated(subject, MAX_TEXT_BYTES), truncated(description, MAX_TEXT_BYTES)));
         self
     }
 
@@ -182,6 +177,12 @@ impl Failure {
     pub fn reason(&self) -> &'static str {
         reason::name(self.reason)
     }
+}
+
+fn truncated(text: impl Into<String>, most: usize) -> String {
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(most));
+    text
 }
 
 impl From<Failure> for Status {

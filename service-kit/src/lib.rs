@@ -1,5 +1,6 @@
 //! Code that both services share: configuration, telemetry, life cycle, the server and its tower stack, the database
-//! connection, migrations, the outbox, typed failures, fields of requests, page tokens, the report of a check.
+//! connection, migrations, the outbox, typed failures, fields of requests, names of hosts and origins, page tokens, the report
+//! of a check.
 //!
 //! Nothing here knows a user or a conversation. Of the wire contract it knows only the error reasons and the descriptors; what
 //! differs between the services is a parameter.
@@ -14,6 +15,7 @@ pub mod failure;
 pub mod fields;
 pub mod healthcheck;
 pub mod lifecycle;
+pub mod names;
 pub mod page_token;
 mod parts;
 pub mod reason;

@@ -45,6 +45,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::RoleInsufficient
         | Reason::NotTheSender
         | Reason::HostNotAllowed
+        | Reason::OriginNotAllowed
         | Reason::CallerNotAllowed => Code::PermissionDenied,
         Reason::EtagMismatch | Reason::Conflict => Code::Aborted,
         Reason::DatabaseUnavailable | Reason::UserServiceUnavailable | Reason::Draining | Reason::ConversationBusy => {
@@ -97,6 +98,7 @@ pub fn retry_delay(reason: Reason) -> Option<Duration> {
         | Reason::Unimplemented
         | Reason::Internal
         | Reason::HostNotAllowed
+        | Reason::OriginNotAllowed
         | Reason::CallerNotAllowed => None,
     }
 }

@@ -140,7 +140,7 @@ impl<S: Service> Bound<S> {
 
         database.watch(&lifecycle);
         health.follow(&lifecycle);
-        let settings = server_settings(S::shared(&config));
+        let settings = server_settings(S::shared(&config), S::listen(&config));
         lifecycle.spawn("server", server::serve(listener, routes, settings, lifecycle.clone()));
         let grace = grace(S::shared(&config));
         lifecycle.spawn("start", start(service, config, database.clone(), health, lifecycle.clone()));
@@ -180,9 +180,11 @@ async fn open<S: Service>(service: &S, config: &S::Config, database: &Database) 
     Ok(())
 }
 
-fn server_settings(shared: &SharedConfig) -> server::Settings {
+fn server_settings(shared: &SharedConfig, listen: SocketAddr) -> server::Settings {
     server::Settings {
         max_connections: shared.max_connections,
+        max_connections_per_address: shared.max_connections_per_address.limit(listen),
+        allow_hosts: shared.allow_host.clone(),
         cors_allow_origins: shared.cors_allow_origin.clone(),
         descriptors: vec![parlance::FILE_DESCRIPTOR_SET],
         ..server::Settings::default()

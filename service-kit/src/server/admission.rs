@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,14 +15,14 @@ use crate::backoff::Backoff;
 pub(super) struct Admission {
     places: Arc<Mutex<Places>>,
     most: usize,
-    most_per_ip: Option<usize>,
+    most_per_address: Option<usize>,
 }
 
 #[derive(Debug, Default)]
 struct Places {
     taken: usize,
     // Empty without a cap per address.
-    by_ip: HashMap<IpAddr, usize>,
+    by_address: HashMap<IpAddr, usize>,
 }
 
 /// One place, free again when it is dropped.
@@ -33,18 +33,19 @@ pub(super) struct Place {
 }
 
 impl Admission {
-    pub(super) fn new(most: usize, most_per_ip: Option<usize>) -> Self {
-        Self { places: Arc::default(), most, most_per_ip }
+    pub(super) fn new(most: usize, most_per_address: Option<usize>) -> Self {
+        Self { places: Arc::default(), most, most_per_address }
     }
 
     /// Takes a place for a peer, if there is one.
     pub(super) fn admit(&self, ip: IpAddr) -> Option<Place> {
+        let ip = counted(ip);
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if places.taken >= self.most {
             return None;
         }
-        if let Some(most) = self.most_per_ip {
-            let taken = places.by_ip.entry(ip).or_default();
+        if let Some(most) = self.most_per_address {
+            let taken = places.by_address.entry(ip).or_default();
             if *taken >= most {
                 return None;
             }
@@ -55,14 +56,25 @@ impl Admission {
     }
 }
 
+/// Returns the address under which a peer is counted. In IPv6 that is its network: a host may have any address in it.
+fn counted(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & NETWORK)),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
+/// The first 64 of 128 bits.
+const NETWORK: u128 = u128::MAX << 64;
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.admission.places.lock().unwrap_or_else(PoisonError::into_inner);
         places.taken -= 1;
-        if let Some(taken) = places.by_ip.get_mut(&self.ip) {
+        if let Some(taken) = places.by_address.get_mut(&self.ip) {
             *taken -= 1;
             if *taken == 0 {
-                places.by_ip.remove(&self.ip);
+                places.by_address.remove(&self.ip);
             }
         }
     }
@@ -92,7 +104,18 @@ mod tests {
         assert!(admission.admit(other).is_none(), "three over all");
         drop(first);
         assert!(admission.admit(one).is_some());
-        assert_eq!(admission.places.lock().unwrap().by_ip.len(), 2);
+        assert_eq!(admission.places.lock().unwrap().by_address.len(), 2);
+    }
+
+    #[test]
+    fn a_network_of_ipv6_counts_as_one_address() {
+        let admission = Admission::new(10, Some(1));
+        let _first = admission.admit("2001:db8::1".parse().unwrap()).unwrap();
+        assert!(admission.admit("2001:db8::ffff:2".parse().unwrap()).is_none());
+        let _other = admission.admit("2001:db8:0:1::1".parse().unwrap()).unwrap();
+        let _mapped = admission.admit("::ffff:10.0.0.1".parse().unwrap()).unwrap();
+        assert!(admission.admit("10.0.0.1".parse().unwrap()).is_none());
+        assert!(admission.admit("::ffff:10.0.0.2".parse().unwrap()).is_some());
     }
 
     #[test]

@@ -10,13 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::Instant};
 use tokio_util::task::TaskTracker;
 
-use super::{
-    leaving::Leaving,
-    settings::Settings,
-    socket::{PREFACE_BYTES, Socket},
-    stack::Stack,
-    stall::StreamExecutor,
-};
+use super::{leaving::Leaving, settings::Settings, socket::Socket, stack::Stack, stall::StreamExecutor, turns::Turns};
 use crate::{backoff::jittered, lifecycle::Lifecycle};
 
 /// The state that all connections of a server share.
@@ -46,12 +40,14 @@ impl Connections {
         protocol
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(settings.handshake_timeout)
+            // From the end of a call: the socket bounds the head itself.
+            .header_read_timeout(settings.http1_idle_timeout)
             .max_buf_size(settings.max_send_buffer_bytes.max(MIN_HTTP1_BUFFER_BYTES));
         protocol
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(settings.max_concurrent_streams)
+            .max_pending_accept_reset_streams(settings.max_concurrent_streams as usize)
             .max_send_buf_size(settings.max_send_buffer_bytes)
             .max_header_list_size(settings.max_header_list_bytes)
             // Always a number: for hyper, "none" is no limit.
@@ -69,10 +65,11 @@ impl Connections {
             tracing::debug!(%peer, %cause, "socket options refused");
         }
         let local = stream.local_addr().ok();
-        let (socket, received) = Socket::new(stream, self.settings.stall_timeout);
+        let turns = Turns::default();
+        let socket = Socket::new(stream, &self.settings, turns.clone());
         // Streams end with a hint to reconnect when the connection is closed gracefully.
         let leaving = Leaving::within(self.lifecycle.closing());
-        let service = self.stack.for_connection(local, peer, leaving.clone());
+        let service = self.stack.for_connection(local, peer, leaving.clone(), turns.clone());
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
 
         let mut stage = Stage::Handshake;
@@ -90,9 +87,7 @@ impl Connections {
                     connection.as_mut().graceful_shutdown();
                 }
                 () = timer.as_mut() => match stage {
-                    Stage::Handshake if received.load(std::sync::atomic::Ordering::Relaxed) < PREFACE_BYTES => {
-                        break "dropped: silent peer".to_owned();
-                    }
+                    Stage::Handshake if !turns.is_greeted() => break "dropped: silent peer".to_owned(),
                     Stage::Handshake => {
                         stage = Stage::Open;
                         timer.as_mut().reset(Instant::now() + jittered(self.settings.max_connection_age, 0.9..1.1));

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, async_trait};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
+use super::settings::MAX_BUILT_IN_REQUEST_BYTES;
 use crate::{
     failure::{Failure, Reason},
     lifecycle::Lifecycle,
@@ -55,7 +56,7 @@ impl Health {
 
     /// Returns the service to add to the routes.
     pub fn server(&self) -> HealthServer {
-        health_server::HealthServer::new(self.clone())
+        health_server::HealthServer::new(self.clone()).max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES)
     }
 
     /// Follows the stages of the lifecycle: draining is not serving, and closing ends the Watch streams, which would

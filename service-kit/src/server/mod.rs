@@ -16,6 +16,7 @@ mod settings;
 mod socket;
 mod stack;
 mod stall;
+mod turns;
 
 use std::{io, sync::Arc};
 
@@ -31,7 +32,7 @@ use self::{
 pub use self::{
     leaving::Leaving,
     settings::{MAX_REQUEST_BYTES, Settings},
-    stack::{Deadline, RequestId, is_loopback_host, note_cause},
+    stack::{Deadline, RequestId, note_cause},
 };
 use crate::{
     lifecycle::Lifecycle,
@@ -46,10 +47,11 @@ use crate::{
 /// A descriptor set in the settings that cannot be decoded, or a listener without an address.
 pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, lifecycle: Lifecycle) -> io::Result<()> {
     let local = listener.local_addr()?;
+    let settings = Arc::new(settings);
     let stack = Stack::new(routes, &settings, local).map_err(io::Error::other)?;
-    let admission = Admission::new(settings.max_connections, settings.max_connections_per_ip);
+    let admission = Admission::new(settings.max_connections, settings.max_connections_per_address);
     let tasks = TaskTracker::new();
-    let connections = Arc::new(Connections::new(Arc::new(settings), stack, lifecycle.clone(), tasks.clone()));
+    let connections = Arc::new(Connections::new(settings, stack, lifecycle.clone(), tasks.clone()));
 
     tracing::info!(%local, "listening");
     let accepting = accept(&listener, &connections, &admission, &tasks);

@@ -3,6 +3,8 @@
 use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
+use super::settings::MAX_BUILT_IN_REQUEST_BYTES;
+
 /// The services that every server has.
 const BUILT_IN: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
@@ -25,5 +27,8 @@ pub fn add_to(routes: Routes, descriptors: &[&[u8]], services: &[&str]) -> Resul
         let listed = services.iter().copied().chain(BUILT_IN).fold(empty, Builder::with_service_name);
         all.fold(listed, Builder::register_encoded_file_descriptor_set)
     };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let (v1, v1alpha) = (builder().build_v1()?, builder().build_v1alpha()?);
+    // Each answer repeats its request.
+    let routes = routes.add_service(v1.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES));
+    Ok(routes.add_service(v1alpha.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES)))
 }

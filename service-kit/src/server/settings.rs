@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use crate::names::{HostName, Origin};
 
 /// The largest request message that a service decodes, in bytes. Set it on each generated server
 /// (`max_decoding_message_size`): the limit lives in the codec, not in the connection.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// The same for health and reflection, whose requests are names.
+pub(super) const MAX_BUILT_IN_REQUEST_BYTES: usize = 16 * 1024;
 
 /// The bounds of one listening socket and its calls.
 #[derive(Debug, Clone)]
@@ -14,11 +17,16 @@ pub struct Settings {
     /// Connections open at a time. One beyond is accepted and closed at once: its client learns that immediately and
     /// can go to another replica, and the kernel's backlog stays free. Keep it below the limit of open files.
     pub max_connections: usize,
-    /// The same per peer address; none when all clients connect through a proxy.
-    pub max_connections_per_ip: Option<usize>,
-    /// From accept to the 24 bytes of the HTTP/2 preface or, for HTTP/1.1, the end of the request's head.
+    /// The same per peer address, or network of 64 bits in IPv6; none when all clients connect through a proxy.
+    pub max_connections_per_address: Option<usize>,
+    /// From accept to the 24 bytes of the HTTP/2 preface or, for HTTP/1.1, the end of the first request's head; also from the
+    /// first byte to the last of each later head.
     pub handshake_timeout: Duration,
-    /// Streams open at a time on one connection. A multiplexing proxy needs hundreds.
+    /// The time for which an HTTP/1.1 connection stays open between two calls. A proxy that closes sooner never sends a call
+    /// into a connection that is being closed here: nginx and ALB keep theirs for 1 min, Google's balancers for 10.
+    pub http1_idle_timeout: Duration,
+    /// Streams open at a time on one connection. A multiplexing proxy needs hundreds. Also the number of streams that a peer
+    /// may have reset before they are looked at: it may cancel all of them at once, but not again and again (CVE-2023-44487).
     pub max_concurrent_streams: u32,
     /// Bytes of one response that wait for the peer's window before the handler's stream is no longer polled.
     pub max_send_buffer_bytes: usize,
@@ -45,13 +53,20 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// The deadline of unary calls that bring none. A stream without one must begin its response within it.
     pub default_deadline: Duration,
-    /// Unary calls running at a time, health checks not counted. Beyond, a call is refused with retry advice.
+    /// The upper bound of the deadline of unary calls, and of the time in which a stream must begin its response.
+    pub max_deadline: Duration,
+    /// The time in which the message of a unary call must arrive.
+    pub request_timeout: Duration,
+    /// Unary calls running at a time, health checks not counted, of which one connection may have a quarter. Beyond, a call
+    /// is refused with retry advice.
     pub max_unary_calls: usize,
     /// Answer only loopback names in `Host` and `:authority` while the listener is bound to loopback, so that a web page
     /// cannot reach a developer's machine by rebinding its own name. For use without authentication.
     pub check_host: bool,
-    /// Origins whose pages may call over gRPC-Web. Without any no CORS header is ever sent.
-    pub cors_allow_origins: Vec<HeaderValue>,
+    /// Host names that are answered beside the loopback names.
+    pub allow_hosts: Vec<HostName>,
+    /// Origins whose pages may call over gRPC-Web. Others are refused. Without any no CORS header is ever sent.
+    pub cors_allow_origins: Vec<Origin>,
     /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method in none of
     /// them counts as unary.
     pub descriptors: Vec<&'static [u8]>,
@@ -61,8 +76,9 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            max_connections_per_ip: None,
+            max_connections_per_address: None,
             handshake_timeout: Duration::from_secs(10),
+            http1_idle_timeout: Duration::from_mins(11),
             max_concurrent_streams: 1_024,
             max_send_buffer_bytes: 64 * 1024,
             max_header_list_bytes: 16 * 1024,
@@ -76,8 +92,11 @@ impl Default for Settings {
             connection_age_grace: Duration::from_mins(5),
             stall_timeout: Duration::from_mins(5),
             default_deadline: Duration::from_secs(30),
+            max_deadline: Duration::from_mins(5),
+            request_timeout: Duration::from_secs(10),
             max_unary_calls: 4_096,
             check_host: true,
+            allow_hosts: Vec::new(),
             cors_allow_origins: Vec::new(),
             descriptors: Vec::new(),
         }

@@ -1,13 +1,9 @@
-//! The TCP stream of one connection: counts the bytes read until the handshake is complete, and fails when nothing can be
-//! written.
+//! The TCP stream of one connection: watches the handshake and the heads of HTTP/1.1, and fails when a head takes too long
+//! or when nothing can be written.
 
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,24 +14,28 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// The number of bytes that the peer has sent, counted only until the handshake is complete.
-pub(super) type Received = Arc<AtomicUsize>;
+use super::{settings::Settings, turns::Turns};
 
-/// The length of the HTTP/2 preface; no HTTP/1.1 request that is served is shorter.
-pub(super) const PREFACE_BYTES: usize = 24;
+/// The first bytes of every HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 pub(super) struct Socket {
     stream: TcpStream,
-    received: Received,
+    turns: Turns,
+    // The rest of the preface; `None` when the peer has sent something else.
+    preface: Option<&'static [u8]>,
+    head_timeout: Duration,
+    // Set while a head of HTTP/1.1 arrives, with the number of calls before it.
+    head: Option<(usize, Pin<Box<Sleep>>)>,
     stall_timeout: Duration,
     // Set while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, stall_timeout: Duration) -> (Self, Received) {
-        let received = Received::default();
-        (Self { stream, received: received.clone(), stall_timeout, stalled: None }, received)
+    pub(super) fn new(stream: TcpStream, settings: &Settings, turns: Turns) -> Self {
+        let (head_timeout, stall_timeout) = (settings.handshake_timeout, settings.stall_timeout);
+        Self { stream, turns, preface: Some(PREFACE), head_timeout, head: None, stall_timeout, stalled: None }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -50,14 +50,42 @@ impl Socket {
             Poll::Pending => Poll::Pending,
         }
     }
+
+    fn take_preface(&mut self, bytes: &[u8]) {
+        let Some(left) = self.preface.filter(|left| !left.is_empty() && !bytes.is_empty()) else { return };
+        let (got, rest) = left.split_at(left.len().min(bytes.len()));
+        self.preface = bytes.starts_with(got).then_some(rest);
+        if rest.is_empty() && self.preface.is_some() {
+            self.turns.greet();
+        }
+    }
+
+    /// Is ready when the head that is arriving has taken too long. A connection of HTTP/1.1 that sends no head is idle,
+    /// which hyper bounds.
+    fn poll_late_head(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<()> {
+        if self.preface.is_some_and(<[u8]>::is_empty) {
+            self.head = None;
+            return Poll::Pending;
+        }
+        let (begun, is_in_call) = (self.turns.begun(), self.turns.is_in_call());
+        if is_in_call || self.head.as_ref().is_some_and(|(before, _)| *before != begun) {
+            self.head = None;
+        }
+        if self.head.is_none() && !is_in_call && !bytes.is_empty() {
+            self.head = Some((begun, Box::pin(sleep(self.head_timeout))));
+        }
+        self.head.as_mut().map_or(Poll::Pending, |(_, due)| due.as_mut().poll(cx))
+    }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if self.received.load(Relaxed) < PREFACE_BYTES {
-            self.received.fetch_add(buf.filled().len() - before, Relaxed);
+        let bytes = &buf.filled()[before..];
+        self.take_preface(bytes);
+        if self.poll_late_head(cx, bytes).is_ready() && read.is_pending() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the head of a request takes too long")));
         }
         read
     }

@@ -21,6 +21,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 
+use super::turns::Turn;
+
 /// The largest piece that is passed to hyper at once: hyper holds this much beyond the bound of a full send buffer.
 const PIECE_BYTES: usize = 16 * 1024;
 
@@ -48,12 +50,14 @@ pub(super) struct Paced {
     inner: Body,
     rest: Bytes,
     progress: Option<Arc<Progress>>,
+    _turn: Option<Turn>,
 }
 
 impl Paced {
-    /// Wraps the body of a response; to be called while the stream that it belongs to is polled.
-    pub(super) fn new(inner: Body) -> Self {
-        Self { inner, rest: Bytes::new(), progress: PROGRESS.try_with(Arc::clone).ok() }
+    /// Wraps the body of a response; to be called while the stream that it belongs to is polled. Over HTTP/1.1 it holds the
+    /// call's turn.
+    pub(super) fn new(inner: Body, turn: Option<Turn>) -> Self {
+        Self { inner, rest: Bytes::new(), progress: PROGRESS.try_with(Arc::clone).ok(), _turn: turn }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -159,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_frame_comes_in_pieces_and_whole() {
         let content = Bytes::from((0..100_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
-        let mut paced = Paced::new(Body::new(Full::new(content.clone())));
+        let mut paced = Paced::new(Body::new(Full::new(content.clone())), None);
         let mut seen = Vec::new();
         while let Some(frame) = paced.frame().await {
             let data = frame.unwrap().into_data().unwrap();
@@ -174,7 +178,7 @@ mod tests {
     async fn a_stream_whose_frame_is_not_taken_ends_and_one_that_waits_for_us_does_not() {
         let guard = |frames: usize| {
             let stream = async move {
-                let mut paced = Paced::new(Body::new(Full::new(Bytes::from_static(b"frame"))));
+                let mut paced = Paced::new(Body::new(Full::new(Bytes::from_static(b"frame"))), None);
                 for _ in 0..frames {
                     poll_fn(|cx| Pin::new(&mut paced).poll_frame(cx)).await;
                 }

@@ -112,6 +112,45 @@ async fn the_callers_deadline_ends_a_unary_call_and_reaches_the_handler() {
 }
 
 #[tokio::test]
+async fn a_call_whose_deadline_has_passed_fails_for_that_reason_alone() {
+    let server = start(settings()).await;
+    let client = h2_client(&server).await;
+    // The handler fails at once, or because no time is left for what it waits for.
+    for (timeout, text) in [("1n", "unavailable"), ("1n", "late"), ("50m", "late")] {
+        let headers = [("grpc-timeout", timeout)];
+        let grpc = client.call(UNARY, &headers, &raw::message(text)).await;
+        let web = [headers[0], ("content-type", "application/grpc-web+proto")];
+        let web = client.call(UNARY, &web, &raw::message(text)).await;
+        for refusal in [grpc, web] {
+            assert_eq!((refusal.code(), reason(&refusal)), (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned()));
+        }
+    }
+    let before = client.call(UNARY, &[("grpc-timeout", "1M")], &raw::message("unavailable")).await;
+    assert_eq!((before.code(), reason(&before)), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
+}
+
+#[tokio::test]
+async fn the_deadline_of_a_unary_call_has_an_upper_bound() {
+    let server = start(settings()).await;
+    let mut request = Request::new("deadline".to_owned());
+    request.metadata_mut().insert("grpc-timeout", "99999999H".parse().unwrap());
+    let left = unary_of(&server.channel().await, UNARY, request).await.unwrap().into_inner();
+    let left: u64 = left.trim_start_matches("Some(").trim_end_matches(')').parse().unwrap();
+    assert!(left <= 5 * 60 * 1_000, "{left} ms left");
+}
+
+#[tokio::test]
+async fn the_message_of_a_unary_call_must_arrive_in_time() {
+    let server = start(Settings { request_timeout: Duration::from_millis(100), ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    peer.send(HEADERS, END_HEADERS, 1, &raw::request_headers(UNARY, &[("grpc-timeout", "1H")])).await.unwrap();
+    peer.send(DATA, 0, 1, &raw::message("hello")[..7]).await.unwrap();
+    let head = peer.next_of(HEADERS).await.expect("an answer, and no close");
+    assert_ne!(head.flags & END_STREAM, 0, "trailers alone, which carry the error");
+    server.assert_lives().await;
+}
+
+#[tokio::test]
 async fn a_unary_call_without_a_deadline_gets_the_default() {
     let server = start(Settings { default_deadline: Duration::from_millis(100), ..settings() }).await;
     let refusal = within(unary(&server.channel().await, "hang")).await.unwrap_err();
@@ -171,7 +210,9 @@ async fn h2_client(server: &crate::support::Server) -> H2 {
 
 impl H2 {
     async fn call(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> tonic::Status {
-        let request = http::Request::post(format!("http://localhost{path}")).header("content-type", "application/grpc");
+        let request = http::Request::post(format!("http://localhost{path}"));
+        let typed = headers.iter().any(|(name, _)| *name == "content-type");
+        let request = if typed { request } else { request.header("content-type", "application/grpc") };
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut client = self.0.clone().ready().await.unwrap();
         let (response, mut send) = client.send_request(request.body(()).unwrap(), false).unwrap();

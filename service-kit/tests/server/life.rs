@@ -22,6 +22,7 @@ use service_kit::{
 use tonic::{Code, Request, Status, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::{v1, v1alpha};
+use tonic_types::StatusExt;
 
 use crate::{
     raw::{GOAWAY, Peer},
@@ -125,6 +126,28 @@ async fn both_versions_of_reflection_list_all_services_and_return_imports() {
     assert_eq!(ask!(v1, MessageRequest::FileByFilename(import.to_owned())), ["1"]);
     assert_eq!(ask!(v1alpha, MessageRequest::FileByFilename(import.to_owned())), ["1"]);
     assert_eq!(ask!(v1, MessageRequest::FileContainingSymbol("subject.v1.Subject".to_owned())), ["1"]);
+}
+
+#[tokio::test]
+async fn health_and_reflection_take_names_only_and_repeat_little() {
+    let server = start(settings()).await;
+    let channel = server.channel().await;
+    let refusal = check(&channel, &"x".repeat(20_000)).await.unwrap_err();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::ResourceExhausted, "REQUEST_TOO_LARGE".to_owned()));
+    assert_eq!(refusal.get_details_error_info().unwrap().metadata["limit_bytes"], "16384");
+
+    let look_up = async |length: usize| {
+        let question = v1::server_reflection_request::MessageRequest::FileContainingSymbol("x".repeat(length));
+        let question = v1::ServerReflectionRequest { host: String::new(), message_request: Some(question) };
+        let mut client = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let answers = client.server_reflection_info(stream::iter([question])).await?;
+        within(answers.into_inner().message()).await
+    };
+    let unknown = look_up(10_000).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    assert!(unknown.message().len() <= 512 && unknown.message().starts_with("symbol 'xxx"), "{unknown:?}");
+    // tonic-reflection ends the stream without a word when it cannot read a request.
+    assert!(look_up(20_000).await.unwrap().is_none());
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn a_connection_beyond_the_limit_is_closed_at_once_and_a_released_place_is
 
 #[tokio::test]
 async fn each_address_has_its_own_limit() {
-    let server = start(Settings { max_connections_per_ip: Some(1), ..settings() }).await;
+    let server = start(Settings { max_connections_per_address: Some(1), ..settings() }).await;
     let mut first = Peer::greet(server.tcp().await, &[]).await;
     assert!(first.next().await.is_some());
     raw::closed_after_sending(server.tcp().await, b"").await;
@@ -33,7 +33,7 @@ async fn each_address_has_its_own_limit() {
 
 #[tokio::test]
 async fn rapid_resets_end_in_goaway() {
-    let server = start(settings()).await;
+    let server = start(Settings { max_concurrent_streams: 100, ..settings() }).await;
     let mut peer = Peer::greet(server.tcp().await, &[]).await;
     let storm: Vec<u8> = (0..2_000_u32)
         .flat_map(|n| {
@@ -49,6 +49,22 @@ async fn rapid_resets_end_in_goaway() {
     assert!(frames.len() < 100 && frames.last().is_none_or(|frame| frame.kind == GOAWAY), "{frames:?}");
     eventually(|| server.subject.hanging.load(SeqCst), |open| *open == 0).await;
     server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn a_client_that_cancels_its_calls_all_at_once_keeps_its_connection() {
+    let server = start(settings()).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let cancelled: Vec<u8> = (0..30_u32)
+        .flat_map(|n| {
+            let open = raw::encode(HEADERS, END_HEADERS, 2 * n + 1, &raw::request_headers(UNARY, &[]));
+            open.into_iter().chain(raw::encode(RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes()))
+        })
+        .collect();
+    peer.send_bytes(&cancelled).await.unwrap();
+    peer.call(61, UNARY, "hello").await.unwrap();
+    let answer = peer.next_of(DATA).await.expect("the connection lives");
+    assert_eq!((answer.stream, &answer.payload), (61, &raw::message("you said hello")));
 }
 
 #[tokio::test]
@@ -127,6 +143,41 @@ async fn calls_beyond_the_limit_are_refused_with_advice_and_streams_and_health_a
     hanging.abort();
     eventually(|| server.subject.hanging.load(SeqCst), |hanging| *hanging == 0).await;
     server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn requests_half_sent_take_no_place() {
+    let server = start(Settings { max_unary_calls: 4, ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    for n in 0..8 {
+        let headers = raw::request_headers(UNARY, &[("grpc-timeout", "99999999H")]);
+        peer.send(HEADERS, END_HEADERS, 2 * n + 1, &headers).await.unwrap();
+        // Some have begun their message.
+        if n % 2 == 0 {
+            peer.send(DATA, 0, 2 * n + 1, &raw::message("hello")[..7]).await.unwrap();
+        }
+    }
+    // Answered after the server has read all of these.
+    peer.call(17, UNARY, "hello").await.unwrap();
+    assert_eq!(peer.next_of(DATA).await.unwrap().payload, raw::message("you said hello"));
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn one_connection_takes_a_share_of_the_places() {
+    let server = start(Settings { max_unary_calls: 8, ..settings() }).await;
+    let greedy = server.channel().await;
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let channel = greedy.clone();
+            tokio::spawn(async move { unary(&channel, "hang").await })
+        })
+        .collect();
+    eventually(|| server.subject.hanging.load(SeqCst), |hanging| *hanging == 2).await;
+    let refusal = within(unary(&greedy, "hello")).await.unwrap_err();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    server.assert_lives().await;
+    calls.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use crate::{
     raw::{self, DATA, Peer, RST_STREAM, WINDOW_UPDATE},
     subject::{FLOW, UNARY},
     support::{await_a_place, eventually, flow, settings, start, within},
+    web,
 };
 
 const INITIAL_WINDOW_SIZE: u16 = 4;
@@ -37,6 +38,24 @@ async fn a_peer_that_stops_within_an_http1_head_is_closed() {
     raw::closed_after_sending(server.tcp().await, b"POST /").await;
     raw::closed_after_sending(server.tcp().await, b"POST /subject.v1.Subject/Unary HTTP/1.1\r\nHost: loc").await;
     server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn an_idle_http1_connection_is_kept_for_longer_than_a_head_may_take() {
+    let server = start(impatient()).await;
+    let mut tcp = server.tcp().await;
+    web::call_on(&mut tcp, "hello").await.unwrap();
+    // Opened now and silent: when it is closed, the time of a head has passed.
+    raw::closed_after_sending(server.tcp().await, b"").await;
+    web::call_on(&mut tcp, "hello").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_later_http1_head_must_be_complete_in_time_as_the_first() {
+    let server = start(impatient()).await;
+    let mut tcp = server.tcp().await;
+    web::call_on(&mut tcp, "hello").await.unwrap();
+    raw::closed_after_sending(tcp, b"POST /subject.v1.Subject/Unary HTTP/1.1\r\nHost: loc").await;
 }
 
 #[tokio::test]

@@ -114,6 +114,11 @@ impl UnaryService<String> for Unary {
                     let _hanging = Counted::new(&subject.hanging);
                     std::future::pending().await
                 }
+                "unavailable" => return Err(Failure::database_unavailable().into()),
+                "late" => {
+                    tokio::time::sleep(Deadline::of(extensions).remaining().unwrap_or_default()).await;
+                    return Err(Failure::database_unavailable().into());
+                }
                 "library error" => return Err(Status::internal("row 7 is broken")),
                 "refuse" => {
                     return Err(Failure::of(Reason::MessageNotFound, "no such row").into());

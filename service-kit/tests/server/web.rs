@@ -4,7 +4,10 @@ use std::fmt::Write;
 
 use http::HeaderValue;
 use service_kit::server::Settings;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tonic::{Code, Status};
 
 use crate::{
@@ -40,6 +43,23 @@ async fn request(server: &Server, method: &str, path: &str, headers: &[(&str, &s
         .map(|line| line.split_once(": ").unwrap())
         .map(|(name, value)| (http::HeaderName::try_from(name).unwrap(), HeaderValue::try_from(value).unwrap()));
     Answer { status, headers: headers.collect(), body: answer[end + 4..].to_vec() }
+}
+
+/// Makes a call over HTTP/1.1 on a connection that stays open, and reads the response to its last chunk.
+pub(crate) async fn call_on(tcp: &mut TcpStream, text: &str) -> std::io::Result<Vec<u8>> {
+    let body = raw::message(text);
+    let head = format!(
+        "POST {UNARY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    tcp.write_all(&[head.as_bytes(), &body].concat()).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n0\r\n\r\n") {
+        if within(tcp.read_buf(&mut answer)).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(answer)
 }
 
 fn has(answer: &Answer, wanted: &[u8]) -> bool {
@@ -111,15 +131,39 @@ async fn a_foreign_host_is_refused_on_loopback_unless_the_check_is_off() {
 }
 
 #[tokio::test]
+async fn a_page_whose_origin_is_not_allowed_is_refused_by_whichever_host_name_it_calls() {
+    // Off as on a listener beyond loopback, where a page reaches the server by a name of its own (DNS rebinding).
+    let server = start(Settings { check_host: false, ..settings() }).await;
+    let page = "http://evil.example:1";
+    for (host, origins) in
+        [("evil.example:1", &[page][..]), ("127.0.0.1", &[page]), ("localhost", &["null"]), ("localhost", &["", page])]
+    {
+        for content_type in ["application/grpc-web+proto", "application/grpc-web-text"] {
+            let mut headers = vec![("Host", host), ("Content-Type", content_type)];
+            headers.extend(origins.iter().map(|origin| ("Origin", *origin)));
+            let answer = request(&server, "POST", UNARY, &headers, &raw::message("hello")).await;
+            let status = Status::from_header_map(&answer.headers).unwrap();
+            assert_eq!((status.code(), reason(&status)), (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED".to_owned()));
+            assert!(status.message().contains("--cors-allow-origin"), "{status:?}");
+        }
+    }
+    let answer = request(&server, "POST", UNARY, &[("Host", "127.0.0.1"), WEB], &raw::message("hello")).await;
+    assert!(has(&answer, b"grpc-status:0"), "{:?}", answer.body);
+}
+
+#[tokio::test]
 async fn a_preflight_is_answered_for_configured_origins_only() {
+    // Those of gRPC-Web clients, then those that tracing libraries add to every call of a page.
+    const ASKED: &str = "content-type,x-grpc-web,x-user-agent,grpc-timeout,authorization,x-request-id,traceparent,\
+                         tracestate,baggage,sentry-trace";
     let allowed = "https://chat.example";
-    let server = start(Settings { cors_allow_origins: vec![HeaderValue::from_static(allowed)], ..settings() }).await;
+    let server = start(Settings { cors_allow_origins: vec![allowed.parse().unwrap()], ..settings() }).await;
     let preflight = |origin| {
         let headers = [
             HOST,
             ("Origin", origin),
             ("Access-Control-Request-Method", "POST"),
-            ("Access-Control-Request-Headers", "content-type,x-grpc-web,grpc-timeout,authorization"),
+            ("Access-Control-Request-Headers", ASKED),
         ];
         let server = &server;
         async move { request(server, "OPTIONS", UNARY, &headers, b"").await }
@@ -128,9 +172,9 @@ async fn a_preflight_is_answered_for_configured_origins_only() {
     let answer = preflight(allowed).await;
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers["access-control-allow-origin"], allowed);
-    let allowed = answer.headers["access-control-allow-headers"].to_str().unwrap();
-    for name in ["content-type", "x-grpc-web", "x-user-agent", "grpc-timeout", "authorization", "x-request-id"] {
-        assert!(allowed.contains(name), "{name} in {allowed}");
+    let may_send = answer.headers["access-control-allow-headers"].to_str().unwrap();
+    for name in ASKED.split(',') {
+        assert!(may_send.contains(name), "{name} in {may_send}");
     }
     assert!(!preflight("https://other.example").await.headers.contains_key("access-control-allow-origin"));
 

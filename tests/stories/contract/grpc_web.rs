@@ -136,6 +136,29 @@ async fn a_host_name_other_than_loopback_is_refused() {
 }
 
 #[tokio::test]
+async fn a_page_of_another_origin_is_refused_by_both_services() {
+    let world = world().await;
+    let user = "/parlance.user.v1.UserService/GetUser";
+    let calls = [(world.message_service.address(), GET), (world.user_service.address(), user)];
+    for (address, path) in calls {
+        let call = WebCall::begin(address, path, &[("origin", "https://evil.example")], &get("g")).await;
+        let status = call.answer().await.status();
+        assert_eq!(code_and_reason(&status), (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED".to_owned()));
+        assert_eq!(metadata(&status, "origin"), "https://evil.example");
+    }
+}
+
+#[tokio::test]
+async fn a_host_name_that_the_operator_allows_is_answered() {
+    let world = World::with(&["--allow-host", "chat.example"]).await;
+    world.users(&["ann"]).await;
+    world.create(group("g", "ann", &[])).await;
+    let headers = [("host", "chat.example:50052")];
+    let call = WebCall::begin(world.message_service.address(), GET, &headers, &get("g")).await;
+    assert_eq!(call.answer().await.status().code(), Code::Ok);
+}
+
+#[tokio::test]
 async fn undecodable_bytes_are_a_malformed_request() {
     let world = world().await;
     // A frame of three bytes that do not decode: the length of field 1 is missing.

@@ -1,5 +1,5 @@
-//! The layers around every call of both services, outermost first: panics, `Host`, CORS, gRPC-Web, content type, then
-//! request id, span and log line, caller, deadline, limit, and statuses of one form.
+//! The layers around every call of both services, outermost first: panics, `Host`, CORS, content type, origin, gRPC-Web,
+//! then request id, span and log line, caller, deadline, the message, limit, and statuses of one form.
 //!
 //! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
 //! in the request's extensions.
@@ -12,13 +12,15 @@ pub(super) mod deadline;
 mod host;
 mod limit;
 mod log;
+mod message;
+mod origin;
 mod request_id;
 mod status;
 
 use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use prost::DecodeError;
 use tokio::time::{Instant, timeout_at};
@@ -28,13 +30,19 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
-use self::{body::CallBody, limit::Limit, log::CallLog, status::panicked};
-pub use self::{cause::note_cause, deadline::Deadline, host::is_loopback as is_loopback_host, request_id::RequestId};
+use self::{
+    body::CallBody,
+    limit::{Limit, Share},
+    log::CallLog,
+    status::panicked,
+};
+pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
 use super::{
     leaving::Leaving,
     methods::{Kind, Method, Methods},
-    settings::Settings,
+    settings::{MAX_BUILT_IN_REQUEST_BYTES, MAX_REQUEST_BYTES, Settings},
     stall::Paced,
+    turns::Turns,
 };
 use crate::{caller::Caller, failure::Failure, lifecycle::panic_text};
 
@@ -47,19 +55,19 @@ struct Layers {
     methods: Methods,
     loopback_hosts_only: bool,
     cors: Option<CorsLayer>,
-    default_deadline: std::time::Duration,
+    settings: Arc<Settings>,
     limit: Limit,
 }
 
 impl Stack {
     /// Builds the layers. `local` is where the server listens.
-    pub(super) fn new(routes: Routes, settings: &Settings, local: SocketAddr) -> Result<Self, DecodeError> {
+    pub(super) fn new(routes: Routes, settings: &Arc<Settings>, local: SocketAddr) -> Result<Self, DecodeError> {
         Ok(Self(Arc::new(Layers {
             routes: routes.prepare(),
             methods: Methods::read(&settings.descriptors)?,
             loopback_hosts_only: settings.check_host && local.ip().is_loopback(),
             cors: cors::layer(&settings.cors_allow_origins),
-            default_deadline: settings.default_deadline,
+            settings: Arc::clone(settings),
             limit: Limit::new(settings.max_unary_calls),
         })))
     }
@@ -70,14 +78,15 @@ impl Stack {
         local: Option<SocketAddr>,
         peer: SocketAddr,
         leaving: Leaving,
+        turns: Turns,
     ) -> ConnectionStack {
         let addresses = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };
-        ConnectionStack { stack: self.clone(), addresses, leaving }
+        ConnectionStack { stack: self.clone(), addresses, leaving, turns, share: self.0.limit.share() }
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
         if self.0.loopback_hosts_only
-            && let Err(failure) = host::check(&request)
+            && let Err(failure) = host::check(&request, &self.0.settings.allow_hosts)
         {
             return refuse(failure);
         }
@@ -94,6 +103,9 @@ impl Stack {
             Err(refusal) => refusal,
             Ok(content_type::Protocol::Grpc) => self.call(request).await,
             Ok(content_type::Protocol::GrpcWeb) => {
+                if let Err(failure) = origin::check(&request, &self.0.settings.cors_allow_origins) {
+                    return refuse(failure);
+                }
                 let within = service_fn(move |request| self.clone().call(request).map(Ok::<_, Infallible>));
                 let Ok(response) = GrpcWebLayer::new().layer(within).oneshot(request).await;
                 response
@@ -117,8 +129,8 @@ impl Stack {
                     status.into_http()
                 }
             },
-            Err(failure) => {
-                let status = Status::from(failure);
+            Err(status) => {
+                let status = status::normalise(status);
                 log.failed(&status, None);
                 status.into_http()
             }
@@ -129,29 +141,56 @@ impl Stack {
 
     /// Runs the handler within its deadline and the limit. Also returns the deadline of the caller, which bounds
     /// the body of a stream.
-    async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Option<Instant>), Failure> {
-        let started = Instant::now();
+    async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Option<Instant>), Status> {
+        let (started, settings) = (Instant::now(), &self.0.settings);
         let method = self.0.methods.find(request.uri().path());
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
         let requested = deadline::requested(request.headers())?.and_then(|timeout| started.checked_add(timeout));
-        let head_due = requested.unwrap_or(started + self.0.default_deadline);
+        let head_due = requested.unwrap_or(started + settings.default_deadline).min(started + settings.max_deadline);
         let deadline = if unary { Some(head_due) } else { requested };
         request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
 
-        let _permit = if unary && !is_health(method) { Some(self.0.limit.enter()?) } else { None };
-        let mut routes = self.0.routes.clone();
-        let handler = AssertUnwindSafe(async move { routes.call(request).await }).catch_unwind();
+        let handler = AssertUnwindSafe(self.handled(request, method, head_due)).catch_unwind();
         match timeout_at(head_due, handler).await {
-            Ok(Ok(Ok(response))) => Ok((response, requested)),
-            Ok(Err(panic)) => Err(panicked(&*panic)),
-            Err(_) => Err(deadline::exceeded()),
+            Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested)),
+            Ok(Ok(Err(status))) => Err(status),
+            Ok(Err(panic)) => Err(panicked(&*panic).into()),
+            Err(_) => Err(deadline::exceeded().into()),
         }
+    }
+
+    /// Calls the handler: of a unary method when the message is complete and there is a place.
+    async fn handled(
+        &self,
+        mut request: Request<Body>,
+        method: Option<&Method>,
+        due: Instant,
+    ) -> Result<Response<Body>, Status> {
+        if let Some(method) = method.filter(|method| method.kind == Kind::Unary) {
+            let limit = if is_built_in(method) { MAX_BUILT_IN_REQUEST_BYTES } else { MAX_REQUEST_BYTES };
+            request = message::complete(request, limit, Instant::now() + self.0.settings.request_timeout).await?;
+        }
+        // The deadline may have passed meanwhile, or before: then the handler could only fail for another reason.
+        if due <= Instant::now() {
+            return Err(deadline::exceeded().into());
+        }
+        let unary = method.is_none_or(|method| method.kind == Kind::Unary);
+        let counted = unary && !method.is_some_and(is_health);
+        let share = request.extensions_mut().remove::<Share>().filter(|_| counted);
+        let _place = share.map(|share| self.0.limit.enter(&share)).transpose()?;
+        let Ok(response) = self.0.routes.clone().call(request).await;
+        Ok(response)
     }
 }
 
 /// Probes must get through when everything else is full.
-fn is_health(method: Option<&Method>) -> bool {
-    method.is_some_and(|method| method.service == "grpc.health.v1.Health")
+fn is_health(method: &Method) -> bool {
+    method.service == "grpc.health.v1.Health"
+}
+
+/// True for the services that every server has.
+fn is_built_in(method: &Method) -> bool {
+    method.service.starts_with("grpc.")
 }
 
 fn refuse(failure: Failure) -> Response<Body> {
@@ -170,6 +209,8 @@ pub(super) struct ConnectionStack {
     stack: Stack,
     addresses: TcpConnectInfo,
     leaving: Leaving,
+    turns: Turns,
+    share: Share,
 }
 
 impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
@@ -179,16 +220,19 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        // Over HTTP/2 calls do not come in turns.
+        let turn = (request.version() < Version::HTTP_2).then(|| self.turns.begin());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.addresses.clone());
         request.extensions_mut().insert(self.leaving.clone());
+        request.extensions_mut().insert(self.share.clone());
         let answer = self.stack.clone().answer(request);
         Box::pin(async move {
             let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
                 tracing::error!(cause = panic_text(&*panic), "a layer panicked");
                 refuse(panicked(&*panic))
             });
-            Ok(response.map(Paced::new))
+            Ok(response.map(|body| Paced::new(body, turn)))
         })
     }
 }

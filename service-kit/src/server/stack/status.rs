@@ -6,12 +6,13 @@
 use std::any::Any;
 
 use http::{HeaderMap, Response};
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
+use super::deadline;
 use crate::{
     failure::{Failure, Reason},
     lifecycle::panic_text,
-    server::MAX_REQUEST_BYTES,
 };
 
 /// The beginnings of the texts of tonic for requests that it cannot read. Their codes would blame the server.
@@ -41,6 +42,16 @@ pub(super) fn of_trailers(trailers: &HeaderMap) -> Option<Status> {
     Status::from_header_map(trailers)
 }
 
+/// Returns the response, or the failure of the deadline if the handler gave up because no time was left: for the caller,
+/// UNAVAILABLE would mean a service that is down.
+pub(super) fn excuse<B>(response: Response<B>, due: Instant) -> Result<Response<B>, Failure> {
+    let late = Instant::now() >= due;
+    match of_head(&response).filter(|status| late && status.code() == Code::Unavailable) {
+        Some(status) => Err(deadline::exceeded().caused_by(status)),
+        None => Ok(response),
+    }
+}
+
 /// Replaces a status without details.
 pub(super) fn normalise(status: Status) -> Status {
     if !status.details().is_empty() {
@@ -59,13 +70,13 @@ fn replacement(status: &Status) -> Failure {
         Code::Internal | Code::Unknown | Code::DataLoss if UNREADABLE.iter().any(|start| text.starts_with(start)) => {
             Failure::of(Reason::MalformedRequest, "the request cannot be read")
         }
-        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(),
-        Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(),
+        Code::OutOfRange if text.starts_with("Error, decoded message length too large") => too_large(last_number(text)),
+        Code::ResourceExhausted if text.starts_with("Error decompressing") => too_large(last_number(text)),
         // Also a response that is too large.
         Code::Internal | Code::Unknown | Code::DataLoss | Code::OutOfRange => {
             Failure::of(Reason::Internal, "internal error")
         }
-        Code::Cancelled if text == "Timeout expired" => super::deadline::exceeded(),
+        Code::Cancelled if text == "Timeout expired" => deadline::exceeded(),
         Code::Cancelled => as_is(Reason::Cancelled),
         Code::DeadlineExceeded => as_is(Reason::DeadlineExceeded),
         Code::Unimplemented if text.is_empty() => {
@@ -91,9 +102,16 @@ pub(super) fn panicked(panic: &(dyn Any + Send)) -> Failure {
     Failure::internal(format!("panic: {}", panic_text(panic)))
 }
 
-fn too_large() -> Failure {
+/// Returns the number that comes last in a text: tonic names the limit after the length.
+fn last_number(text: &str) -> usize {
+    let numbers = text.split(|character: char| !character.is_ascii_digit());
+    numbers.filter_map(|number| number.parse().ok()).next_back().unwrap_or_default()
+}
+
+/// Returns the failure of a request whose message exceeds this limit.
+pub(super) fn too_large(limit: usize) -> Failure {
     Failure::of(Reason::RequestTooLarge, "the request is larger than the message limit")
-        .with("limit_bytes", MAX_REQUEST_BYTES.to_string())
+        .with("limit_bytes", limit.to_string())
         .quota("request", "bytes of one message")
 }
 
@@ -126,6 +144,16 @@ mod tests {
             (Status::not_found("symbol 'x' not found"), Code::NotFound, "UNSPECIFIED"),
         ] {
             assert_eq!(normalised(status), (code, reason.to_owned()));
+        }
+    }
+
+    #[test]
+    fn the_limit_that_was_exceeded_is_named() {
+        let unpacked = "Error decompressing: size limit, of 16 bytes, exceeded while decompressing message";
+        let announced = "Error, decoded message length too large: found 9 bytes, the limit is: 16 bytes";
+        for status in [Status::resource_exhausted(unpacked), Status::out_of_range(announced)] {
+            let info = normalise(status).get_details_error_info().unwrap();
+            assert_eq!((info.reason.as_str(), &*info.metadata["limit_bytes"]), ("REQUEST_TOO_LARGE", "16"));
         }
     }
 

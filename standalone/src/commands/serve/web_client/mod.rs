@@ -8,9 +8,9 @@ mod site;
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use http::HeaderValue;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use service_kit::names::Origin;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -89,7 +89,7 @@ impl WebClient {
     }
 
     /// The origins of the web client, which the services must allow.
-    pub(super) fn origins(&self) -> impl Iterator<Item = HeaderValue> + use<> {
+    pub(super) fn origins(&self) -> impl Iterator<Item = Origin> + use<> {
         origins::of_web_client(self.address).into_iter().filter_map(|origin| origin.parse().ok())
     }
 

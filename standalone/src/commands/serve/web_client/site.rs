@@ -12,7 +12,7 @@ use http::{
     uri::Authority,
 };
 use http_body_util::Full;
-use service_kit::server::is_loopback_host;
+use service_kit::names::is_loopback_host;
 
 use super::{
     files::{self, File},

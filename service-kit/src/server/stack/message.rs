@@ -1,0 +1,44 @@
+//! Reads the message of a unary call before the call takes a place: requests half sent keep none from others.
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::Body as _;
+use http_body_util::{BodyExt, Full};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, body::Body};
+
+use super::{deadline, status};
+
+/// A flag and the length, before each message.
+const PREFIX_BYTES: usize = 5;
+
+/// Returns the request with its message in memory, or fails when that is not complete by `due` or longer than `limit`.
+pub(super) async fn complete(request: Request<Body>, limit: usize, due: Instant) -> Result<Request<Body>, Status> {
+    let (head, body) = request.into_parts();
+    let message = timeout_at(due, read(body, limit)).await.map_err(|_| deadline::exceeded())??;
+    Ok(Request::from_parts(head, Body::new(Full::new(message))))
+}
+
+async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
+    let mut message = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if message.is_empty() && body.is_end_stream() {
+            // The usual case is not copied.
+            check(&data, limit)?;
+            return Ok(data);
+        }
+        message.extend_from_slice(&data);
+        check(&message, limit)?;
+    }
+    Ok(message.freeze())
+}
+
+/// Refuses a message by its announced length, so that the rest is not read.
+fn check(bytes: &[u8], limit: usize) -> Result<(), Status> {
+    let announced = bytes.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok()).map_or(0, u32::from_be_bytes);
+    if announced as usize > limit || bytes.len() > PREFIX_BYTES + limit {
+        return Err(status::too_large(limit).into());
+    }
+    Ok(())
+}
