@@ -51,7 +51,8 @@ impl Settings {
             listener.listen_all(channels.iter().copied()).await?;
             Ok(listener)
         });
-        Ok(Listener { listener: listener.await?, timeout: self.timeout })
+        let listener = listener.await.map_err(Error::of_connecting)?;
+        Ok(Listener { listener, timeout: self.timeout })
     }
 }
 

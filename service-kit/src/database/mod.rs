@@ -7,6 +7,7 @@ mod listener;
 mod migrate;
 mod notifier;
 pub mod outbox;
+mod server;
 mod url;
 mod version;
 
@@ -21,6 +22,7 @@ pub use listener::{Listener, Notification};
 pub(crate) use migrate::migrate_when_reachable;
 pub use migrate::{MigrateError, Schema, migrate};
 pub use notifier::Notifier;
+pub use server::EncodingError;
 pub use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
