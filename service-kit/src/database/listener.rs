@@ -44,7 +44,7 @@ impl Settings {
                 let session = session.clone();
                 Box::pin(async move { session.apply(connection).await })
             })
-            .connect_lazy_with(self.connect_options());
+            .connect_lazy_with(self.connect_options().await);
         let listener = bounded(self.timeout, async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
