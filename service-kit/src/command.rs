@@ -14,7 +14,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::{
     config::Problems,
     database::Settings,
-    healthcheck,
+    files, healthcheck,
     lifecycle::{self, BoxError},
     service::{self, Bound, Service},
     telemetry::{self, Telemetry},
@@ -221,6 +221,7 @@ pub async fn check_database<P: Process>(database: &Settings, params: &P::Verify,
 async fn serve<P: Process>(args: &P::Args) -> Result<ExitCode, BoxError> {
     let config = P::configure(args)?;
     let telemetry = Telemetry::start(P::NAME, P::Service::shared(&config)).await?;
+    files::raise_limit();
     let end = bind_and_run::<P::Service>(config).await;
     telemetry.end().await;
     end.map(|()| ExitCode::SUCCESS)

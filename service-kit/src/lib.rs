@@ -12,6 +12,7 @@ pub mod config;
 pub mod database;
 pub mod failure;
 pub mod fields;
+pub mod files;
 pub mod healthcheck;
 pub mod lifecycle;
 pub mod page_token;

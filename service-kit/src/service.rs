@@ -11,6 +11,7 @@ use tonic::service::Routes;
 use crate::{
     config::SharedConfig,
     database::{self, Database, MigrateError, Schema},
+    files,
     lifecycle::{BoxError, Fault, Grace, Lifecycle},
     server::{
         self,
@@ -182,7 +183,7 @@ async fn open<S: Service>(service: &S, config: &S::Config, database: &Database) 
 
 fn server_settings(shared: &SharedConfig) -> server::Settings {
     server::Settings {
-        max_connections: shared.max_connections,
+        max_connections: files::connections(shared.max_connections),
         cors_allow_origins: shared.cors_allow_origin.clone(),
         descriptors: vec![parlance::FILE_DESCRIPTOR_SET],
         ..server::Settings::default()

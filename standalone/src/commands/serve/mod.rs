@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
-use service_kit::telemetry::Telemetry;
+use service_kit::{files, telemetry::Telemetry};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::arguments::Arguments;
@@ -30,7 +30,7 @@ pub(crate) const DATABASE: &str = "parlance";
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.resolve()?;
     let telemetry = Telemetry::start("parlance", &config.shared).await.map_err(anyhow::Error::from_boxed)?;
-
+    files::raise_limit();
     let end = serve(config).await;
     telemetry.end().await;
     end
