@@ -1,11 +1,11 @@
 //! Settings of message-service: parses flags and environment variables, and reports every problem at once. No other file
 //! knows their names.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use service_kit::{
     config::{Problems, Secret, SharedArgs, SharedConfig},
-    database::{self, PgConnectOptions},
+    database,
 };
 
 use crate::{
@@ -31,6 +31,11 @@ pub struct Args {
     /// `parlance_message`, so both services can share a database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
+
+    /// File with the password of the database, instead of one in the URL. It is read again for new connections, so it can be
+    /// replaced while the process runs.
+    #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    pub database_password_file: Option<PathBuf>,
 
     /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every
     /// 10s, and calls are spread over its addresses.
@@ -122,7 +127,8 @@ impl Config {
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let listen = problems.listen("--listen", &args.listen, &args.shared);
-        let connect = problems.database_url("--database-url", args.database_url.as_ref());
+        let connect =
+            problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
         let address = problems.parse("--user-service-url", &args.user_service_url);
         let tuning = args.tuning.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
@@ -133,7 +139,7 @@ impl Config {
     /// Combines values that are parsed already. `user_service` is the address of user-service.
     pub fn new(
         listen: SocketAddr,
-        connect: PgConnectOptions,
+        connect: database::Address,
         user_service: Address,
         tuning: &Tuning,
         shared: SharedConfig,

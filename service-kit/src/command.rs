@@ -14,7 +14,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::{
     config::Problems,
     database::Settings,
-    healthcheck,
+    files, healthcheck,
     lifecycle::{self, BoxError},
     service::{self, Bound, Service},
     telemetry::{self, Telemetry},
@@ -119,6 +119,17 @@ struct HealthcheckArgs {
     listen: String,
 }
 
+/// Makes empty environment variables count as not set: compose files and charts set those of options that they leave out.
+/// An argument for which empty is a value is in `except`.
+pub fn ignore_empty_variables(command: clap::Command, except: &[&str]) -> clap::Command {
+    let is_empty = |argument: &clap::Arg| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        value.is_some_and(|value| value.is_empty()) && !except.contains(&argument.get_id().as_str())
+    };
+    let argument = |argument: clap::Arg| if is_empty(&argument) { argument.env(None) } else { argument };
+    command.mut_args(argument).mut_subcommands(|command| ignore_empty_variables(command, except))
+}
+
 /// Runs the command line of the process, and reports an error on one line. An invalid command line ends the process with a
 /// hint.
 pub async fn main<P: Process>() -> ExitCode {
@@ -158,7 +169,8 @@ impl Program {
             healthcheck.mut_arg("listen", |listen| listen.required(false).default_value(self.default_listen))
         };
         let command = Line::<A, V>::command().name(self.name).about(self.about).long_about(about);
-        let matches = command.mut_subcommand("healthcheck", listen).try_get_matches_from(arguments)?;
+        let command = ignore_empty_variables(command.mut_subcommand("healthcheck", listen), &[]);
+        let matches = command.try_get_matches_from(arguments)?;
         Line::from_arg_matches(&matches)
     }
 }
@@ -209,6 +221,7 @@ pub async fn check_database<P: Process>(database: &Settings, params: &P::Verify,
 async fn serve<P: Process>(args: &P::Args) -> Result<ExitCode, BoxError> {
     let config = P::configure(args)?;
     let telemetry = Telemetry::start(P::NAME, P::Service::shared(&config)).await?;
+    files::raise_limit();
     let end = bind_and_run::<P::Service>(config).await;
     telemetry.end().await;
     end.map(|()| ExitCode::SUCCESS)

@@ -4,16 +4,21 @@
 use std::{
     fmt::{self, Display},
     net::SocketAddr,
+    ops::RangeInclusive,
     str::FromStr,
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
     names::{HostName, Origin},
     parts::Parts,
 };
+
+/// The bounds of the timeout of a database call. PostgreSQL takes 0 for no limit.
+const DATABASE_TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_hours(1);
 
 /// A text that must never be printed: its `Debug` is redacted and it has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,8 +77,35 @@ impl Problems {
             .ok()
     }
 
+    /// Parses a duration and checks its bounds.
+    pub fn duration_within(&mut self, name: &str, text: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        let value = self.duration(name, text)?;
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound));
+        self.add(format!("{name}: {text:?} is not between {least} and {most}"));
+        None
+    }
+
+    /// Parses a log level, or directives of the kind `target=level`. A word that is no level would be taken for a target, and
+    /// turn everything else off.
+    fn log_level(&mut self, text: &str) -> Option<String> {
+        let directives: Vec<&str> = text.split(',').map(str::trim).map(level_or_directive).collect();
+        let are_valid = directives.iter().all(|part| is_level(part) || part.contains('='));
+        let directives = directives.join(",");
+        if are_valid && EnvFilter::try_new(&directives).is_ok() {
+            return Some(directives);
+        }
+        self.add(format!(
+            "--log-level: {text:?} is neither a level (error, warn, info, debug, trace, off) nor a list of directives such \
+             as info,message_service=debug"
+        ));
+        None
+    }
+
     /// Parses a number and checks its bounds.
-    pub fn number<T>(&mut self, name: &str, text: &str, bounds: std::ops::RangeInclusive<T>) -> Option<T>
+    pub fn number<T>(&mut self, name: &str, text: &str, bounds: RangeInclusive<T>) -> Option<T>
     where
         T: FromStr<Err: Display> + PartialOrd + Display,
     {
@@ -171,7 +203,7 @@ pub struct SharedArgs {
 
     /// Allow listening beyond loopback although callers are not authenticated: every client that reaches the port can act for
     /// any user.
-    #[arg(long, env = "INSECURE_ALLOW_UNAUTHENTICATED")]
+    #[arg(long, env = "INSECURE_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     pub insecure_allow_unauthenticated: bool,
 
     /// Maximum number of open client connections.
@@ -183,7 +215,7 @@ pub struct SharedArgs {
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<String>,
 
-    /// Time for which new connections are still accepted after SIGTERM, until load balancers have noticed.
+    /// Time for which new connections are still accepted after SIGTERM, SIGINT or SIGHUP, until load balancers have noticed.
     #[arg(long, env = "DRAIN_ACCEPT", default_value = "3s", value_name = "DURATION")]
     pub drain_accept: String,
 
@@ -195,7 +227,7 @@ pub struct SharedArgs {
     #[arg(long, env = "DATABASE_CONNECTIONS", default_value = "16", value_name = "N")]
     pub database_connections: String,
 
-    /// Timeout of a database call.
+    /// Timeout of a database call (10ms to 1h).
     #[arg(long, env = "DATABASE_TIMEOUT", default_value = "5s", value_name = "DURATION")]
     pub database_timeout: String,
 }
@@ -282,9 +314,7 @@ impl SharedArgs {
     pub fn parse(&self, problems: &mut Problems) -> Option<SharedConfig> {
         let cors_allow_origin = problems.list::<Origin>("--cors-allow-origin", &self.cors_allow_origin);
         let allow_host = problems.list::<HostName>("--allow-host", &self.allow_host);
-        if tracing_subscriber::EnvFilter::try_new(&self.log_level).is_err() {
-            problems.add(format!("--log-level: {:?} is neither a level nor a list of directives", self.log_level));
-        }
+        let log_level = problems.log_level(&self.log_level);
         let admin_listen = self.admin_listen.as_deref().filter(|text| !text.trim().is_empty());
         let admin_listen = admin_listen.map(|text| problems.parse::<SocketAddr>("--admin-listen", text));
         let otlp_endpoint = self.otlp_endpoint.as_deref().map(str::trim).filter(|text| !text.is_empty());
@@ -297,7 +327,7 @@ impl SharedArgs {
         let drain_accept = problems.duration("--drain-accept", &self.drain_accept);
         let drain_timeout = problems.duration("--drain-timeout", &self.drain_timeout);
         let database_connections = problems.number("--database-connections", &self.database_connections, 2..=1_000);
-        let database_timeout = problems.duration("--database-timeout", &self.database_timeout);
+        let database_timeout = problems.duration_within("--database-timeout", &self.database_timeout, DATABASE_TIMEOUT);
         if let (Some(accept), Some(timeout)) = (drain_accept, drain_timeout)
             && accept >= timeout
         {
@@ -305,7 +335,7 @@ impl SharedArgs {
         }
         Some(SharedConfig {
             log_format: self.log_format,
-            log_level: self.log_level.clone(),
+            log_level: log_level?,
             cors_allow_origin: cors_allow_origin?,
             allow_host: allow_host?,
             admin_listen: match admin_listen {
@@ -323,6 +353,16 @@ impl SharedArgs {
             database_timeout: database_timeout?,
         })
     }
+}
+
+/// True for the name of a level. The parser takes the empty text for one.
+fn is_level(text: &str) -> bool {
+    !text.is_empty() && text.parse::<LevelFilter>().is_ok()
+}
+
+/// Returns the name that the filter knows for a level by which other programs call it.
+fn level_or_directive(text: &str) -> &str {
+    if text.eq_ignore_ascii_case("warning") { "warn" } else { text }
 }
 
 /// True for an HTTP URL without a user or a path.
@@ -347,6 +387,32 @@ mod tests {
         assert!(problems("0.0.0.0:50051", &[]).unwrap().contains("--insecure-allow-unauthenticated"));
         assert_eq!(problems("0.0.0.0:50051", &["--insecure-allow-unauthenticated"]), None);
         assert_eq!(problems("127.0.0.1:0", &[]), None);
+    }
+
+    fn parsed(flags: &[&str]) -> Result<SharedConfig, String> {
+        let mut problems = Problems::default();
+        let shared = parse_flags::<SharedArgs>(flags).unwrap().parse(&mut problems);
+        problems.finish(shared).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_silence_the_log() {
+        for level in ["warn", "INFO", "warning,message_service=debug", "off", "info, sqlx=warn", "hyper[span]=trace"] {
+            assert!(parsed(&["--log-level", level]).is_ok(), "{level}");
+        }
+        assert_eq!(parsed(&["--log-level", "Warning"]).unwrap().log_level, "warn");
+        for level in ["verbose", "notice", "info,hyper", "", "hyper=loud"] {
+            assert!(parsed(&["--log-level", level]).unwrap_err().contains("--log-level"), "{level}");
+        }
+    }
+
+    #[test]
+    fn a_database_call_has_a_limit() {
+        for timeout in ["0s", "1ns", "2h"] {
+            let said = parsed(&["--database-timeout", timeout]).unwrap_err();
+            assert!(said.contains("between 10ms and 1h"), "{said}");
+        }
+        assert_eq!(parsed(&["--database-timeout", "250ms"]).unwrap().database_timeout.as_millis(), 250);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Failure {
 
     /// The call arrived before the database was migrated and opened.
     pub fn not_ready() -> Self {
-        Self::of(Reason::DatabaseUnavailable, "the service is not ready")
+        Self::of(Reason::DatabaseUnavailable, "the service is not ready").caused_by(NotReady)
     }
 
     /// A write without a request id may or may not have been committed.
@@ -184,6 +184,12 @@ fn truncated(text: impl Into<String>, most: usize) -> String {
     text.truncate(text.floor_char_boundary(most));
     text
 }
+
+/// The cause of [`Failure::not_ready`]. Every start has such calls, so they are no reason for a warning; a start that takes
+/// long has warnings of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("the service is starting: its database is not open yet")]
+pub(crate) struct NotReady;
 
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Self {

@@ -13,6 +13,7 @@ pub mod config;
 pub mod database;
 pub mod failure;
 pub mod fields;
+pub mod files;
 pub mod healthcheck;
 pub mod lifecycle;
 pub mod names;

@@ -6,13 +6,18 @@
 use std::{
     any::Any,
     future::Future,
+    io,
     panic::AssertUnwindSafe,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use futures_util::FutureExt;
-use tokio::{signal::unix::SignalKind, task::JoinHandle, time::timeout};
+use tokio::{
+    signal::unix::{self, SignalKind},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
 
@@ -185,22 +190,59 @@ impl Lifecycle {
     }
 }
 
-/// Completes at the first SIGTERM or SIGINT. Where handlers cannot be installed it logs that and never completes.
-pub(crate) async fn shutdown_signal() {
-    let (terminate, interrupt) =
-        (tokio::signal::unix::signal(SignalKind::terminate()), tokio::signal::unix::signal(SignalKind::interrupt()));
-    match (terminate, interrupt) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-        }
-        (Err(cause), _) | (_, Err(cause)) => {
-            tracing::error!(%cause, "signals cannot be handled, only killing will end this process");
-            std::future::pending::<()>().await;
+/// Receives SIGHUP, which ends a process as SIGTERM does: the terminal or the session that it was started in has ended.
+#[derive(Debug)]
+pub struct Hangup(Option<unix::Signal>);
+
+impl Hangup {
+    /// Installs the handler, unless the process was started to ignore the signal, as `nohup` does.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self(if is_hangup_ignored() { None } else { Some(unix::signal(SignalKind::hangup())?) }))
+    }
+
+    /// Waits for the signal. Cancel-safe.
+    pub async fn received(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn is_hangup_ignored() -> bool {
+    let status = procfs::process::Process::myself().and_then(|process| process.status());
+    // The first bit is signal 1, SIGHUP.
+    status.is_ok_and(|status| status.sigign & 1 == 1)
+}
+
+/// It cannot be found out without unsafe code.
+#[cfg(not(target_os = "linux"))]
+fn is_hangup_ignored() -> bool {
+    false
+}
+
+/// Completes at the first SIGTERM, SIGINT or SIGHUP. Where handlers cannot be installed it logs that and never completes.
+pub(crate) async fn shutdown_signal() {
+    if let Err(cause) = first_signal().await {
+        tracing::error!(%cause, "signals cannot be handled, only killing will end this process");
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn first_signal() -> io::Result<()> {
+    let mut terminate = unix::signal(SignalKind::terminate())?;
+    let mut interrupt = unix::signal(SignalKind::interrupt())?;
+    let mut hangup = Hangup::listen()?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = hangup.received() => {}
+    }
+    Ok(())
 }
 
 /// The text of a panic, as far as it has one.

@@ -11,6 +11,7 @@ use tonic::service::Routes;
 use crate::{
     config::SharedConfig,
     database::{self, Database, MigrateError, Schema},
+    files,
     lifecycle::{BoxError, Fault, Grace, Lifecycle},
     server::{
         self,
@@ -182,7 +183,7 @@ async fn open<S: Service>(service: &S, config: &S::Config, database: &Database) 
 
 fn server_settings(shared: &SharedConfig, listen: SocketAddr) -> server::Settings {
     server::Settings {
-        max_connections: shared.max_connections,
+        max_connections: files::connections(shared.max_connections),
         max_connections_per_address: shared.max_connections_per_address.limit(listen),
         allow_hosts: shared.allow_host.clone(),
         cors_allow_origins: shared.cors_allow_origin.clone(),

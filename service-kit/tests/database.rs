@@ -58,7 +58,7 @@ impl Fresh {
         let mut admin = PgConnection::connect_with(&server).await.unwrap();
         run(&mut admin, format!("CREATE DATABASE {name}")).await;
         let settings = Settings {
-            connect: server.database(&name),
+            connect: server.database(&name).into(),
             application_name: "test",
             connections: 2,
             timeout: Duration::from_secs(5),

@@ -5,7 +5,8 @@ mod say;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
+use service_kit::command::ignore_empty_variables;
 
 /// A self-hosted chat backend that speaks gRPC and needs nothing but PostgreSQL.
 #[derive(Parser)]
@@ -20,7 +21,10 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let done = match Command::parse() {
+    // An empty address disables the web client.
+    let command = ignore_empty_variables(Command::command(), &["web_listen"]);
+    let parsed = Command::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit());
+    let done = match parsed {
         Command::Serve(arguments) => commands::serve::run(*arguments).await,
         Command::Chat(arguments) => commands::chat::run(arguments).await,
         Command::Verify(arguments) => Ok(commands::verify::run(arguments).await),

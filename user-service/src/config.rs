@@ -1,11 +1,11 @@
 //! The settings of user-service: turns flags and environment variables into values and reports all problems at once. The
 //! only module that knows their names.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, path::PathBuf};
 
 use service_kit::{
     config::{Problems, Secret, SharedArgs, SharedConfig},
-    database::{self, PgConnectOptions},
+    database,
 };
 
 /// Flags and environment variables, as text.
@@ -19,6 +19,11 @@ pub struct Args {
     /// services can share a database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
+
+    /// File with the password of the database, instead of one in the URL. It is read again for new connections, so it can be
+    /// replaced while the process runs.
+    #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    pub database_password_file: Option<PathBuf>,
 
     /// Settings that both services share.
     #[command(flatten)]
@@ -47,14 +52,15 @@ impl Config {
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let listen = problems.listen("--listen", &args.listen, &args.shared);
-        let connect = problems.database_url("--database-url", args.database_url.as_ref());
+        let connect =
+            problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
         let shared = args.shared.parse(&mut problems);
         let (listen, connect, shared) = problems.finish((listen, connect, shared))?;
         Ok(Self::new(listen, connect, shared))
     }
 
     /// Combines values that are known already.
-    pub fn new(listen: SocketAddr, connect: PgConnectOptions, shared: SharedConfig) -> Self {
+    pub fn new(listen: SocketAddr, connect: database::Address, shared: SharedConfig) -> Self {
         let database = database::Settings {
             connect,
             application_name: Self::APPLICATION_NAME,

@@ -24,7 +24,7 @@ impl TestDatabase {
         let mut admin = PgConnection::connect_with(&server).await.unwrap();
         admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
         let settings = Settings {
-            connect: server.clone().database(&name),
+            connect: server.clone().database(&name).into(),
             application_name: "test",
             connections: 2,
             timeout: Duration::from_secs(5),

@@ -62,13 +62,20 @@ impl Error {
 
     pub(super) const TIMEOUT: &'static str = "timeout";
 
-    /// Converts an error of connecting: nothing has been sent yet.
+    /// Converts an error of connecting: nothing has been sent yet. A refused password, too, is an outage: passwords, roles
+    /// and rules of the server change while the process runs, and are put right without it.
     pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
-        match error.into() {
-            Self::Unavailable(source) => Self::NotConnected(source),
-            Self::Timeout { .. } => Self::NotConnected(sqlx::Error::PoolTimedOut),
-            other => other,
-        }
+        Self::NotConnected(match error.into() {
+            Self::Timeout { .. } => sqlx::Error::PoolTimedOut,
+            Self::Corrupt(text) => sqlx::Error::Protocol(text),
+            Self::Conflict { source, .. }
+            | Self::Serialization(source)
+            | Self::LockTimeout(source)
+            | Self::Data(source)
+            | Self::NotConnected(source)
+            | Self::Unavailable(source)
+            | Self::Driver(source) => source,
+        })
     }
 
     /// True when the same call may succeed once the database is back.
@@ -106,34 +113,45 @@ impl Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         match &error {
+            _ if is_outage(&error) => Self::Unavailable(error),
             sqlx::Error::Database(database) => {
                 let state = database.code().unwrap_or_default().into_owned();
                 let constraint = database.constraint().map(str::to_owned);
                 from_sqlstate(&state, constraint, error)
             }
-            sqlx::Error::Io(_)
-            | sqlx::Error::Tls(_)
-            | sqlx::Error::Protocol(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Corrupt(error.to_string()),
             _ => Self::Driver(error),
         }
     }
 }
 
+/// True if the connection broke, or the server cannot serve.
+pub(super) fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(database) => is_outage_state(&database.code().unwrap_or_default()),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+fn is_outage_state(state: &str) -> bool {
+    // query_canceled by statement_timeout: rolled back, but the call ran out of its time.
+    // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout; read_only_sql_transaction (a standby after a
+    // failover).
+    matches!(state, "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25006")
+        // Connections; resources such as too_many_connections; errors of the system.
+        || ["08", "53", "58"].iter().any(|class| state.starts_with(class))
+}
+
 fn from_sqlstate(state: &str, constraint: Option<String>, source: sqlx::Error) -> Error {
     match state {
         "40001" | "40P01" => Error::Serialization(source),
         "55P03" => Error::LockTimeout(source),
-        // query_canceled by statement_timeout: rolled back, but the call ran out of its time.
-        // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout; too_many_connections and its class;
-        // read_only_sql_transaction (a standby after a failover).
-        "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Error::Unavailable(source),
-        _ if state.starts_with("08") || state.starts_with("53") || state.starts_with("58") => {
-            Error::Unavailable(source)
-        }
         _ if state.starts_with("23") && constraint.is_some() => {
             Error::Conflict { constraint: constraint.unwrap_or_default(), source }
         }

@@ -44,14 +44,15 @@ impl Settings {
                 let session = session.clone();
                 Box::pin(async move { session.apply(connection).await })
             })
-            .connect_lazy_with(self.connect_options());
+            .connect_lazy_with(self.connect_options().await);
         let listener = bounded(self.timeout, async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
             listener.listen_all(channels.iter().copied()).await?;
             Ok(listener)
         });
-        Ok(Listener { listener: listener.await?, timeout: self.timeout })
+        let listener = listener.await.map_err(Error::of_connecting)?;
+        Ok(Listener { listener, timeout: self.timeout })
     }
 }
 

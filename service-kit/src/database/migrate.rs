@@ -10,7 +10,7 @@ use refinery_core::{
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{Error, Settings};
+use super::{EncodingError, Error, Settings, error, server};
 
 /// The longest time to wait for another process that is migrating.
 const LOCK_WAIT: Duration = Duration::from_mins(2);
@@ -55,6 +55,15 @@ pub enum MigrateError {
         /// The schema.
         schema: &'static str,
     },
+    /// The server accepts no writes. A failover may be under way.
+    #[error("the server of the schema {schema} is read only: it is a standby, or set to read only")]
+    ReadOnly {
+        /// The schema.
+        schema: &'static str,
+    },
+    /// The database cannot store every text.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
     /// The database failed.
     #[error(transparent)]
     Database(#[from] Error),
@@ -68,6 +77,18 @@ pub enum MigrateError {
     },
 }
 
+impl MigrateError {
+    /// True if the same attempt may succeed later without any change of the configuration.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } => true,
+            // The connection broke, or the server became a standby, while refinery used it.
+            Self::Refinery { source, .. } => driver_error(source).is_some_and(error::is_outage),
+            Self::Newer { .. } | Self::Encoding(_) | Self::Database(_) => false,
+        }
+    }
+}
+
 /// Brings the schema up to the version of this binary and returns the number of migrations applied, 0 if it was already.
 ///
 /// # Errors
@@ -77,6 +98,10 @@ pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, Migr
     // A migration may take longer than a request. Notices that a table exists already are not useful.
     let session = "SET statement_timeout = 0; SET lock_timeout = 0; SET client_min_messages = warning";
     raw(&mut connection, session.to_owned()).await?;
+    server::check_encoding(&mut connection).await??;
+    if server::is_read_only(&mut connection).await? {
+        return Err(MigrateError::ReadOnly { schema: schema.name });
+    }
     lock(&mut connection, schema).await?;
     let outcome = apply(&mut connection, schema).await;
     // The end of the session releases the lock in any case.
@@ -99,7 +124,7 @@ pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema)
                 tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(waiting @ (MigrateError::Locked { .. } | MigrateError::TableInUse { .. })) => {
+            Err(waiting) if waiting.may_pass() => {
                 tracing::warn!(cause = &waiting as &dyn std::error::Error, "the database cannot be migrated yet");
                 tokio::time::sleep(PAUSE).await;
             }
@@ -117,6 +142,29 @@ async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), Migr
 }
 
 async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, MigrateError> {
+    let failed = |source| {
+        if is_lock_timeout(&source) {
+            MigrateError::TableInUse { schema: schema.name }
+        } else {
+            MigrateError::Refinery { schema: schema.name, source }
+        }
+    };
+    let mut runner = Runner::new(&schema.migrations).set_abort_missing(false);
+    runner.set_migration_table_name(format!("{}.schema_history", schema.name));
+    if has_history(connection, schema).await? {
+        refuse_newer(connection, schema).await?;
+        // A role that may not create anything can use a schema that is up to date.
+        let applied = runner.get_applied_migrations_async(&mut Target(connection)).await.map_err(failed)?;
+        if schema.migrations.iter().all(|migration| applied.contains(migration)) {
+            return Ok(0);
+        }
+    }
+    create_schema(connection, schema).await?;
+    let report = runner.run_async(&mut Target(connection)).await.map_err(failed)?;
+    Ok(report.applied_migrations().len())
+}
+
+async fn create_schema(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {
     // Checked first, so that a role without the right to create schemas can use one created for it.
     let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
         .bind(schema.name)
@@ -126,45 +174,31 @@ async fn apply(connection: &mut PgConnection, schema: &Schema) -> Result<usize, 
     if !exists {
         raw(connection, format!("CREATE SCHEMA {}", schema.name)).await?;
     }
-    let failed = |source| {
-        if is_lock_timeout(&source) {
-            MigrateError::TableInUse { schema: schema.name }
-        } else {
-            MigrateError::Refinery { schema: schema.name, source }
-        }
-    };
-    let known = schema.migrations.iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
-    let mut runner = Runner::new(&schema.migrations).set_abort_missing(false);
-    runner.set_migration_table_name(format!("{}.schema_history", schema.name));
-    let mut target = Target(connection);
-    refuse_newer(&mut target, schema, known as i32).await?;
-    let report = runner.run_async(&mut target).await.map_err(failed)?;
-    Ok(report.applied_migrations().len())
+    Ok(())
 }
 
 /// Returns true if a statement of the migration did not get a lock in time.
-fn is_lock_timeout(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is_cause = |cause: &(dyn std::error::Error + 'static)| {
-        let error = cause.downcast_ref().and_then(sqlx::Error::as_database_error);
-        error.is_some_and(|error| error.code().as_deref() == Some("55P03"))
-    };
-    std::iter::successors(Some(error), |error| error.source()).any(is_cause)
+fn is_lock_timeout(error: &refinery_core::Error) -> bool {
+    let error = driver_error(error).and_then(sqlx::Error::as_database_error);
+    error.is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }
 
-async fn refuse_newer(target: &mut Target<'_>, schema: &Schema, known: i32) -> Result<(), MigrateError> {
+/// Returns the error of the driver that made refinery fail.
+fn driver_error(error: &refinery_core::Error) -> Option<&sqlx::Error> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
+}
+
+async fn has_history(connection: &mut PgConnection, schema: &Schema) -> Result<bool, MigrateError> {
     let table = format!("{}.schema_history", schema.name);
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .bind(&table)
-        .fetch_one(&mut *target.0)
-        .await
-        .map_err(Error::from)?;
-    if !exists {
-        return Ok(());
-    }
-    let found: Option<i32> = sqlx::query_scalar(AssertSqlSafe(format!("SELECT max(version) FROM {table}")))
-        .fetch_one(&mut *target.0)
-        .await
-        .map_err(Error::from)?;
+    let exists = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(table).fetch_one(connection).await;
+    Ok(exists.map_err(Error::from)?)
+}
+
+async fn refuse_newer(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {
+    let known = schema.migrations.iter().map(Migration::version).max().unwrap_or(0);
+    let statement = AssertSqlSafe(format!("SELECT max(version) FROM {}.schema_history", schema.name));
+    let found: Option<i32> = sqlx::query_scalar(statement).fetch_one(connection).await.map_err(Error::from)?;
     match found {
         Some(found) if found > known => Err(MigrateError::Newer { schema: schema.name, found, known }),
         _ => Ok(()),

@@ -1,12 +1,15 @@
 //! The connection to PostgreSQL: a pool whose sessions have the same settings on every cluster, and calls that always end.
 //! The statements are in the services (`storage/`).
 
+mod address;
+mod certificates;
 mod error;
 mod inspection;
 mod listener;
 mod migrate;
 mod notifier;
 pub mod outbox;
+mod server;
 mod url;
 mod version;
 
@@ -15,17 +18,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use address::Address;
 pub use error::Error;
 pub use inspection::Inspection;
 pub use listener::{Listener, Notification};
 pub(crate) use migrate::migrate_when_reachable;
 pub use migrate::{MigrateError, Schema, migrate};
 pub use notifier::Notifier;
-pub use sqlx::postgres::PgConnectOptions;
+pub use server::EncodingError;
 use sqlx::{
     AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
     pool::PoolConnection,
-    postgres::{PgArguments, PgPoolOptions, PgRow},
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     query::{Query, QueryAs},
 };
 use tokio::runtime::Handle;
@@ -40,10 +44,10 @@ use crate::{
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 
 /// The address of a database, and the limits of using it. Its `Debug` names the database, never the password.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The address and the credentials.
-    pub connect: PgConnectOptions,
+    pub connect: Address,
     /// Shown in `pg_stat_activity`.
     pub application_name: &'static str,
     /// The size of the pool.
@@ -53,18 +57,6 @@ pub struct Settings {
     /// Plans every statement for its values and the current size of the tables. For tables that grow from empty: a plan cached
     /// in their first minutes scans them sequentially.
     pub plan_anew: bool,
-}
-
-impl std::fmt::Debug for Settings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { connect, application_name, connections, timeout, plan_anew } = self;
-        let database =
-            format_args!("{}:{}/{}", connect.get_host(), connect.get_port(), connect.get_database().unwrap_or("?"))
-                .to_string();
-        let mut shown = formatter.debug_struct("Settings");
-        shown.field("database", &database).field("application_name", application_name);
-        shown.field("connections", connections).field("timeout", timeout).field("plan_anew", plan_anew).finish()
-    }
 }
 
 /// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a connection whose call timed out is
@@ -124,7 +116,7 @@ impl Database {
                 let session = session.clone();
                 Box::pin(async move { session.apply(connection).await })
             })
-            .connect_lazy_with(settings.connect_options());
+            .connect_lazy_with(settings.with_session(settings.connect.first()));
         let metrics = PoolMetrics::new(settings.application_name);
         Self { pool, settings, metrics }
     }
@@ -198,8 +190,21 @@ impl Database {
     }
 
     async fn lease(&self) -> Result<Lease, Error> {
-        let connection = self.pool.acquire().await.map_err(Error::of_connecting)?;
+        let mut acquired = self.pool.acquire().await;
+        if let Err(refused) = &acquired
+            && self.settings.connect.has_password_file()
+            && is_about_credentials(refused)
+        {
+            acquired = Box::pin(self.acquire_with_new_password()).await;
+        }
+        let connection = acquired.map_err(Error::of_connecting)?;
         Ok(Lease { connection: Some(connection), limit: self.settings.timeout })
+    }
+
+    /// Reads the password again, since the server has refused the one that the pool knows.
+    async fn acquire_with_new_password(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.pool.set_connect_options(self.settings.connect_options().await);
+        self.pool.acquire().await
     }
 
     /// Keeps the gauges of the pool up to date until the lifecycle is closing.
@@ -257,16 +262,19 @@ impl Settings {
     /// Opens one connection with the session settings that all statements rely on.
     pub async fn open(&self) -> Result<PgConnection, Error> {
         let opened = bounded(self.timeout, async {
-            let mut connection = self.connect_options().connect().await?;
+            let mut connection = self.connect_options().await.connect().await?;
             self.apply(&mut connection).await?;
             Ok(connection)
         });
         opened.await.map_err(Error::of_connecting)
     }
 
-    fn connect_options(&self) -> PgConnectOptions {
-        self.connect
-            .clone()
+    async fn connect_options(&self) -> PgConnectOptions {
+        self.with_session(self.connect.current().await)
+    }
+
+    fn with_session(&self, options: PgConnectOptions) -> PgConnectOptions {
+        options
             .application_name(self.application_name)
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
@@ -285,6 +293,12 @@ impl Settings {
         // Built only from constants and numbers: nothing comes from a caller.
         connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
     }
+}
+
+/// True if the server refuses the role or its password.
+fn is_about_credentials(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    state.is_some_and(|state| state.starts_with("28"))
 }
 
 /// Applies a timeout to a database call.
@@ -317,7 +331,7 @@ mod tests {
     use super::*;
 
     fn settings(connect: &str, timeout: Duration) -> Settings {
-        let connect = connect.parse().unwrap();
+        let connect = connect.parse::<PgConnectOptions>().unwrap().into();
         Settings { connect, application_name: "test", connections: 1, timeout, plan_anew: false }
     }
 

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{Error, Schema};
+use super::{EncodingError, Error, Schema, server};
 
 /// The reason why the tables are not those that this binary knows.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum VersionError {
         /// Newest version known here.
         known: i32,
     },
+    /// The database cannot store every text.
+    #[error(transparent)]
+    Encoding(#[from] EncodingError),
     /// The version could not be read.
     #[error(transparent)]
     Database(#[from] Error),
@@ -49,6 +52,7 @@ pub enum VersionError {
 /// # Errors
 /// [`VersionError`] when it is not, or cannot be read.
 pub(super) async fn check_version(connection: &mut PgConnection, schema: &Schema) -> Result<(), VersionError> {
+    server::check_encoding(connection).await??;
     let table = format!("{}.schema_history", schema.name);
     let (database, exists): (String, bool) =
         sqlx::query_as("SELECT current_database()::text, to_regclass($1) IS NOT NULL")

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use parlance_standalone::cluster::Options;
 use service_kit::config::{Problems, Secret};
-use sqlx::postgres::PgConnectOptions;
+use service_kit::database::Address;
 
 #[derive(clap::Args, Debug)]
 #[expect(clippy::doc_markdown, reason = "the help shows the text as it is, back-ticks included")]
@@ -21,6 +21,11 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, env = "MESSAGE_DATABASE_URL", hide_env_values = true, value_name = "URL")]
     message_database_url: Option<Secret>,
 
+    /// File with the password of existing databases, instead of one in their URLs. It is read again for new connections, so
+    /// it can be replaced while the process runs
+    #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    database_password_file: Option<PathBuf>,
+
     /// The folder of PostgreSQL's programs (initdb, postgres); searched for by default [env: PG_BIN_DIR]
     #[arg(long, value_name = "DIR")]
     pg_bin_dir: Option<PathBuf>,
@@ -28,8 +33,8 @@ pub(crate) struct DatabaseArgs {
 
 /// The existing databases of both services.
 pub(super) struct Existing {
-    pub(super) user: PgConnectOptions,
-    pub(super) message: PgConnectOptions,
+    pub(super) user: Address,
+    pub(super) message: Address,
 }
 
 impl DatabaseArgs {
@@ -43,7 +48,8 @@ impl DatabaseArgs {
             (None, None) => Ok(None),
             (Some(_), Some(_)) => {
                 let [user, message] = [("user", user), ("message", message)].map(|(service, url)| {
-                    problems.database_url(&format!("--{service}-database-url or --database-url"), url)
+                    let name = format!("--{service}-database-url or --database-url");
+                    problems.database_url(&name, url, self.database_password_file.as_deref())
                 });
                 user.zip(message).map(|(user, message)| Some(Existing { user, message })).ok_or(())
             }
@@ -61,4 +67,11 @@ impl DatabaseArgs {
     pub(super) fn with_bin_dir(&self, options: Options) -> Options {
         self.pg_bin_dir.iter().fold(options, Options::bin_dir)
     }
+}
+
+/// Parses the URL of a private PostgreSQL.
+pub(super) fn address(url: &str) -> Result<Address, Problems> {
+    let mut problems = Problems::default();
+    let address = problems.database_url("the private PostgreSQL", Some(&Secret::new(url)), None);
+    problems.finish(address)
 }

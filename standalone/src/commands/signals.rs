@@ -1,12 +1,14 @@
-//! SIGINT and SIGTERM as a queue: the first requests an orderly end, a second one an immediate end.
+//! SIGINT, SIGTERM and SIGHUP as a queue: the first requests an orderly end, a second one an immediate end.
 
 use nix::sys::signal::Signal;
+use service_kit::lifecycle::Hangup;
 use tokio::signal::unix::{self, SignalKind};
 
-/// The signals received since its creation. While it exists, neither signal ends the process.
+/// The signals received since its creation. While it exists, none of them ends the process.
 pub(super) struct Signals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
+    hangup: Hangup,
 }
 
 impl Signals {
@@ -15,6 +17,7 @@ impl Signals {
         Ok(Signals {
             interrupt: unix::signal(SignalKind::interrupt())?,
             terminate: unix::signal(SignalKind::terminate())?,
+            hangup: Hangup::listen()?,
         })
     }
 
@@ -23,6 +26,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::SIGINT,
             _ = self.terminate.recv() => Signal::SIGTERM,
+            () = self.hangup.received() => Signal::SIGHUP,
         }
     }
 }

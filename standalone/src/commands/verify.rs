@@ -10,12 +10,11 @@ use parlance_standalone::cluster::{Cluster, Error, Options, StopMode, url_of_run
 use service_kit::{
     command::{Process, check_database},
     config::Problems,
-    database::Settings,
+    database::{Address, Settings},
     verify::{Outcome, ReportArgs},
 };
-use sqlx::postgres::PgConnectOptions;
 
-use super::database::{DatabaseArgs, Existing};
+use super::database::{DatabaseArgs, Existing, address};
 use super::serve::DATABASE;
 use super::signals::Signals;
 use crate::say;
@@ -86,7 +85,7 @@ async fn check(arguments: Arguments) -> anyhow::Result<Outcome> {
 }
 
 /// Returns the databases of user-service and of message-service, and the private server if it had to be started.
-async fn find(arguments: &Arguments) -> anyhow::Result<(Option<Cluster>, PgConnectOptions, PgConnectOptions)> {
+async fn find(arguments: &Arguments) -> anyhow::Result<(Option<Cluster>, Address, Address)> {
     let mut problems = Problems::default();
     let existing = arguments.database.existing(&mut problems);
     problems.into_result()?;
@@ -95,24 +94,24 @@ async fn find(arguments: &Arguments) -> anyhow::Result<(Option<Cluster>, PgConne
     }
     let folder = &arguments.data_dir;
     if let Some(url) = url_of_running(folder, DATABASE)? {
-        let url: PgConnectOptions = url.parse()?;
+        let url = address(&url)?;
         return Ok((None, url.clone(), url));
     }
     match Cluster::start(arguments.database.with_bin_dir(Options::new(folder))).await {
         Ok(cluster) => {
-            let url: PgConnectOptions = cluster.url(DATABASE).parse()?;
+            let url = address(&cluster.url(DATABASE))?;
             Ok((Some(cluster), url.clone(), url))
         }
         Err(Error::InUse { .. }) => {
             let url =
                 url_of_running(folder, DATABASE)?.context("its PostgreSQL is just starting or stopping: try again")?;
-            let url: PgConnectOptions = url.parse()?;
+            let url = address(&url)?;
             Ok((None, url.clone(), url))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn settings<P: Process>(connect: PgConnectOptions) -> Settings {
+fn settings<P: Process>(connect: Address) -> Settings {
     Settings { connect, application_name: P::NAME, connections: 1, timeout: READ_TIMEOUT, plan_anew: true }
 }

@@ -79,7 +79,8 @@ async fn run_command(words: &[OsString], cluster: &Cluster, signals: &mut Signal
         tokio::select! {
             status = child.wait() => return Ok(status?),
             signal = signals.next() => {
-                if is_group || signal == Signal::SIGTERM {
+                // A terminal sends Ctrl-C to the command itself.
+                if is_group || signal != Signal::SIGINT {
                     send(&child, is_group, signal);
                 }
                 if let Ok(status) = tokio::time::timeout(END_TIMEOUT, child.wait()).await {

@@ -1,8 +1,9 @@
-//! Operators' tasks, with the real binaries and scripts: verifying, backing up and restoring.
+//! Operators' tasks, with the real binaries and scripts: starting, verifying, backing up and restoring.
 
 mod backup;
 mod damage;
 mod settings;
+mod start;
 mod verify;
 
 use std::process::Command;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::support::binary;
 
-/// The output of `verify`.
+/// The output of a command.
 #[derive(Debug)]
 struct Checked {
     code: Option<i32>,
@@ -36,8 +37,13 @@ impl Checked {
 
 /// Runs a binary's `verify` on a database.
 async fn verify(name: &str, database_url: &str, more: &[&str]) -> Checked {
+    command(name, "verify", database_url, more).await
+}
+
+/// Runs a binary's command on a database, to its end.
+async fn command(name: &str, word: &str, database_url: &str, more: &[&str]) -> Checked {
     let mut command = Command::new(binary(name));
-    command.args(["verify", "--database-url", database_url]).args(more);
+    command.args([word, "--database-url", database_url]).args(more);
     // On a blocking thread, since the database may be under load from this very process.
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

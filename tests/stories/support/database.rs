@@ -43,6 +43,16 @@ impl TestDatabase {
         Self::create("").await
     }
 
+    /// Creates one with another encoding than UTF-8.
+    pub async fn with_encoding(encoding: &str) -> Self {
+        Self::create(&format!("ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")).await
+    }
+
+    /// Returns its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Clones this one, which must be without connections.
     pub async fn copy(&self) -> Self {
         Self::create(&format!("TEMPLATE {}", self.name)).await

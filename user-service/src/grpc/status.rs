@@ -60,7 +60,7 @@ impl From<Refusal> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::NotReady => Self::not_ready().caused_by(error),
+            Error::NotReady => Self::not_ready(),
             Error::Overloaded => Self::overloaded("too many lookups at a time", "lookups", "lookups waiting at a time")
                 .retry_after(OVERLOAD_DELAY),
             Error::Database(cause) => cause.into(),

@@ -1,18 +1,20 @@
 //! The span of a call, its metrics, and the one log line that a failed call gets.
 //!
 //! The line has the code, the reason, the duration and the cause, never a message or its contents. Faults of the server are
-//! errors, failures that a retry may cure warnings, faults of the caller information; a cancelled call is for debugging
-//! only.
+//! errors, failures that a retry may cure warnings, faults of the caller information, as are failures that belong to each
+//! start and end of a process; a cancelled call is for debugging only.
 
 use std::{error::Error, sync::Arc, time::Instant};
 
 use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
-use tracing::{Span, field::Empty};
+use tracing::{Level, Span, field::Empty};
 
 use super::{cause, request_id::RequestId};
 use crate::{
+    failure::{NotReady, Reason},
+    reason,
     server::{
         methods::Methods,
         metrics::{MethodMetrics, code_name},
@@ -79,7 +81,8 @@ impl CallLog {
             let cause = noted.or_else(|| status.source().map(cause::text));
             let reason = status.get_details_error_info().map(|info| info.reason);
             let duration_ms = self.end(status.code());
-            self.within(|| write(status.code(), reason.as_deref(), duration_ms, cause.as_deref()));
+            let level = if is_expected(status, reason.as_deref()) { Level::INFO } else { level(status.code()) };
+            self.within(|| write(level, status.code(), reason.as_deref(), duration_ms, cause.as_deref()));
         }
     }
 
@@ -103,19 +106,33 @@ impl Drop for CallLog {
     }
 }
 
-fn write(code: Code, reason: Option<&str>, duration_ms: f64, cause: Option<&str>) {
-    let name = code_name(code);
+/// True for a failure that belongs to each start and each end of a process.
+fn is_expected(status: &Status, reason: Option<&str>) -> bool {
+    let is_starting = status.source().is_some_and(<dyn Error>::is::<NotReady>);
+    is_starting || reason == Some(reason::name(Reason::Draining))
+}
+
+fn level(code: Code) -> Level {
     match code {
-        _ if is_our_fault(code) => {
-            tracing::error!(rpc.grpc.status_code = name, reason, duration_ms, cause, "call failed");
-        }
-        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => {
-            tracing::warn!(rpc.grpc.status_code = name, reason, duration_ms, cause, "call failed");
-        }
-        Code::Ok | Code::Cancelled => {
-            tracing::debug!(rpc.grpc.status_code = name, reason, duration_ms, cause, "call failed");
-        }
-        _ => tracing::info!(rpc.grpc.status_code = name, reason, duration_ms, cause, "call failed"),
+        _ if is_our_fault(code) => Level::ERROR,
+        Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted => Level::WARN,
+        Code::Ok | Code::Cancelled => Level::DEBUG,
+        _ => Level::INFO,
+    }
+}
+
+fn write(level: Level, code: Code, reason: Option<&str>, duration_ms: f64, cause: Option<&str>) {
+    // The level of an event must be a constant.
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(rpc.grpc.status_code = code_name(code), reason, duration_ms, cause, "call failed")
+        };
+    }
+    match level {
+        Level::ERROR => line!(error),
+        Level::WARN => line!(warn),
+        Level::INFO => line!(info),
+        _ => line!(debug),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use parlance_standalone::cluster::Options;
 use service_kit::config::{Problems, SharedArgs, SharedConfig};
-use sqlx::postgres::PgConnectOptions;
+use service_kit::database::Address;
 
 use super::web_client::Binding;
 use crate::commands::database::{DatabaseArgs, Existing};
@@ -20,7 +20,7 @@ const DEFAULT_WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 
 /// Run everything: a private PostgreSQL, user-service and message-service
 ///
-/// One process for development and small installations. Ctrl-C or SIGTERM drains the services, then stops PostgreSQL; a
+/// One process for development and small installations. Ctrl-C, SIGTERM or SIGHUP drains the services, then stops PostgreSQL; a
 /// second one stops without draining. Only the data folder remains.
 #[derive(clap::Args, Debug)]
 // No load balancer needs time to notice that this process drains.
@@ -86,9 +86,9 @@ pub(super) enum Database {
     /// An existing PostgreSQL.
     Existing {
         /// The database of user-service.
-        user: Box<PgConnectOptions>,
+        user: Box<Address>,
         /// The database of message-service.
-        message: Box<PgConnectOptions>,
+        message: Box<Address>,
         /// Both for display: host, port and name, without password.
         shown: String,
     },
@@ -150,7 +150,7 @@ impl Arguments {
     ) -> Option<Database> {
         let settings = self.postgres_settings(problems);
         if let Some(Existing { user, message }) = self.database.existing(problems).ok()? {
-            let mut shown = vec![show(&user), show(&message)];
+            let mut shown = vec![user.to_string(), message.to_string()];
             shown.dedup();
             return Some(Database::Existing { user: user.into(), message: message.into(), shown: shown.join(" and ") });
         }
@@ -175,10 +175,6 @@ impl Arguments {
         // Collected first, so that all of them are checked.
         pairs.collect::<Vec<_>>().into_iter().collect()
     }
-}
-
-fn show(options: &PgConnectOptions) -> String {
-    format!("{}:{}/{}", options.get_host(), options.get_port(), options.get_database().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -213,7 +209,7 @@ mod tests {
         let config = resolve(&["--database-url", "postgres://u:hidden@h/d"]).unwrap();
         let Database::Existing { user, message, shown } = config.database else { panic!("a private database") };
         assert_eq!(shown, "h:5432/d");
-        assert_eq!((show(&user), show(&message)), (shown.clone(), shown));
+        assert_eq!((user.to_string(), message.to_string()), (shown.clone(), shown));
     }
 
     #[test]

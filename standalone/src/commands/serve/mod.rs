@@ -11,8 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
-use service_kit::telemetry::Telemetry;
-use sqlx::postgres::PgConnectOptions;
+use service_kit::{files, telemetry::Telemetry};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::arguments::Arguments;
@@ -20,6 +19,7 @@ use self::arguments::{Config, Database};
 use self::services::{Services, Settings};
 use self::web_client::WebClient;
 use self::welcome::Welcome;
+use super::database::address;
 use super::signals::Signals;
 use crate::say;
 
@@ -30,6 +30,7 @@ pub(crate) const DATABASE: &str = "parlance";
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.resolve()?;
     let telemetry = Telemetry::start("parlance", &config.shared).await.map_err(anyhow::Error::from_boxed)?;
+    files::raise_limit();
     let end = serve(config).await;
     telemetry.end().await;
     end
@@ -47,7 +48,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
                 // Dropping the start stops everything that it has started.
                 _ = signals.next() => return Ok(ExitCode::SUCCESS),
             };
-            let url: PgConnectOptions = cluster.url(DATABASE).parse()?;
+            let url = address(&cluster.url(DATABASE))?;
             let database = format!("PostgreSQL {} in {}", cluster.version(), cluster.folder().display());
             (Some(cluster), url.clone(), url, database)
         }

@@ -3,8 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use service_kit::{config::SharedConfig, healthcheck};
-use sqlx::postgres::PgConnectOptions;
+use service_kit::{config::SharedConfig, database::Address, healthcheck};
 use tokio_util::sync::CancellationToken;
 
 /// The interval between health checks while the services start.
@@ -17,8 +16,8 @@ const USER_SERVICE_WAIT: Duration = Duration::from_secs(5);
 pub(super) struct Settings {
     pub(super) user_listen: SocketAddr,
     pub(super) message_listen: SocketAddr,
-    pub(super) user_database: PgConnectOptions,
-    pub(super) message_database: PgConnectOptions,
+    pub(super) user_database: Address,
+    pub(super) message_database: Address,
     pub(super) tuning: message_service::Tuning,
     pub(super) shared: SharedConfig,
 }

@@ -1,0 +1,209 @@
+//! Starting the binaries on databases, roles and settings as operators have them.
+
+use std::{fs, path::PathBuf};
+
+use nix::sys::signal::Signal;
+use parlance::user::v1::{CreateUserRequest, WatchUsersRequest};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use tokio::net::{TcpListener, TcpStream};
+use tonic::{Code, Response};
+
+use super::{Checked, command};
+use crate::support::{PATIENCE, Process, TestDatabase, eventually, refused};
+
+const SERVICES: [&str; 2] = ["user-service", "message-service"];
+
+async fn run(connection: &mut PgConnection, statement: String) {
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.unwrap();
+}
+
+/// A role of one test.
+struct Role {
+    name: String,
+    admin: PgConnection,
+    url: String,
+}
+
+impl Role {
+    /// Creates one that may read and write all rows of the database, and create nothing.
+    async fn of_rows(database: &TestDatabase, password: &str) -> Self {
+        let mut admin = database.connect().await;
+        let name = format!("{}_rows", database.name());
+        run(&mut admin, format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'")).await;
+        for schema in ["parlance_user", "parlance_message"] {
+            let rights = format!(
+                "GRANT USAGE ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}; \
+                 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {name}"
+            );
+            run(&mut admin, rights).await;
+        }
+        let url = format!("postgres://{name}@{}/{}", TestDatabase::server_address(), database.name());
+        Self { name, admin, url }
+    }
+
+    fn url_with(&self, password: &str) -> String {
+        self.url.replacen('@', &format!(":{password}@"), 1)
+    }
+
+    async fn drop(mut self) {
+        run(&mut self.admin, format!("DROP OWNED BY {0}; DROP ROLE {0}", self.name)).await;
+    }
+}
+
+fn create(id: &str) -> CreateUserRequest {
+    CreateUserRequest { user_id: id.to_owned(), username: id.to_owned(), ..Default::default() }
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The settings of a process on a free port.
+fn settings(database_url: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+    let common = [("LISTEN", "127.0.0.1:0"), ("LOG_FORMAT", "json"), ("DATABASE_URL", database_url)];
+    variables(&[&common[..], more].concat())
+}
+
+#[tokio::test]
+async fn a_role_without_the_right_to_create_serves_a_migrated_database() {
+    let database = TestDatabase::migrated().await;
+    let role = Role::of_rows(&database, "rows").await;
+    let url = role.url_with("rows");
+    let users = Process::user_service(&url).await;
+    users.users().create_user(create("ann")).await.unwrap();
+    let messages = Process::message_service(&url, &users.address().to_string(), &[]).await;
+    drop((messages, users));
+    role.drop().await;
+}
+
+#[tokio::test]
+async fn a_read_only_server_is_waited_for() {
+    let database = TestDatabase::migrated().await;
+    let mut admin = database.connect().await;
+    let read_only = format!("ALTER DATABASE {} SET default_transaction_read_only", database.name());
+    run(&mut admin, format!("{read_only} = on")).await;
+    let process = Process::start_in_container("user-service", &[], &settings(&database.url(), &[])).await;
+    eventually(PATIENCE, || async {
+        let log = process.log();
+        if log.contains("is read only") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    run(&mut admin, format!("{read_only} = off")).await;
+    process.wait_until_serving().await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_utf_8_is_refused_in_one_sentence() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let database = TestDatabase::with_encoding(encoding).await;
+        for (service, word) in SERVICES.iter().flat_map(|name| [(name, "migrate"), (name, "serve"), (name, "verify")]) {
+            let flags: &[&str] = if word == "verify" { &[] } else { &["--listen", "127.0.0.1:0"] };
+            let Checked { code, err, .. } = command(service, word, &database.url(), flags).await;
+            let said = err.lines().last().unwrap_or_default();
+            assert!(said.contains(encoding) && said.contains("UTF8"), "{service} {word}: {err}");
+            assert_eq!(code, Some(if word == "verify" { 2 } else { 1 }), "{service} {word}: {err}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_replaced_in_its_file_while_the_service_runs() {
+    let database = TestDatabase::migrated().await;
+    let mut role = Role::of_rows(&database, "old").await;
+    let file: PathBuf = std::env::temp_dir().join(format!("{}.password", role.name));
+    fs::write(&file, "old\n").unwrap();
+    let more = [("DATABASE_PASSWORD_FILE", file.to_str().unwrap())];
+    let process = Process::start_in_container("user-service", &[], &settings(&role.url, &more)).await;
+    process.wait_until_serving().await;
+
+    let rotation = format!("ALTER ROLE {} PASSWORD 'new'", role.name);
+    run(&mut role.admin, rotation).await;
+    let sessions = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{}'", role.name);
+    run(&mut role.admin, sessions).await;
+    let mut users = process.users();
+    eventually(PATIENCE, || {
+        let mut users = users.clone();
+        async move {
+            // The first calls find connections that the server has closed.
+            let status = users.create_user(create("ann")).await.unwrap_err();
+            if status.code() == Code::Unavailable { Ok(()) } else { Err(status) }
+        }
+    })
+    .await;
+    refused(users.create_user(create("ann")).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    let log = process.log();
+    assert!(log.contains("password authentication failed"), "{log}");
+
+    fs::write(&file, "new\n").unwrap();
+    users.create_user(create("ann")).await.unwrap();
+    fs::remove_file(file).unwrap();
+    drop(process);
+    role.drop().await;
+}
+
+#[tokio::test]
+async fn a_database_is_reached_at_an_ipv6_address() {
+    let database = TestDatabase::migrated().await;
+    let listener = TcpListener::bind("[::1]:0").await.expect("IPv6 on loopback");
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut server = TcpStream::connect(TestDatabase::server_address()).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    let url = database.url().replacen(&TestDatabase::server_address(), &format!("[::1]:{port}"), 1);
+    Process::user_service(&url).await;
+}
+
+#[tokio::test]
+async fn empty_variables_count_as_not_set_and_switches_take_the_usual_words() {
+    let database = TestDatabase::migrated().await;
+    let names = ["CORS_ALLOW_ORIGIN", "BUS_URL", "LOG_LEVEL", "OUTBOX_RETENTION", "DATABASE_PASSWORD_FILE", "WRITERS"];
+    let empty = names.map(|name| (name, ""));
+    for switch in ["", "0", "1", "no", "yes", "off", "on", "false", "true"] {
+        let more = [&empty[..], &[("INSECURE_ALLOW_UNAUTHENTICATED", switch)]].concat();
+        for service in SERVICES {
+            let ended = Process::run(service, &["migrate".to_owned()], &settings(&database.url(), &more)).await;
+            assert!(ended.success(), "{service} {switch:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hangup_drains() {
+    let database = TestDatabase::migrated().await;
+    let mut process = Process::user_service(&database.url()).await;
+    process.signal(Signal::SIGHUP);
+    let ended = process.ended().await;
+    assert!(ended.success() && process.log().contains("shutdown requested"), "{ended}: {}", process.log());
+}
+
+#[tokio::test]
+async fn a_start_and_an_end_that_go_well_log_no_warning() {
+    let database = TestDatabase::empty().await;
+    let mut other = database.connect().await;
+    // As if another process were migrating.
+    run(&mut other, "SELECT pg_advisory_lock(hashtextextended('parlance_user', 0))".to_owned()).await;
+    let mut process = Process::start_in_container("user-service", &[], &settings(&database.url(), &[])).await;
+    let watch = || async { process.users().watch_users(WatchUsersRequest {}).await.map(Response::into_inner) };
+    refused(watch().await, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    refused(process.users().create_user(create("ann")).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    run(&mut other, "SELECT pg_advisory_unlock_all()".to_owned()).await;
+    process.wait_until_serving().await;
+
+    let mut changes = watch().await.unwrap();
+    process.terminate();
+    let end = loop {
+        match changes.message().await {
+            Ok(item) => assert!(item.is_some(), "the watch ended without a status"),
+            Err(status) => break status,
+        }
+    };
+    refused::<()>(Err(end), Code::Unavailable, "DRAINING");
+    assert!(process.ended().await.success());
+    let log = process.log();
+    assert!(log.matches("call failed").count() == 3 && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
