@@ -20,6 +20,17 @@ pub(crate) struct Ephemeral {
     pub(crate) to_others: bool,
 }
 
+impl Ephemeral {
+    /// Returns true if it goes to the streams of this user.
+    pub(crate) fn is_for(&self, user_id: &UserId) -> bool {
+        let is_own = self.user_id == *user_id;
+        match self.kind {
+            EphemeralKind::ReadMarker { .. } => is_own || self.to_others,
+            EphemeralKind::Typing => !is_own && self.to_others,
+        }
+    }
+}
+
 /// The kind of an ephemeral.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum EphemeralKind {

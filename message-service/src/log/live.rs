@@ -31,7 +31,7 @@ use super::{
 };
 use crate::domain::{
     encoded::{Encode, EncodedEntry},
-    ephemeral::{Ephemeral, EphemeralKind},
+    ephemeral::Ephemeral,
     epoch::Epoch,
     event::Event,
     ids::{ConversationId, UserId},
@@ -266,7 +266,7 @@ impl LiveLogs {
         let Some(log) = self.find(&ephemeral.conversation_id) else { return };
         let bytes = (self.shared.encode.ephemeral)(ephemeral);
         for subscriber in lock(&log.state).subscribers.values() {
-            if receives(subscriber.signal.user_id(), ephemeral) {
+            if ephemeral.is_for(subscriber.signal.user_id()) {
                 subscriber.signal.broadcast_ephemeral(ephemeral, &bytes);
             }
         }
@@ -388,15 +388,6 @@ impl Drop for Registration {
         if is_current && state.subscribers.is_empty() && state.ring.is_empty() {
             logs.of.remove(&self.log.conversation_id);
         }
-    }
-}
-
-/// Returns true if a subscription of this user receives the ephemeral.
-fn receives(user_id: &UserId, ephemeral: &Ephemeral) -> bool {
-    let is_own = *user_id == ephemeral.user_id;
-    match ephemeral.kind {
-        EphemeralKind::ReadMarker { .. } => is_own || ephemeral.to_others,
-        EphemeralKind::Typing => !is_own && ephemeral.to_others,
     }
 }
 
