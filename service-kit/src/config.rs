@@ -215,6 +215,10 @@ pub struct SharedArgs {
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<String>,
 
+    /// Maximum number of open streams, over all connections. One beyond is refused with RESOURCE_EXHAUSTED.
+    #[arg(long, env = "MAX_STREAMS", default_value = "20000", value_name = "N")]
+    pub max_streams: String,
+
     /// Time for which new connections are still accepted after SIGTERM, SIGINT or SIGHUP, until load balancers have noticed.
     #[arg(long, env = "DRAIN_ACCEPT", default_value = "3s", value_name = "DURATION")]
     pub drain_accept: String,
@@ -255,6 +259,8 @@ pub struct SharedConfig {
     pub max_connections: usize,
     /// The limit of connections of one address.
     pub max_connections_per_address: PerAddress,
+    /// The most streams open at a time, 1 or more.
+    pub max_streams: usize,
     /// The time for which a draining server still accepts connections.
     pub drain_accept: Duration,
     /// When a draining server closes connections that are still open.
@@ -324,6 +330,7 @@ impl SharedArgs {
         let trace_ratio = problems.number("--trace-ratio", &self.trace_ratio, 0.0..=1.0);
         let max_connections = problems.number("--max-connections", &self.max_connections, 1..=1_000_000);
         let max_connections_per_address = self.per_address(problems);
+        let max_streams = problems.number("--max-streams", &self.max_streams, 1..=10_000_000);
         let drain_accept = problems.duration("--drain-accept", &self.drain_accept);
         let drain_timeout = problems.duration("--drain-timeout", &self.drain_timeout);
         let database_connections = problems.number("--database-connections", &self.database_connections, 2..=1_000);
@@ -347,6 +354,7 @@ impl SharedArgs {
             insecure_allow_unauthenticated: self.insecure_allow_unauthenticated,
             max_connections: max_connections?,
             max_connections_per_address: max_connections_per_address?,
+            max_streams: max_streams?,
             drain_accept: drain_accept?,
             drain_timeout: drain_timeout?,
             database_connections: database_connections?,

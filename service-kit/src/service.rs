@@ -185,6 +185,7 @@ fn server_settings(shared: &SharedConfig, listen: SocketAddr) -> server::Setting
     server::Settings {
         max_connections: files::connections(shared.max_connections),
         max_connections_per_address: shared.max_connections_per_address.limit(listen),
+        max_streams: shared.max_streams,
         allow_hosts: shared.allow_host.clone(),
         cors_allow_origins: shared.cors_allow_origin.clone(),
         descriptors: vec![parlance::FILE_DESCRIPTOR_SET],

@@ -7,7 +7,7 @@ use std::{pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait, codec::CompressionEncoding};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
 use super::settings::MAX_BUILT_IN_REQUEST_BYTES;
@@ -56,7 +56,10 @@ impl Health {
 
     /// Returns the service to add to the routes.
     pub fn server(&self) -> HealthServer {
-        health_server::HealthServer::new(self.clone()).max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES)
+        health_server::HealthServer::new(self.clone())
+            .max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
     }
 
     /// Follows the stages of the lifecycle: draining is not serving, and closing ends the Watch streams, which would

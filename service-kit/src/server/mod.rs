@@ -22,6 +22,7 @@ use std::{io, sync::Arc};
 
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
+pub use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use self::{
@@ -38,6 +39,20 @@ use crate::{
     lifecycle::Lifecycle,
     telemetry::metrics::{counter, gauge},
 };
+
+/// Sets what every generated server has: the limit of requests, and compression. What a compressed request unpacks to counts
+/// against the limit.
+#[macro_export]
+macro_rules! configured {
+    ($server:expr) => {
+        $server
+            .max_decoding_message_size($crate::server::MAX_REQUEST_BYTES)
+            .accept_compressed($crate::server::CompressionEncoding::Gzip)
+            .accept_compressed($crate::server::CompressionEncoding::Zstd)
+            .send_compressed($crate::server::CompressionEncoding::Gzip)
+            .send_compressed($crate::server::CompressionEncoding::Zstd)
+    };
+}
 
 /// Serves until the lifecycle is closing, then closes every connection gracefully and waits for them until it is killed.
 ///

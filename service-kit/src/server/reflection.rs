@@ -1,5 +1,6 @@
 //! Server reflection in both versions that clients ask for: v1, and v1alpha for Postman, Kreya and older tools.
 
+use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::service::Routes;
 use tonic_reflection::server::{Builder, Error};
 
@@ -29,6 +30,11 @@ pub fn add_to(routes: Routes, descriptors: &[&[u8]], services: &[&str]) -> Resul
     };
     let (v1, v1alpha) = (builder().build_v1()?, builder().build_v1alpha()?);
     // Each answer repeats its request.
-    let routes = routes.add_service(v1.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES));
-    Ok(routes.add_service(v1alpha.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES)))
+    let (v1, v1alpha) = (
+        v1.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES),
+        v1alpha.max_decoding_message_size(MAX_BUILT_IN_REQUEST_BYTES),
+    );
+    // A client compresses all of its calls or none.
+    let routes = routes.add_service(v1.accept_compressed(Gzip).accept_compressed(Zstd));
+    Ok(routes.add_service(v1alpha.accept_compressed(Gzip).accept_compressed(Zstd)))
 }

@@ -55,8 +55,13 @@ pub struct Settings {
     pub default_deadline: Duration,
     /// The upper bound of the deadline of unary calls, and of the time in which a stream must begin its response.
     pub max_deadline: Duration,
-    /// The time in which the message of a unary call must arrive.
+    /// The time in which the message of a unary call must arrive, and each message of a stream from its first byte on.
     pub request_timeout: Duration,
+    /// The bytes that all requests hold together, of their messages beyond 16 KiB, until these are complete and, in unary
+    /// calls, handled. Beyond, a request is refused with retry advice.
+    pub max_request_bytes_held: usize,
+    /// Streams open at a time, those of health not counted. Beyond, one is refused with retry advice.
+    pub max_streams: usize,
     /// Unary calls running at a time, health checks not counted, of which one connection may have a quarter. Beyond, a call
     /// is refused with retry advice.
     pub max_unary_calls: usize,
@@ -94,6 +99,8 @@ impl Default for Settings {
             default_deadline: Duration::from_secs(30),
             max_deadline: Duration::from_mins(5),
             request_timeout: Duration::from_secs(10),
+            max_request_bytes_held: 64 * 1024 * 1024,
+            max_streams: 20_000,
             max_unary_calls: 4_096,
             check_host: true,
             allow_hosts: Vec::new(),

@@ -181,6 +181,53 @@ async fn one_connection_takes_a_share_of_the_places() {
 }
 
 #[tokio::test]
+async fn messages_half_sent_on_streams_hold_no_more_than_a_budget() {
+    let (minute, budget) = (Duration::from_mins(1), 10_000);
+    let limits =
+        Settings { max_request_bytes_held: budget, request_timeout: minute, default_deadline: minute, ..settings() };
+    let server = start(limits).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    let prefix = [&[0][..], &200_000_u32.to_be_bytes()].concat();
+    for stream in [1, 3] {
+        peer.send(HEADERS, END_HEADERS, stream, &raw::request_headers(FLOW, &[])).await.unwrap();
+        peer.send(DATA, 0, stream, &prefix).await.unwrap();
+        // Within the windows of the beginning.
+        for length in [16 * 1024, 8_000] {
+            peer.send(DATA, 0, stream, &vec![7; length]).await.unwrap();
+        }
+    }
+    // The second is refused; the first waits for the rest of its message.
+    let refusal = peer.next_of(HEADERS).await.expect("the connection lives");
+    assert_eq!((refusal.stream, refusal.flags & END_STREAM), (3, END_STREAM));
+    server.assert_lives().await;
+}
+
+#[tokio::test]
+async fn a_message_that_has_begun_on_a_stream_must_arrive_in_time() {
+    let minute = Duration::from_mins(1);
+    let limits = Settings { request_timeout: Duration::from_millis(200), default_deadline: minute, ..settings() };
+    let server = start(limits).await;
+    let mut peer = Peer::greet(server.tcp().await, &[]).await;
+    peer.send(HEADERS, END_HEADERS, 1, &raw::request_headers(FLOW, &[])).await.unwrap();
+    peer.send(DATA, 0, 1, &raw::message("hello")[..7]).await.unwrap();
+    let refusal = peer.next_of(HEADERS).await.expect("the connection lives");
+    assert_eq!((refusal.stream, refusal.flags & END_STREAM), (1, END_STREAM));
+}
+
+#[tokio::test]
+async fn open_streams_are_limited_and_a_released_place_is_reused() {
+    let server = start(Settings { max_streams: 2, ..settings() }).await;
+    let channel = server.channel().await;
+    let open = async || within(flow(&channel, Request::new("quiet".to_owned()))).await;
+    let (first, _second) = (open().await.unwrap(), open().await.unwrap());
+    let refusal = open().await.map(drop).unwrap_err();
+    assert_eq!((refusal.code(), reason(&refusal)), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    unary(&channel, "hello").await.unwrap();
+    drop(first);
+    within(async { while open().await.is_err() {} }).await;
+}
+
+#[tokio::test]
 async fn the_settings_frame_limits_the_streams_of_a_connection() {
     let server = start(settings()).await;
     let mut peer = Peer::greet(server.tcp().await, &[]).await;

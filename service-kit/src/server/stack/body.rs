@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{cause, deadline, log::CallLog, status};
+use super::{cause, deadline, limit::Open, log::CallLog, status};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
@@ -28,11 +28,13 @@ pub(super) struct CallBody {
     // Often noted one frame before the trailers: frames encoded before the failure are sent first.
     noted: Option<String>,
     ended: bool,
+    /// The place of a stream.
+    _stream: Option<Open>,
 }
 
 impl CallBody {
-    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>) -> Self {
-        Self { inner, log, due, alarm: None, noted: None, ended: false }
+    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>, stream: Option<Open>) -> Self {
+        Self { inner, log, due, alarm: None, noted: None, ended: false, _stream: stream }
     }
 
     /// Polls the handler's body inside the call's span. A panic counts as an error.

@@ -1,5 +1,5 @@
-//! Limits the number of unary calls that run at a time, in all and of one connection. A call beyond that is refused at once,
-//! with a retry delay: a queue would only turn overload into timeouts.
+//! Limits the number of unary calls that run at a time, in all and of one connection, and of open streams. A call beyond that
+//! is refused at once, with a retry delay: a queue would only turn overload into timeouts.
 
 use std::sync::Arc;
 
@@ -44,6 +44,26 @@ impl Limit {
         let of_connection = take(&share.0, "too many calls at a time on one connection", "connection")?;
         let of_all = take(&self.places, "too many calls at a time", "server")?;
         Ok(Place { _of_connection: of_connection, _of_all: of_all })
+    }
+}
+
+/// The places of all open streams.
+#[derive(Debug)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+/// The place of an open stream, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Open(#[expect(dead_code, reason = "held until it is dropped")] OwnedSemaphorePermit);
+
+impl Streams {
+    pub(super) fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Takes a place for a stream, which it holds until its end.
+    pub(super) fn open(&self) -> Result<Open, Failure> {
+        let place = Arc::clone(&self.0).try_acquire_owned();
+        place.map(Open).map_err(|_| Failure::overloaded("too many open streams", "server", "streams open at a time"))
     }
 }
 

@@ -7,29 +7,37 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 
-use super::{deadline, status};
+use super::{budget::Held, deadline, status};
 
 /// A flag and the length, before each message.
 const PREFIX_BYTES: usize = 5;
 
-/// Returns the request with its message in memory, or fails when that is not complete by `due` or longer than `limit`.
-pub(super) async fn complete(request: Request<Body>, limit: usize, due: Instant) -> Result<Request<Body>, Status> {
+/// Returns the request with its message in memory, or fails when that is not complete by `due`, longer than `limit`, or more
+/// than the budget has left, of which it holds its part.
+pub(super) async fn complete(
+    request: Request<Body>,
+    limit: usize,
+    due: Instant,
+    held: &mut Held,
+) -> Result<Request<Body>, Status> {
     let (head, body) = request.into_parts();
-    let message = timeout_at(due, read(body, limit)).await.map_err(|_| deadline::exceeded())??;
+    let message = timeout_at(due, read(body, limit, held)).await.map_err(|_| deadline::exceeded())??;
     Ok(Request::from_parts(head, Body::new(Full::new(message))))
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Bytes, Status> {
+async fn read(mut body: Body, limit: usize, held: &mut Held) -> Result<Bytes, Status> {
     let mut message = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if message.is_empty() && body.is_end_stream() {
             // The usual case is not copied.
             check(&data, limit)?;
+            held.grow_to(data.len())?;
             return Ok(data);
         }
         message.extend_from_slice(&data);
         check(&message, limit)?;
+        held.grow_to(message.len())?;
     }
     Ok(message.freeze())
 }

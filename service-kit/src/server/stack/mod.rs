@@ -4,7 +4,9 @@
 //! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
 //! in the request's extensions.
 
+mod arriving;
 mod body;
+mod budget;
 mod cause;
 mod content_type;
 mod cors;
@@ -31,8 +33,10 @@ use tower_http::cors::CorsLayer;
 use tracing::Instrument;
 
 use self::{
+    arriving::Arriving,
     body::CallBody,
-    limit::{Limit, Share},
+    budget::Budget,
+    limit::{Limit, Open, Share, Streams},
     log::CallLog,
     status::panicked,
 };
@@ -46,6 +50,9 @@ use super::{
 };
 use crate::{caller::Caller, failure::Failure, lifecycle::panic_text};
 
+/// The most streams of health. Each replica is watched by its orchestrator and a few load balancers.
+const MAX_HEALTH_STREAMS: usize = 1_000;
+
 /// The layers of one server around its routes. Clones share them.
 #[derive(Clone)]
 pub(super) struct Stack(Arc<Layers>);
@@ -57,6 +64,10 @@ struct Layers {
     cors: Option<CorsLayer>,
     settings: Arc<Settings>,
     limit: Limit,
+    /// The open streams, those of health apart: probes must get through when everything else is full.
+    streams: Streams,
+    health_streams: Streams,
+    budget: Budget,
 }
 
 impl Stack {
@@ -69,6 +80,9 @@ impl Stack {
             cors: cors::layer(&settings.cors_allow_origins),
             settings: Arc::clone(settings),
             limit: Limit::new(settings.max_unary_calls),
+            streams: Streams::new(settings.max_streams),
+            health_streams: Streams::new(MAX_HEALTH_STREAMS),
+            budget: Budget::new(settings.max_request_bytes_held),
         })))
     }
 
@@ -122,8 +136,8 @@ impl Stack {
 
         let span = log.span();
         let mut response = match self.bounded(request).instrument(span).await {
-            Ok((response, due)) => match status::of_head(&response).map(status::normalise) {
-                None => response.map(|body| Body::new(CallBody::new(body, log, due))),
+            Ok((response, due, stream)) => match status::of_head(&response).map(status::normalise) {
+                None => response.map(|body| Body::new(CallBody::new(body, log, due, stream))),
                 Some(status) => {
                     log.failed(&status, None);
                     status.into_http()
@@ -140,8 +154,11 @@ impl Stack {
     }
 
     /// Runs the handler within its deadline and the limit. Also returns the deadline of the caller, which bounds
-    /// the body of a stream.
-    async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Option<Instant>), Status> {
+    /// the body of a stream, and the place of a stream, which it holds until its end.
+    async fn bounded(
+        &self,
+        mut request: Request<Body>,
+    ) -> Result<(Response<Body>, Option<Instant>, Option<Open>), Status> {
         let (started, settings) = (Instant::now(), &self.0.settings);
         let method = self.0.methods.find(request.uri().path());
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
@@ -149,13 +166,24 @@ impl Stack {
         let head_due = requested.unwrap_or(started + settings.default_deadline).min(started + settings.max_deadline);
         let deadline = if unary { Some(head_due) } else { requested };
         request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
+        let stream = self.open_stream(method)?;
 
         let handler = AssertUnwindSafe(self.handled(request, method, head_due)).catch_unwind();
         match timeout_at(head_due, handler).await {
-            Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested)),
+            Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested, stream)),
             Ok(Ok(Err(status))) => Err(status),
             Ok(Err(panic)) => Err(panicked(&*panic).into()),
             Err(_) => Err(deadline::exceeded().into()),
+        }
+    }
+
+    /// Takes a place for a stream.
+    fn open_stream(&self, method: Option<&Method>) -> Result<Option<Open>, Failure> {
+        match method {
+            Some(method) if method.kind == Kind::Unary => Ok(None),
+            Some(method) if is_health(method) => self.0.health_streams.open().map(Some),
+            Some(_) => self.0.streams.open().map(Some),
+            None => Ok(None),
         }
     }
 
@@ -166,13 +194,27 @@ impl Stack {
         method: Option<&Method>,
         due: Instant,
     ) -> Result<Response<Body>, Status> {
-        if let Some(method) = method.filter(|method| method.kind == Kind::Unary) {
-            let limit = if is_built_in(method) { MAX_BUILT_IN_REQUEST_BYTES } else { MAX_REQUEST_BYTES };
-            request = message::complete(request, limit, Instant::now() + self.0.settings.request_timeout).await?;
+        let timeout = self.0.settings.request_timeout;
+        // Until the handler is done with it.
+        let mut held = self.0.budget.hold();
+        match method.map(|method| method.kind) {
+            Some(Kind::Unary) => {
+                let limit =
+                    if method.is_some_and(is_built_in) { MAX_BUILT_IN_REQUEST_BYTES } else { MAX_REQUEST_BYTES };
+                request = message::complete(request, limit, Instant::now() + timeout, &mut held).await?;
+            }
+            Some(Kind::Streaming) => {
+                request = request.map(|body| Body::new(Arriving::new(body, &self.0.budget, timeout)));
+            }
+            None => {}
         }
         // The deadline may have passed meanwhile, or before: then the handler could only fail for another reason.
         if due <= Instant::now() {
             return Err(deadline::exceeded().into());
+        }
+        if !method.is_some_and(is_page) {
+            // A small response is faster as it is, and some clients always offer compression.
+            request.headers_mut().remove("grpc-accept-encoding");
         }
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
         let counted = unary && !method.is_some_and(is_health);
@@ -186,6 +228,11 @@ impl Stack {
 /// Probes must get through when everything else is full.
 fn is_health(method: &Method) -> bool {
     method.service == "grpc.health.v1.Health"
+}
+
+/// True for the methods whose responses are worth compressing.
+fn is_page(method: &Method) -> bool {
+    method.kind == Kind::Unary && (method.name.starts_with("List") || method.name.starts_with("BatchGet"))
 }
 
 /// True for the services that every server has.
