@@ -88,6 +88,11 @@ pub(crate) const METRICS: &[Metric] = &[
         kind: Kind::Gauge,
         help: "1 while change notifications of user-service arrive, else 0: users are then cached for at most 2 s.",
     },
+    Metric {
+        name: "parlance_bus_refused_total",
+        kind: Kind::Counter,
+        help: "Messages on the bus that no replica of this database has sent, or that came again or late.",
+    },
     Metric { name: "parlance_bus_told_total", kind: Kind::Counter, help: "Hints sent to other replicas." },
     Metric { name: "parlance_bus_heard_total", kind: Kind::Counter, help: "Hints received from other replicas." },
     Metric {

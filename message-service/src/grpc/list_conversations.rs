@@ -25,6 +25,7 @@ pub(super) async fn answer(
     let last_key = tokens.open(&bound, &request.get_ref().page_token)?;
     let after = last_key.as_deref().map(read_key).transpose()?;
 
+    let _turn = context.inbox.turn(actor.user_id()).await?;
     let page = context.store.list_inbox(&actor, after, page_size).await?;
     let next = page.items.last().filter(|_| page.has_more);
     let next_page_token =

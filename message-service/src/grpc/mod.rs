@@ -15,6 +15,7 @@ mod edit_message;
 mod frames;
 mod get_conversation;
 mod get_message;
+mod inbox_share;
 mod list_conversations;
 mod list_events;
 mod list_members;
@@ -36,7 +37,7 @@ mod update_member;
 use parlance::message::v1::{
     conversation_service_server::ConversationServiceServer, message_service_server::MessageServiceServer,
 };
-use service_kit::server::MAX_REQUEST_BYTES;
+use service_kit::configured;
 use tonic::{server::NamedService, service::Routes};
 
 use self::streams::WithStreams;
@@ -54,9 +55,7 @@ pub(crate) const SERVICE_NAMES: [&str; 2] =
 /// Adds both services to the routes, each with the limit on what it decodes. Streams stand in front of the generated
 /// server.
 pub(crate) fn add_to(routes: Routes, context: &Context) -> Routes {
-    let conversations = ConversationServiceServer::new(context.clone());
-    let messages = MessageServiceServer::new(context.clone()).max_decoding_message_size(MAX_REQUEST_BYTES);
-    routes
-        .add_service(conversations.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(WithStreams::new(messages, context.clone()))
+    let conversations = configured!(ConversationServiceServer::new(context.clone()));
+    let messages = configured!(MessageServiceServer::new(context.clone()));
+    routes.add_service(conversations).add_service(WithStreams::new(messages, context.clone()))
 }

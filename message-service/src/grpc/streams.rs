@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use parlance::message::v1::{ChatRequest, StreamMessagesRequest, SubscribeRequest};
 use prost::Message;
-use service_kit::{failure::Failure, server::MAX_REQUEST_BYTES};
+use service_kit::{
+    failure::Failure,
+    server::{CompressionEncoding, MAX_REQUEST_BYTES},
+};
 use tonic::{
     Request, Response, Status, Streaming,
     codegen::{Body, Service, http},
@@ -96,8 +99,12 @@ impl StreamingService<ChatRequest> for Chat {
     }
 }
 
+/// Requests may be compressed; responses never are, since all subscribers share their bytes.
 fn grpc<R: Message + Default + Send + 'static>() -> Grpc<FrameCodec<R>> {
-    Grpc::new(FrameCodec::default()).apply_max_message_size_config(Some(MAX_REQUEST_BYTES), None)
+    Grpc::new(FrameCodec::default())
+        .apply_max_message_size_config(Some(MAX_REQUEST_BYTES), None)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
 }
 
 /// A method with one request and a stream of responses.

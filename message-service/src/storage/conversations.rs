@@ -169,14 +169,19 @@ const INBOX: &str = "
                 SELECT c.conversation_id, c.kind, c.title, c.description, c.avatar_url, c.attributes, c.creator_id, c.version,
                     c.oldest_sequence, c.last_sequence, c.message_count, c.last_message_at, c.created_at, c.updated_at,
                     m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal, c.last_message_sequence,
-                    coalesce(c.last_message_at, c.created_at) AS active_at
-                FROM parlance_message.members AS m
-                JOIN parlance_message.conversations AS c ON c.conversation_id = m.conversation_id
-                WHERE m.user_id = $1
-                    AND ($2::timestamptz IS NULL
-                        OR (coalesce(c.last_message_at, c.created_at), c.conversation_id) < ($2, $3))
-                ORDER BY active_at DESC, c.conversation_id DESC
-                LIMIT $4 + 1
+                    newest.active_at
+                FROM (
+                    SELECT c.conversation_id, coalesce(c.last_message_at, c.created_at) AS active_at
+                    FROM parlance_message.members AS m
+                    JOIN parlance_message.conversations AS c ON c.conversation_id = m.conversation_id
+                    WHERE m.user_id = $1
+                        AND ($2::timestamptz IS NULL
+                            OR (coalesce(c.last_message_at, c.created_at), c.conversation_id) < ($2, $3))
+                    ORDER BY active_at DESC, c.conversation_id DESC
+                    LIMIT $4 + 1
+                ) AS newest
+                JOIN parlance_message.conversations AS c ON c.conversation_id = newest.conversation_id
+                JOIN parlance_message.members AS m ON m.conversation_id = newest.conversation_id AND m.user_id = $1
             ) AS inbox
             LEFT JOIN parlance_message.messages AS e
                 ON e.conversation_id = inbox.conversation_id AND e.sequence = inbox.last_message_sequence

@@ -37,6 +37,17 @@ async fn only_an_active_user_may_open_a_session() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_not_opened_in_time_ends() {
+    let world = World::with_group().await;
+    let mut silent = Session::begin(&world.messages()).await.unwrap();
+    // A frame that opens nothing does not help.
+    silent.send("g", "too early");
+    let (received, status) = silent.inbox.end().await;
+    assert!(matches!(&received[..], [Received::Nack(_)]), "{received:?}");
+    refused::<()>(Err(status), Code::FailedPrecondition, "SESSION_NOT_OPEN");
+}
+
+#[tokio::test]
 async fn a_drain_answers_frames_already_read_and_ends_the_session() {
     let world = World::with_group().await;
     let replica = world.replica().await;

@@ -2,6 +2,7 @@
 //! rows.
 
 mod broken_rows;
+mod compression;
 mod grpc_web;
 mod health;
 mod reasons;

@@ -18,7 +18,7 @@ mod update_user;
 mod watch_users;
 
 use parlance::{original as unpackaged, user::v1};
-use service_kit::server::MAX_REQUEST_BYTES;
+use service_kit::configured;
 use tonic::{server::NamedService, service::Routes};
 
 pub(crate) use self::context::Context;
@@ -33,7 +33,5 @@ pub(crate) const SERVICE_NAMES: [&str; 2] = [
 pub(crate) fn add_to(routes: Routes, context: Context) -> Routes {
     let versioned = v1::user_service_server::UserServiceServer::new(context.clone());
     let original = unpackaged::user_service_server::UserServiceServer::new(context);
-    routes
-        .add_service(versioned.max_decoding_message_size(MAX_REQUEST_BYTES))
-        .add_service(original.max_decoding_message_size(MAX_REQUEST_BYTES))
+    routes.add_service(configured!(versioned)).add_service(configured!(original))
 }

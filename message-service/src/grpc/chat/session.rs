@@ -30,8 +30,14 @@ use crate::{
 /// The most unanswered frames, including those whose replies the client has not received.
 const MAX_UNANSWERED: usize = 256;
 
-/// The most refusals that the client has not received. Beyond it, reading pauses.
-const MAX_REFUSALS: usize = 1024;
+/// The most bytes of refusals that the client has not received. Beyond it, reading pauses.
+const MAX_REFUSALS_BYTES: usize = 64 * 1024;
+
+/// The memory of a waiting reply beside its content, about.
+const OVERHEAD_BYTES: usize = 128;
+
+/// The time in which the client must open the session.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The timeout of one frame.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +71,7 @@ pub(super) struct Session {
     stop_reading: CancellationToken,
     unanswered: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    open_by: tokio::time::Instant,
     /// Set by the frame `open`.
     actor_id: Option<UserId>,
     /// Set once the session is open.
@@ -97,7 +104,8 @@ impl Session {
             replies,
             stop_reading,
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS_BYTES)),
+            open_by: tokio::time::Instant::now() + OPEN_TIMEOUT,
             actor_id: None,
             actor: None,
             opening: None,
@@ -130,6 +138,9 @@ impl Session {
                     None => self.is_read = true,
                 },
                 () = self.stop_reading.cancelled(), if !self.is_read => self.is_read = true,
+                () = tokio::time::sleep_until(self.open_by), if self.actor_id.is_none() && !self.is_read => {
+                    return Err(session_not_open().into());
+                }
                 (frame_id, opened) = running(&mut self.opening) => {
                     self.opening = None;
                     let (actor, subscription, open_stream) = opened?;
@@ -173,8 +184,10 @@ impl Session {
     }
 
     async fn refuse(&mut self, frame_id: u64, failure: Failure) {
-        if let Ok(permit) = self.refusals.clone().acquire_owned().await {
-            self.reply(Reply::Item { bytes: frame::nack(frame_id, failure), _permit: permit });
+        let bytes = frame::nack(frame_id, failure);
+        let cost = (bytes.len() + OVERHEAD_BYTES).min(MAX_REFUSALS_BYTES) as u32;
+        if let Ok(permit) = self.refusals.clone().acquire_many_owned(cost).await {
+            self.reply(Reply::Item { bytes, _permit: permit });
         }
     }
 

@@ -57,7 +57,8 @@ impl PendingSubscription {
 
 impl Subscription {
     /// Subscribes to everything of a user: the user's conversations now, from `positions` or else from `start`, and those
-    /// that the user joins later. `epoch` is that of the positions, if the client knows it. A subscription read to its end returns everything committed after this call began.
+    /// that the user joins later. `epoch` is that of the positions, if the client knows it. A subscription read to its end
+    /// returns everything committed after this call began.
     ///
     /// # Errors
     /// Storage failed.
@@ -75,7 +76,7 @@ impl Subscription {
         let mut ids = list_all(pages, user_id).await?;
         let listed: HashSet<&ConversationId> = ids.iter().collect();
         let unlisted: Vec<ConversationId> = positions.keys().filter(|id| !listed.contains(id)).cloned().collect();
-        ids.extend(unlisted);
+        ids.extend(new.admit(pages, user_id, unlisted).await?);
         for ids in ids.chunks(MAX_LISTED) {
             let cursors = new.register(ids);
             let places = pages.find_memberships(user_id, ids).await?;
@@ -90,6 +91,32 @@ impl Subscription {
             });
         }
         Ok(new)
+    }
+
+    /// Returns those of the conversations that the user is in, and closes the others. A client may name any ids, so these are
+    /// looked up before any is followed.
+    async fn admit(
+        &mut self,
+        pages: &Pages,
+        user_id: &UserId,
+        ids: Vec<ConversationId>,
+    ) -> Result<Vec<ConversationId>, Error> {
+        let from_start = Begin::After(Resumption { after: Position::START, survived: Position::START });
+        let mut places = HashMap::new();
+        for ids in ids.chunks(MAX_LISTED) {
+            let found = pages.find_memberships(user_id, ids).await?;
+            places.extend(found.into_iter().map(|place| (place.conversation_id.clone(), place)));
+        }
+        let mut admitted = Vec::new();
+        for id in ids {
+            match starting_point(&id, user_id, places.remove(&id), from_start) {
+                Ok(_) => admitted.push(id),
+                Err(refusal) => {
+                    self.notices.push_back(Item::Closed { conversation_id: id, why: Ending::Refused(refusal) });
+                }
+            }
+        }
+        Ok(admitted)
     }
 
     /// Subscribes to one conversation, without a position yet. It is registered here: a read of storage after this misses
