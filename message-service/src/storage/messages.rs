@@ -67,12 +67,14 @@ pub(crate) struct MessageRange {
     pub(crate) newest_first: bool,
 }
 
-// Reads along `messages_pkey`.
+// Reads along `messages_pkey`: the only index with this order, whatever the statistics say.
 const FIND: &str = "
     SELECT conversation_id, sequence, ordinal, sender_id, request_id, text, attributes, reply_to_sequence,
         created_at AS message_created_at, edited_at, deleted_at, change_sequence
     FROM parlance_message.messages
-    WHERE conversation_id = $1 AND sequence = $2";
+    WHERE conversation_id = $1 AND sequence BETWEEN $2 AND $2
+    ORDER BY sequence
+    LIMIT 1";
 
 // Reads along `messages_pkey`.
 const LIST_OLDEST_FIRST: &str = "

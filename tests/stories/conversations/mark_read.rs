@@ -33,9 +33,13 @@ async fn messages_of_others_are_unread_until_the_read_mark_passes_them() {
     assert_eq!((&*marked.user_id, marked.last_read_sequence, marked.unread_count), ("ben", 3, 2));
     // The sequence of any entry is accepted, not only of a message.
     assert_eq!(mark(&world, "ben", 5).await.unwrap().unread_count, 1);
-    // A sender has read their own message and all before it.
+    // A send, such as one from a queue, does not mark as read what its sender has not seen.
     world.send("g", "ben", "mine").await;
-    assert_eq!((state(&world, "ben").await, state(&world, "cat").await.1), ((7, 0), 2));
+    assert_eq!((state(&world, "ben").await, state(&world, "cat").await.1), ((5, 2), 2));
+    assert_eq!(mark(&world, "ben", 7).await.unwrap().unread_count, 0);
+    // With nothing unread before it, the own message is read.
+    world.send("g", "ben", "and more").await;
+    assert_eq!(state(&world, "ben").await, (8, 0));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod delete_message;
 mod edit_message;
+mod fresh_database;
 mod get_message;
 mod limits;
 mod list_events;

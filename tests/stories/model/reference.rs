@@ -147,7 +147,11 @@ impl Conversation {
         let sequence = self.head();
         self.messages.insert(sequence, Message { sender, sent: content, text: Some(content.0) });
         let count = self.messages.len() as i64;
-        self.members.entry(sender).and_modify(|own| (own.read, own.read_messages) = (sequence, count));
+        if let Some(own) = self.members.get_mut(&sender)
+            && own.read_messages == count - 1
+        {
+            (own.read, own.read_messages) = (sequence, count);
+        }
         self.requests.extend(request.map(|request| ((sender, request), sequence)));
         Ok(sequence)
     }
