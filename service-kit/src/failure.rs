@@ -120,6 +120,13 @@ impl Failure {
         Self { violations, ..Self::of(Reason::InvalidArgument, message) }
     }
 
+    /// Names a field that must change (`google.rpc.BadRequest`).
+    #[must_use]
+    pub fn violating(mut self, field: impl Into<String>, description: impl Into<String>) -> Self {
+        self.violations.push(Violation { field: field.into(), description: description.into() });
+        self
+    }
+
     /// Adds an entry to the `ErrorInfo` metadata. Values are ids and limits; longer ones are truncated to 1 KiB.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {

@@ -56,7 +56,7 @@ impl PageTokens {
         });
         opened.map(Some).ok_or_else(|| {
             let message = "page_token was not issued by this service for these arguments; start again without it";
-            Failure::of(Reason::PageTokenInvalid, message)
+            Failure::of(Reason::PageTokenInvalid, message).violating("page_token", message)
         })
     }
 

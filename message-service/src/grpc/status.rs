@@ -84,7 +84,9 @@ impl From<Refusal> for Failure {
             Refusal::NotTheSender { conversation_id, sequence } => refuse(Reason::NotTheSender)
                 .with("conversation_id", &*conversation_id)
                 .with("sequence", sequence.to_string()),
-            Refusal::RequestIdReused { request_id } => refuse(Reason::RequestIdReused).with("request_id", request_id),
+            Refusal::RequestIdReused { request_id } => refuse(Reason::RequestIdReused)
+                .with("request_id", request_id)
+                .violating("request_id", "must be a new one for new content"),
             Refusal::EtagMismatch => refuse(Reason::EtagMismatch),
             Refusal::ConversationBusy { conversation_id } => {
                 refuse(Reason::ConversationBusy).with("conversation_id", &*conversation_id)

@@ -5,10 +5,21 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-/// Returns code and reason of an error; every error has both.
+/// Returns code and reason of an error; every error has both, and the details that its code calls for.
 pub fn code_and_reason(status: &Status) -> (Code, String) {
-    let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    let details = status.get_error_details();
+    let info = details.error_info().cloned().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
     assert_eq!(info.domain, "parlance", "{status:?}");
+    let has_details = match status.code() {
+        // What cannot be read has no fields.
+        Code::InvalidArgument => details.bad_request().is_some() || info.reason == "MALFORMED_REQUEST",
+        Code::FailedPrecondition => details.precondition_failure().is_some(),
+        Code::ResourceExhausted => details.quota_failure().is_some(),
+        Code::NotFound | Code::AlreadyExists => details.resource_info().is_some(),
+        Code::Unavailable => details.retry_info().is_some(),
+        _ => true,
+    };
+    assert!(has_details, "{status:?}");
     (status.code(), info.reason)
 }
 

@@ -49,9 +49,9 @@ impl From<Refusal> for Failure {
                 let name = username.as_str();
                 refuse(Reason::UsernameTaken).with("username", name).resource(USER, name)
             }
-            Refusal::RequestIdReused { request_id } => {
-                refuse(Reason::RequestIdReused).with("request_id", request_id.as_str())
-            }
+            Refusal::RequestIdReused { request_id } => refuse(Reason::RequestIdReused)
+                .with("request_id", request_id.as_str())
+                .violating("request_id", "must be a new one for new content"),
             Refusal::EtagMismatch { user_id } => refuse(Reason::EtagMismatch).with("user_id", user_id.as_str()),
         }
     }

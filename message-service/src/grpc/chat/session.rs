@@ -316,12 +316,12 @@ async fn handle_side_request(
 
 fn session_open() -> Failure {
     let text = "the session is already open, and is unchanged";
-    Failure::of(Reason::SessionOpen, text)
+    Failure::of(Reason::SessionOpen, text).precondition("session", "the session must not be open yet")
 }
 
 fn session_not_open() -> Failure {
     let text = "the session is not open: the first frame must be open";
-    Failure::of(Reason::SessionNotOpen, text)
+    Failure::of(Reason::SessionNotOpen, text).precondition("session", "the session must be open")
 }
 
 fn too_many() -> Failure {
