@@ -22,7 +22,7 @@ use crate::{
     frame_queue::{FrameQueue, Pending},
     message::SendError,
     positions::{Positions, Verdict},
-    settings::{Settings, Start},
+    settings::{Settings, Start, Transport},
     status,
     update::Update,
 };
@@ -117,6 +117,11 @@ impl Task {
     /// Answers the frames that remain and delivers the updates that remain.
     async fn finish(mut self, fatal: Option<Status>) {
         self.queue.take_all().into_iter().for_each(fail);
+        // What is submitted from now on fails at once, also while the application does not take its updates.
+        self.commands.close();
+        while let Some(Command { answer, .. }) = self.commands.recv().await {
+            let _ = answer.send(Err(SendError::Ended));
+        }
         self.buffered.extend(fatal.map(Update::Ended));
         while let Some(update) = self.buffered.pop_front() {
             if self.updates.send(update).await.is_err() {
@@ -129,7 +134,10 @@ impl Task {
     async fn run_connection(&mut self, channel: Channel) -> End {
         match timeout(OPEN_TIMEOUT, self.open(channel)).await {
             Ok(Ok(connection)) => {
-                self.backoff.reset();
+                // A session that receives is of use once it has caught up: one that breaks before must not retry at once.
+                if self.settings.send_only {
+                    self.backoff.reset();
+                }
                 self.buffer(Update::Connected);
                 self.exchange(connection).await
             }
@@ -176,6 +184,10 @@ impl Task {
             }
             let (deadline, send_after) = (self.queue.next_deadline(), self.send_after);
             let takes_items = self.buffered.len() < MAX_BUFFERED;
+            if !takes_items {
+                // The silence is the application's.
+                last_item_at = Instant::now();
+            }
             let takes_commands = self.takes_commands();
             tokio::select! {
                 item = connection.items.next(), if takes_items => {
@@ -196,7 +208,7 @@ impl Task {
                 },
                 () = until(deadline), if deadline.is_some() => self.expire(),
                 () = until(send_after), if send_after.is_some() => self.send_after = None,
-                () = until(Some(last_item_at + SILENCE_LIMIT)), if takes_items => {
+                () = until(Some(last_item_at + SILENCE_LIMIT)), if takes_items && self.hears_heartbeats() => {
                     return End::Lost(Status::unavailable("the server has been silent for too long"), None);
                 }
             }
@@ -222,6 +234,11 @@ impl Task {
                 () = until(deadline), if deadline.is_some() => self.expire(),
             }
         }
+    }
+
+    /// Returns false for a connection of unary calls only, on which nothing comes by itself.
+    fn hears_heartbeats(&self) -> bool {
+        !self.settings.send_only || self.settings.transport == Transport::Chat
     }
 
     fn takes_commands(&self) -> bool {
@@ -314,6 +331,7 @@ impl Task {
     fn handle_caught_up(&mut self, CaughtUp { conversation_id, sequence }: CaughtUp) -> Result<(), Status> {
         if conversation_id.is_empty() {
             self.was_caught_up = true;
+            self.backoff.reset();
             self.buffer(Update::AllCaughtUp);
         } else if self.positions.caught_up(&conversation_id, sequence) {
             self.buffer(Update::CaughtUp { conversation_id, sequence });

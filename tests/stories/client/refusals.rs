@@ -1,9 +1,11 @@
-use parlance_client::{Client, Draft, SendError, Update};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parlance_client::{Client, Draft, SendError, Start, Update};
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::{caught_up, client, until};
-use crate::support::{World, refused};
+use crate::support::{PATIENCE, World, refused};
 
 #[tokio::test]
 async fn a_refusal_reaches_the_sender_and_the_session_continues() {
@@ -41,4 +43,25 @@ async fn a_send_without_a_response_ends_at_its_deadline() {
     assert!(matches!(sent, Err(SendError::Ended)), "never in flight: {sent:?}");
     until(&mut updates, |update| matches!(update, Update::Disconnected { .. })).await;
     assert!(Client::new(["not an address"]).is_err() && Client::new([""; 0]).is_err());
+}
+
+#[tokio::test]
+async fn a_send_after_the_end_fails_although_no_update_is_taken() {
+    let world = World::with_group().await;
+    // More than the session passes on to an application that takes none.
+    for n in 0..300 {
+        world.send("g", "ann", &n.to_string()).await;
+    }
+    let client = client(&[world.message_service.address()]);
+    let (ben, _updates) = client.session("ben").start(Start::Beginning).open();
+    ben.send(Draft::text("g", "before")).await.unwrap();
+    world.deactivate("ben").await;
+    let began = Instant::now();
+    loop {
+        let sent = timeout(PATIENCE, ben.send(Draft::text("g", "after"))).await.expect("an answer");
+        match sent {
+            Err(SendError::Ended) => break,
+            other => assert!(began.elapsed() < PATIENCE, "the session goes on: {other:?}"),
+        }
+    }
 }

@@ -171,6 +171,9 @@ async fn a_refused_user_reads_the_reason_in_words() {
 
     let mut ben = Chat::over_pipes(&world, "ben", "g");
     ben.wait_for("You are ben in g.").await;
+    // Its stream is open once this arrives.
+    world.send("g", "ann", "a farewell").await;
+    ben.wait_for("a farewell").await;
     let remove =
         RemoveMemberRequest { conversation_id: "g".to_owned(), actor_id: "ann".to_owned(), user_id: "ben".to_owned() };
     world.conversations().remove_member(remove).await.unwrap();

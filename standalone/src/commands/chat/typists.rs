@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::sanitize::sanitize_line;
+
 /// The time that a user is shown as typing after each notification, as the API defines.
 const SHOWN_FOR: Duration = Duration::from_secs(6);
 
@@ -47,9 +49,11 @@ impl Typists {
     }
 }
 
+/// Returns a name that fits, without anything that a terminal would act on.
 fn shortened(name: &str) -> String {
+    let name = sanitize_line(name);
     if name.chars().count() <= MAX_NAME_CHARS {
-        return name.to_owned();
+        return name;
     }
     name.chars().take(MAX_NAME_CHARS - 1).chain(['…']).collect()
 }
@@ -74,6 +78,15 @@ mod tests {
         typists.done("cat");
         assert_eq!(typists.text(at(9)), "ann is typing…");
         assert_eq!(typists.text(at(14)), "");
+    }
+
+    #[test]
+    fn a_name_cannot_control_the_terminal() {
+        let began = Instant::now();
+        let mut typists = Typists::default();
+        typists.typing("\u{1b}]0;owned\u{7}bob", began);
+        let text = typists.text(began);
+        assert!(!text.chars().any(char::is_control) && text.contains("bob"), "{text:?}");
     }
 
     #[test]
