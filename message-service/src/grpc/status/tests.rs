@@ -74,7 +74,7 @@ fn every_outcome_of_a_write_has_its_row() {
     let (in_conversation, of_member, of_message) =
         (&["conversation_id"][..], &["conversation_id", "user_id"][..], &["conversation_id", "sequence"][..]);
     for (outcome, code, cause, keys, detail) in [
-        (Outcome::RequestIdReused, Code::InvalidArgument, Reason::RequestIdReused, &["request_id"][..], ""),
+        (Outcome::RequestIdReused, Code::InvalidArgument, Reason::RequestIdReused, &["request_id"][..], "violations"),
         (Outcome::ConversationNotFound, Code::NotFound, Reason::ConversationNotFound, in_conversation, "resource"),
         (Outcome::NotAMember, Code::PermissionDenied, Reason::NotAMember, of_member, ""),
         (Outcome::MessageNotFound, Code::NotFound, Reason::MessageNotFound, of_message, "resource"),
