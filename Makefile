@@ -138,5 +138,5 @@ nats: ## Install nats-server unless it is installed (the tests use it)
 
 clean-data: ## Remove the data of `make run`, for good
 	@# As root the cluster may be in another folder; the data folder then has a link to it.
-	if [ -L '$(DATA_DIR)/elsewhere' ]; then rm -rf "$$(readlink '$(DATA_DIR)/elsewhere')"; fi
+	case "$$(readlink '$(DATA_DIR)/elsewhere')" in (/var/lib/parlance/*) rm -rf "$$(readlink '$(DATA_DIR)/elsewhere')" ;; esac
 	rm -rf '$(DATA_DIR)'

@@ -89,10 +89,10 @@ impl Account {
         command
     }
 
-    /// Makes the account the owner of `path`.
+    /// Makes the account the owner of `path`, of a link itself and not of its target.
     pub(super) fn own(&self, path: &Path) -> Result<(), Error> {
         let Some((uid, gid)) = self.switch else { return Ok(()) };
-        std::os::unix::fs::chown(path, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))
+        std::os::unix::fs::lchown(path, Some(uid), Some(gid)).map_err(Error::file("change the owner of", path))
     }
 
     /// Checks that the account can enter `folder`. Tried rather than computed: modes, access lists and mounts all count.

@@ -102,6 +102,19 @@ pub enum Error {
         elsewhere: PathBuf,
     },
 
+    /// As root: another user can replace the data folder or a file in it.
+    #[error(
+        "as root, {} is no safe data folder: users other than root can change {}. Run as the user that it belongs to, or use a \
+         folder that only root can change (chown root and chmod go-w, all the way up)",
+        .folder.display(), .path.display()
+    )]
+    Untrusted {
+        /// The data folder.
+        folder: PathBuf,
+        /// It or a folder above it, or the link in it.
+        path: PathBuf,
+    },
+
     /// The data folder contains no cluster, and the command does not create one.
     #[error("{} contains no PostgreSQL cluster of Parlance", .folder.display())]
     NoCluster {

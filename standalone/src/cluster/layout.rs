@@ -14,7 +14,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -39,7 +39,24 @@ pub(super) struct Layout {
 /// Creates the data folder unless it exists, and returns its canonical path.
 pub(super) fn prepare_folder(folder: &Path) -> Result<PathBuf, Error> {
     create_folder(folder, folder_mode()).map_err(Error::file("create the folder", folder))?;
-    folder.canonicalize().map_err(Error::file("enter", folder))
+    let folder = folder.canonicalize().map_err(Error::file("enter", folder))?;
+    if geteuid().is_root() {
+        check_trusted(&folder)?;
+    }
+    Ok(folder)
+}
+
+/// Checks that only root can replace the folder or a file in it: others could make root write elsewhere by links.
+fn check_trusted(folder: &Path) -> Result<(), Error> {
+    for path in folder.ancestors() {
+        let metadata = path.symlink_metadata().map_err(Error::file("read the owner of", path))?;
+        let (is_shared, is_sticky) = (metadata.mode() & 0o022 != 0, metadata.mode() & 0o1000 != 0);
+        // In a sticky folder others can replace only what is theirs.
+        if metadata.uid() != 0 || (is_shared && (!is_sticky || path == folder)) {
+            return Err(Error::Untrusted { folder: folder.to_path_buf(), path: path.to_path_buf() });
+        }
+    }
+    Ok(())
 }
 
 impl Layout {
@@ -50,6 +67,9 @@ impl Layout {
         let link = data_dir.join("elsewhere");
         let mut remarks = Vec::new();
         let folder = if let Ok(elsewhere) = link.read_link() {
+            if geteuid().is_root() && !elsewhere.starts_with(ELSEWHERE) {
+                return Err(Error::Untrusted { folder: data_dir.to_path_buf(), path: link });
+            }
             if !elsewhere.is_dir() {
                 return Err(Error::ElsewhereGone { folder: data_dir.to_path_buf(), elsewhere });
             }
@@ -157,5 +177,25 @@ fn note_move(remarks: &mut Vec<String>, asked: &Path, folder: &Path, account: &A
         remarks.push(format!(
             "the database is kept in {folder}: as root, PostgreSQL runs as user {name}, who may not enter {asked}"
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn root_uses_no_folder_that_others_can_change() {
+        let shared = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        for folder in [shared.path().to_owned(), shared.path().join("data")] {
+            let prepared = prepare_folder(&folder);
+            // For any other user it is a matter of their own files only.
+            assert_eq!(prepared.is_err(), geteuid().is_root(), "{prepared:?}");
+        }
+        std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        prepare_folder(&shared.path().join("data")).unwrap();
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
 
 use super::error::Error;
 
@@ -49,6 +49,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o644)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(&path)
             .map_err(Error::file("open", &path))?;
         let mut text = String::new();

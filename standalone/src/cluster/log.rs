@@ -26,9 +26,21 @@ pub(super) fn open(path: &Path) -> Result<File, Error> {
 /// are ignored: a log must not stop the program that it reports on.
 pub(super) fn bound(path: &Path) {
     let is_large = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LIMIT);
-    if is_large && std::fs::copy(path, previous(path)).is_ok() {
-        let _ = OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(0));
+    if is_large && copy(path, &previous(path)).is_ok() {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+        let _ = options.open(path).and_then(|file| file.set_len(0));
     }
+}
+
+/// Copies to a new file, through no link.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::remove_file(to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut copied = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    io::copy(&mut File::open(from)?, &mut copied).map(drop)
 }
 
 /// Returns the length in bytes; 0 if the file does not exist.
@@ -58,6 +70,18 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn the_previous_log_replaces_a_link_and_not_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, target) = (folder.path().join("server.log"), folder.path().join("target"));
+        std::fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, previous(&path)).unwrap();
+        std::fs::write(&path, vec![b'x'; LIMIT as usize + 1]).unwrap();
+        bound(&path);
+        assert_eq!(std::fs::read_to_string(&target).unwrap(), "kept");
+        assert_eq!((len(&previous(&path)), len(&path)), (LIMIT + 1, 0));
+    }
 
     #[test]
     fn a_large_log_is_cut_while_its_writer_keeps_it_open() {
