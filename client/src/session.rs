@@ -113,8 +113,8 @@ pub struct Session {
 
 impl Session {
     /// Sends a message and waits until it is stored, over as many connections as needed. Messages to one conversation are
-    /// stored in the order in which these futures are first polled, except that those in flight may overtake one that the
-    /// service gives up in an outage and that is retried. Dropping the future does not cancel the send.
+    /// stored in the order in which these futures are first polled, through outages too. Dropping the future does not cancel
+    /// the send.
     ///
     /// # Errors
     /// [`SendError`].

@@ -9,6 +9,7 @@ use std::{
 
 use service_kit::sync::lock;
 use tokio::{sync::Notify, time::timeout};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use super::hint::{ConversationEntries, Hint};
 use crate::domain::{
@@ -39,6 +40,7 @@ struct Shared {
     /// Notified when a commit is pending.
     commit_pending: Notify,
     poll_requested: Notify,
+    writers: TaskTracker,
 }
 
 #[derive(Debug, Default)]
@@ -53,13 +55,31 @@ impl Exchange {
     /// Creates the exchange of a bus that carries entries, or of one that only requests polls.
     pub(crate) fn new(carries_entries: bool) -> Self {
         let (any_pending, commit_pending, poll_requested) = (Notify::new(), Notify::new(), Notify::new());
-        let pending = Mutex::default();
-        Self { shared: Arc::new(Shared { carries_entries, pending, any_pending, commit_pending, poll_requested }) }
+        let shared = Shared {
+            carries_entries,
+            pending: Mutex::default(),
+            any_pending,
+            commit_pending,
+            poll_requested,
+            writers: TaskTracker::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Returns true if the bus carries entries.
     pub(crate) fn carries_entries(&self) -> bool {
         self.shared.carries_entries
+    }
+
+    /// Registers a writer: until this is dropped it may announce commits, so the bus does not end.
+    pub(crate) fn register_writer(&self) -> TaskTrackerToken {
+        self.shared.writers.token()
+    }
+
+    /// Waits until all writers have ended. For the bus, when no new ones come.
+    pub(super) async fn writers_ended(&self) {
+        self.shared.writers.close();
+        self.shared.writers.wait().await;
     }
 
     /// Announces a commit without its entries: the other replicas poll.
@@ -108,20 +128,24 @@ impl Exchange {
             if !self.lock().has_commits() {
                 let _ = timeout(EPHEMERAL_DELAY, self.shared.commit_pending.notified()).await;
             }
-            let mut pending = std::mem::take(&mut *self.lock());
-            let hint = Hint {
-                poll: pending.poll,
-                entries: pending
-                    .entries
-                    .into_iter()
-                    .map(|(conversation_id, entries)| ConversationEntries { conversation_id, entries })
-                    .collect(),
-                ephemerals: pending.ephemerals.take().map(|(_, ephemeral)| ephemeral).collect(),
-            };
-            if hint.poll || !hint.entries.is_empty() || !hint.ephemerals.is_empty() {
+            if let Some(hint) = self.take() {
                 return hint;
             }
         }
+    }
+
+    /// Takes all that is pending, if anything is. For the bus.
+    pub(super) fn take(&self) -> Option<Hint> {
+        let mut pending = std::mem::take(&mut *self.lock());
+        let entries = pending.entries.into_iter();
+        let hint = Hint {
+            poll: pending.poll,
+            entries: entries
+                .map(|(conversation_id, entries)| ConversationEntries { conversation_id, entries })
+                .collect(),
+            ephemerals: pending.ephemerals.take().map(|(_, ephemeral)| ephemeral).collect(),
+        };
+        (hint.poll || !hint.entries.is_empty() || !hint.ephemerals.is_empty()).then_some(hint)
     }
 
     /// Requests a poll of the outbox, since something was committed that is not known here.

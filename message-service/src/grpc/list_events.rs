@@ -36,12 +36,13 @@ pub(super) async fn answer(
 
     // Entries that are no longer kept cannot be listed.
     let after = after.max(conversation.oldest_sequence.before());
+    // Entries after the head that the access check saw wait for the next call, which checks again: the actor may have been
+    // removed before them.
+    let last_sequence = conversation.last_sequence.get();
+    let page_size = page_size.min(last_sequence - after.get());
     let page = context.store.read_log(&conversation_id, after, page_size, MAX_PAGE_BYTES).await?;
     let page = page.ok_or(Refusal::ConversationNotFound { conversation_id })?;
-    Ok(v1::ListEventsResponse {
-        events: page.events.iter().map(convert::event).collect(),
-        last_sequence: page.last_sequence.get(),
-    })
+    Ok(v1::ListEventsResponse { events: page.events.iter().map(convert::event).collect(), last_sequence })
 }
 
 fn decode(request: &v1::ListEventsRequest) -> Result<Params, Failure> {

@@ -40,7 +40,7 @@ pub(super) async fn answer(
 /// A message that is stored, as it is now.
 pub(super) struct Stored {
     pub(super) message: Message,
-    /// The same request had stored it before, and it may have been edited or deleted since.
+    /// An earlier request with the same id had stored it, and it may have been edited or deleted since.
     pub(super) duplicate: bool,
 }
 
@@ -68,8 +68,13 @@ pub(super) fn store(
         }
         let missing = || Failure::internal(format!("a message of {} is stored but missing", new.conversation_id));
         let sequence = sent.stored.ok_or_else(missing)?.sequence;
-        let message = store.find_message(&actor, &new.conversation_id, sequence).await?;
-        Ok(Stored { message: message.ok_or_else(missing)?, duplicate: true })
+        let found = store.find_message(&actor, &new.conversation_id, sequence).await;
+        // Without a request id of the client, only an earlier run of this very call can have stored it.
+        let found = found.map_err(|error| match Failure::from(error) {
+            failure if is_repeatable => failure,
+            failure => status::of_unseen_creation(failure),
+        });
+        Ok(Stored { message: found?.ok_or_else(missing)?, duplicate: is_repeatable })
     }
 }
 

@@ -138,7 +138,7 @@ pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_r
     }
 }
 
-/// Returns the failure of a creation without a request id that is stored but could not be read back because of `failure`.
+/// Returns the failure of a creation or a send without a request id that is stored but could not be read back because of `failure`.
 pub(super) fn of_unseen_creation(failure: Failure) -> Failure {
     let may_be_retried = matches!(failure.code(), Code::Unavailable | Code::Aborted);
     if may_be_retried { failure.replaced_by(Failure::outcome_unknown()) } else { failure }

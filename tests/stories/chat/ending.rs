@@ -2,7 +2,9 @@ use parlance::message::v1::{ChatOpen, SubscribeStart, chat_request::Frame};
 use sqlx::{Connection, Executor};
 use tonic::Code;
 
-use crate::support::{Received, RunningMessageService, Session, World, message_service_config, refused};
+use crate::support::{
+    Received, RunningMessageService, Session, World, group, message_service_config, refused, send_as,
+};
 
 #[tokio::test]
 async fn a_half_close_delivers_pending_responses_and_ends_with_ok() {
@@ -92,4 +94,38 @@ async fn a_disconnected_client_leaves_no_task_behind() {
     }
     holding.rollback().await.unwrap();
     tokio::time::timeout(crate::support::PATIENCE, service.stop()).await.expect("nothing is left running").unwrap();
+}
+
+#[tokio::test]
+async fn a_deactivated_sender_still_gets_the_acks_of_stored_messages() {
+    let world = World::with_group().await;
+    world.create(group("h", "ann", &[])).await;
+    let mut ann = Session::send_only(&world.messages(), "ann").await.unwrap();
+    ann.send("g", "first");
+    ann.answer().await.unwrap();
+    let mut outside = world.database.connect().await;
+    let mut holding = outside.begin().await.unwrap();
+    holding.execute("SELECT FROM parlance_message.conversations WHERE conversation_id = 'g' FOR UPDATE").await.unwrap();
+    let sent = ann.send("g", "in time");
+    // An immediate refusal shows that the frames before it were read.
+    let bad = ann.send("g", " ");
+    assert_eq!(ann.answer().await.unwrap_err().0, bad);
+    world.deactivate("ann").await;
+    // The session's next sends are stored or not, until it sees the deactivation at about the same time as other calls.
+    let mut frames = 0;
+    while !matches!(world.try_send(send_as("r", "h", "ann", "x")).await, Err(status) if status.code() == Code::FailedPrecondition)
+    {
+        if frames < 100 {
+            ann.send("g", "at the same time");
+            frames += 1;
+        }
+    }
+    holding.rollback().await.unwrap();
+    let (received, status) = ann.inbox.end().await;
+    let acks = received.iter().filter_map(|received| if let Received::Ack(ack) = received { Some(ack) } else { None });
+    let acks: Vec<u64> = acks.map(|ack| ack.frame_id).collect();
+    assert!(acks.contains(&sent), "{received:?}");
+    // The entries of the creation and the first message are older.
+    assert_eq!(acks.len(), world.log("g", "ben").await.len() - 3, "each stored message has its ack");
+    refused::<()>(Err(status), Code::FailedPrecondition, "USER_DEACTIVATED");
 }

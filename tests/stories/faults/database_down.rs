@@ -3,10 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use parlance::message::v1::GetMessageRequest;
 use parlance_checker::Recorder;
+use parlance_client::{Client, Draft};
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tonic::Code;
 
 use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
@@ -122,6 +124,35 @@ async fn streams_of_two_replicas_resume_after_a_database_restart() {
             assert_eq!(reader.event().await.sequence, head);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipelining_session_keeps_its_order_through_an_outage_longer_than_a_write_waits() {
+    const BEFORE: usize = 5;
+    const DURING: usize = 60;
+    let mut deployment = Deployment::new().await;
+    let client = Client::new([format!("http://{}", deployment.message_service.address())]).unwrap();
+    let (ann, _updates) = client.session("ann").send_only().open();
+    let mut sending = Vec::new();
+    for n in 0..BEFORE + DURING {
+        if n == BEFORE {
+            join_all(sending.iter_mut().map(|send: &mut JoinHandle<_>| send)).await;
+            sending.clear();
+            deployment.stop(How::Fast).await;
+        }
+        // Polled once in order: the first poll queues the send.
+        let mut send = Box::pin(ann.send(Draft::text("g", format!("{n:03}"))));
+        let _ = futures_util::poll!(&mut send);
+        sending.push(tokio::spawn(send));
+        if n >= BEFORE {
+            // The first ones are given up while the last are sent.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    deployment.cluster.start_again().await.unwrap();
+    let sent = timeout(PATIENCE, join_all(sending)).await.expect("all are stored");
+    let sequences: Vec<i64> = sent.into_iter().map(|sent| sent.unwrap().unwrap().sequence).collect();
+    assert!(sequences.is_sorted(), "{sequences:?}");
 }
 
 /// Checks that callers without a database get an error in time, never a success.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use parlance::message::v1::event::Kind;
+use parlance_client::{Client, Draft};
 use sqlx::PgConnection;
 use tonic::{Code, Request};
 
@@ -167,4 +168,27 @@ async fn a_member_that_stays_locked_is_busy_and_blocks_no_other() {
     sqlx::raw_sql("ROLLBACK").execute(&mut outside).await.unwrap();
     let stored = world.try_send(send_as("r", "g", "ann", "x")).await.unwrap();
     assert_eq!((stored.duplicate, stored.message.unwrap().sequence), (false, 3));
+}
+
+#[tokio::test]
+async fn sends_behind_a_locked_member_keep_their_order() {
+    let world = world().await;
+    let client = Client::new([format!("http://{}", world.message_service.address())]).unwrap();
+    let (ann, _updates) = client.session("ann").send_only().open();
+    ann.send(Draft::text("h", "x")).await.unwrap();
+    let mut outside = world.database.connect().await;
+    // Released at different times, while the lane halves the batch.
+    for held in [1_300, 1_700, 2_100] {
+        let lock =
+            "BEGIN; SELECT FROM parlance_message.members WHERE conversation_id = 'g' AND user_id = 'ann' FOR UPDATE";
+        sqlx::raw_sql(lock).execute(&mut outside).await.unwrap();
+        let sends = join_all((0..8).map(|n| ann.send(Draft::text("g", format!("{n}")))));
+        let release = async {
+            tokio::time::sleep(Duration::from_millis(held)).await;
+            sqlx::raw_sql("ROLLBACK").execute(&mut outside).await.unwrap();
+        };
+        let (sent, ()) = tokio::join!(sends, release);
+        let sequences: Vec<i64> = sent.into_iter().map(|sent| sent.unwrap().sequence).collect();
+        assert!(sequences.is_sorted(), "{sequences:?}");
+    }
 }

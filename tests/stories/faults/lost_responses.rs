@@ -160,3 +160,25 @@ async fn open_the_whole_pool(world: &World) {
 async fn try_read_log(world: &World) -> Result<Vec<parlance::message::v1::Event>, tonic::Status> {
     crate::support::try_read_log(&mut world.messages(), "g", "ann", 1000).await
 }
+
+#[tokio::test]
+async fn a_send_without_a_request_id_is_no_duplicate_of_its_own_first_run() {
+    let (world, proxy) = world().await;
+    proxy.set(Mode::LosingResponses);
+    let (sent, ()) = tokio::join!(world.try_send(send("g", "ann", "once")), async {
+        let outside = Mutex::new(world.database.connect().await);
+        eventually(PATIENCE, || async {
+            let head = "SELECT last_sequence FROM parlance_message.conversations WHERE conversation_id = 'g'";
+            let (head,): (i64,) = sqlx::query_as(head).fetch_one(&mut *outside.lock().await).await.unwrap();
+            if head == 4 { Ok(()) } else { Err(format!("the head is {head}")) }
+        })
+        .await;
+        proxy.set(Mode::Open);
+    });
+    match sent {
+        Ok(sent) => assert_eq!((sent.duplicate, sent.message.unwrap().sequence), (false, 4)),
+        // It is stored: no error may invite a retry, which would store it again.
+        Err(status) => drop(refused::<()>(Err(status), Code::Unknown, "OUTCOME_UNKNOWN")),
+    }
+    assert_eq!(eventually(PATIENCE, || try_read_log(&world)).await.len(), 4);
+}

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parlance::message::v1::{ChatRequest, chat_request::Frame};
 use service_kit::failure::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -18,6 +18,7 @@ use tonic::{Extensions, Status, Streaming};
 use super::{
     super::{authorise, context::Context, mark_read, send_message, send_typing, subscribe},
     frame::{self, Open, SideRequest},
+    order::{Order, Place},
     reply::Reply,
 };
 use crate::{
@@ -49,6 +50,7 @@ const OVERLOAD_DELAY: Duration = Duration::from_millis(100);
 struct WaitingSend {
     frame_id: u64,
     new: NewMessage,
+    place: Place,
     is_repeatable: bool,
     queue_permit: QueuePermit,
     permit: OwnedSemaphorePermit,
@@ -61,6 +63,9 @@ struct WaitingSideRequest {
 }
 
 type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
+
+/// The answer to a send, and its place if it was refused.
+type Storing = BoxFuture<'static, (Reply, Option<(Place, Failure)>)>;
 
 /// The session of one client.
 pub(super) struct Session {
@@ -84,9 +89,12 @@ pub(super) struct Session {
     /// The side request that is being handled.
     side_request: Option<BoxFuture<'static, Reply>>,
     /// The messages that are being stored.
-    stores: FuturesUnordered<BoxFuture<'static, Reply>>,
+    stores: FuturesUnordered<Storing>,
+    order: Order,
     /// The client sends no more frames, or the session reads no more.
     is_read: bool,
+    /// The status with which the session ends once it is idle.
+    end: Option<Status>,
 }
 
 impl Session {
@@ -114,13 +122,15 @@ impl Session {
             side_requests: VecDeque::new(),
             side_request: None,
             stores: FuturesUnordered::new(),
+            order: Order::default(),
             is_read: false,
+            end: None,
         }
     }
 
     /// Runs until the client sends no more frames and all are answered, or until the session fails.
     pub(super) async fn run(mut self) {
-        let end = self.run_until_end().await.err();
+        let end = self.run_until_end().await.err().or(self.end);
         // A disconnected client receives nothing.
         let _ = self.replies.send(Reply::End(end));
     }
@@ -133,9 +143,10 @@ impl Session {
                 return Ok(());
             }
             tokio::select! {
-                frame = self.requests.message(), if !self.is_read => match frame? {
-                    Some(frame) => self.handle(frame).await,
-                    None => self.is_read = true,
+                frame = self.requests.message(), if !self.is_read => match frame {
+                    Ok(Some(frame)) => self.handle(frame).await,
+                    Ok(None) => self.is_read = true,
+                    Err(status) => self.end_with(status),
                 },
                 () = self.stop_reading.cancelled(), if !self.is_read => self.is_read = true,
                 () = tokio::time::sleep_until(self.open_by), if self.actor_id.is_none() && !self.is_read => {
@@ -149,13 +160,13 @@ impl Session {
                 }
                 admitted = running(&mut self.admission) => {
                     self.admission = None;
-                    self.admitted(admitted)?;
+                    self.admitted(admitted);
                 }
                 reply = running(&mut self.side_request) => {
                     self.side_request = None;
                     self.reply(reply);
                 }
-                Some(reply) = self.stores.next(), if !self.stores.is_empty() => self.reply(reply),
+                Some(stored) = self.stores.next(), if !self.stores.is_empty() => self.stored(stored),
             }
         }
     }
@@ -173,6 +184,12 @@ impl Session {
     fn reply(&self, reply: Reply) {
         // If the client has disconnected, this session ends, too.
         let _ = self.replies.send(reply);
+    }
+
+    /// Ends the session with a status, once the frames that were read are answered.
+    fn end_with(&mut self, status: Status) {
+        self.is_read = true;
+        self.end.get_or_insert(status);
     }
 
     /// Handles a frame, or refuses it.
@@ -202,24 +219,41 @@ impl Session {
             Some(frame) => frame,
         };
         let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open()) };
-        let permit = self.unanswered.clone().try_acquire_owned().map_err(|_| too_many())?;
         match frame {
             Frame::Open(_) => return Err(session_open()),
             Frame::Send(request) => {
                 let (new, is_repeatable) = frame::send(request, &actor_id)?;
-                let queue_permit = send_message::reserve(&self.context, &new)?;
-                self.sends.push_back(WaitingSend { frame_id, new, is_repeatable, queue_permit, permit });
+                self.accept_send(frame_id, new, is_repeatable)?;
             }
             Frame::MarkRead(request) => {
+                let permit = self.permit()?;
                 let request = frame::mark_read(&request, &actor_id)?;
                 self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
             }
             Frame::Typing(request) => {
+                let permit = self.permit()?;
                 let request = frame::typing(&request, &actor_id)?;
                 self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
             }
         }
         Ok(())
+    }
+
+    fn accept_send(&mut self, frame_id: u64, new: NewMessage, is_repeatable: bool) -> Result<(), Failure> {
+        let place = self.order.place(&new, is_repeatable);
+        let permits = self.order.check(&place, Instant::now()).and_then(|()| {
+            let permit = self.permit()?;
+            Ok((permit, send_message::reserve(&self.context, &new)?))
+        });
+        let (permit, queue_permit) =
+            permits.inspect_err(|failure| self.order.refused(&place, failure, Instant::now()))?;
+        self.sends.push_back(WaitingSend { frame_id, new, place, is_repeatable, queue_permit, permit });
+        Ok(())
+    }
+
+    /// Takes a share of the unanswered frames.
+    fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        self.unanswered.clone().try_acquire_owned().map_err(|_| too_many())
     }
 
     fn open(&mut self, frame_id: u64, open: Open) {
@@ -252,30 +286,54 @@ impl Session {
     }
 
     /// Stores all waiting messages in order, or none of them, so that no message overtakes one that is sent again.
-    fn admitted(&mut self, admitted: Result<Actor, DirectoryError>) -> Result<(), Failure> {
+    fn admitted(&mut self, admitted: Result<Actor, DirectoryError>) {
         match admitted {
-            Ok(actor) => {
-                let actor = actor.with_deadline(Instant::now() + FRAME_TIMEOUT);
-                for WaitingSend { frame_id, new, is_repeatable, queue_permit, permit } in self.sends.drain(..) {
-                    let storing = send_message::store(&self.context, &actor, new, is_repeatable, queue_permit);
-                    self.stores.push(Box::pin(async move {
-                        let answer = match storing.await {
-                            Ok(stored) => frame::stored(frame_id, &stored),
-                            Err(failure) => frame::nack(frame_id, failure),
-                        };
-                        Reply::Item { bytes: answer, _permit: permit }
-                    }));
+            Ok(actor) => self.store_all(&actor.with_deadline(Instant::now() + FRAME_TIMEOUT)),
+            Err(error) => {
+                let is_refused = matches!(error, DirectoryError::Refused(_));
+                let failure = Failure::from(error);
+                for WaitingSend { frame_id, place, permit, .. } in std::mem::take(&mut self.sends) {
+                    self.refuse_send(frame_id, &place, &failure, permit);
                 }
-            }
-            Err(DirectoryError::Refused(refusal)) => return Err(refusal.into()),
-            Err(unavailable @ DirectoryError::Unavailable(_)) => {
-                let failure = Failure::from(unavailable);
-                for WaitingSend { frame_id, permit, .. } in std::mem::take(&mut self.sends) {
-                    self.reply(Reply::Item { bytes: frame::nack(frame_id, failure.clone()), _permit: permit });
+                if is_refused {
+                    self.end_with(failure.into());
                 }
             }
         }
-        Ok(())
+    }
+
+    fn store_all(&mut self, actor: &Actor) {
+        // Those that were refused meanwhile are known before any later send is stored.
+        while let Some(Some(stored)) = self.stores.next().now_or_never() {
+            self.stored(stored);
+        }
+        for WaitingSend { frame_id, new, place, is_repeatable, queue_permit, permit } in std::mem::take(&mut self.sends)
+        {
+            if let Err(failure) = self.order.check(&place, Instant::now()) {
+                self.refuse_send(frame_id, &place, &failure, permit);
+                continue;
+            }
+            let storing = send_message::store(&self.context, actor, new, is_repeatable, queue_permit);
+            self.stores.push(Box::pin(async move {
+                let (bytes, refused) = match storing.await {
+                    Ok(stored) => (frame::stored(frame_id, &stored), None),
+                    Err(failure) => (frame::nack(frame_id, failure.clone()), Some((place, failure))),
+                };
+                (Reply::Item { bytes, _permit: permit }, refused)
+            }));
+        }
+    }
+
+    fn refuse_send(&mut self, frame_id: u64, place: &Place, failure: &Failure, permit: OwnedSemaphorePermit) {
+        self.order.refused(place, failure, Instant::now());
+        self.reply(Reply::Item { bytes: frame::nack(frame_id, failure.clone()), _permit: permit });
+    }
+
+    fn stored(&mut self, (reply, refused): (Reply, Option<(Place, Failure)>)) {
+        if let Some((place, failure)) = refused {
+            self.order.refused(&place, &failure, Instant::now());
+        }
+        self.reply(reply);
     }
 
     fn start_side_request(&mut self) {

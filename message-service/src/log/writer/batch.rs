@@ -1,14 +1,17 @@
 //! A batch: the sends and changes of one transaction, and the waiters of each.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
     sync::Arc,
     time::Instant,
 };
 
 use tracing::Span;
 
-use super::work::{Waiter, Work, WriteError};
+use super::{
+    given_up::{GivenUp, Known},
+    work::{Sender, Waiter, Work, WriteError, sender_of},
+};
 use crate::{
     domain::{
         change::{Change, Outcome, SendOutcome},
@@ -151,17 +154,30 @@ impl Batch {
         }
     }
 
-    /// Answers the writes whose deadlines have passed with `error`, or with an unknown outcome if they are in doubt; keeps
-    /// the others.
-    pub(super) fn expire(&mut self, now: Instant, error: &WriteError) {
+    /// Removes and returns the sends of these senders, in order.
+    pub(super) fn take_sends_of(&mut self, senders: &HashSet<Sender>) -> Vec<Work> {
+        let mut taken = Vec::new();
+        if !senders.is_empty() {
+            let is_of_them = |waiting: &mut WaitingSend| senders.contains(&sender_of(&waiting.send));
+            self.sends.extract_if(.., is_of_them).for_each(|waiting| waiting.give_back(&mut taken));
+        }
+        taken
+    }
+
+    /// Answers the writes whose deadlines have passed with `error`, or with an unknown outcome if they are in doubt, and the
+    /// sends behind one that was given up; keeps the others.
+    pub(super) fn expire(&mut self, now: Instant, error: &WriteError, given_up: &GivenUp) {
+        let mut known = given_up.lock();
         for waiting in std::mem::take(&mut self.sends) {
-            let live = |waiter: &Waiter<SendOutcome>| waiter.deadline > now;
-            if live(&waiting.first) || waiting.repeats.iter().any(live) {
-                self.sends.push(waiting);
-            } else {
+            let Some(waiting) = waiting.unless_behind(&known) else { continue };
+            if waiting.is_overdue(now) {
+                given_up.give_up(&mut known, sender_of(&waiting.send), waiting.first.stamp, error, now);
                 waiting.answer(&Err(error.clone()));
+            } else {
+                self.sends.push(waiting);
             }
         }
+        drop(known);
         for waiting in std::mem::take(&mut self.changes) {
             if waiting.waiter.deadline > now {
                 self.changes.push(waiting);
@@ -172,10 +188,15 @@ impl Batch {
     }
 
     /// Answers all writes with `error`, or with an unknown outcome if they are in doubt.
-    pub(super) fn fail(self, error: &WriteError) {
+    pub(super) fn fail(self, error: &WriteError, given_up: &GivenUp, now: Instant) {
+        let mut known = given_up.lock();
         for waiting in self.sends {
+            if error.is_retryable() || waiting.is_in_doubt() {
+                given_up.give_up(&mut known, sender_of(&waiting.send), waiting.first.stamp, error, now);
+            }
             waiting.answer(&Err(error.clone()));
         }
+        drop(known);
         for waiting in self.changes {
             waiting.waiter.answer(Err(error.clone()));
         }
@@ -240,6 +261,35 @@ impl WaitingChange {
 }
 
 impl WaitingSend {
+    fn waiters(&self) -> impl Iterator<Item = &Waiter<SendOutcome>> {
+        std::iter::once(&self.first).chain(&self.repeats)
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.waiters().all(|waiter| waiter.deadline <= now)
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.waiters().any(|waiter| waiter.in_doubt.is_some())
+    }
+
+    /// Answers the waiters that are behind a send that was given up; returns the send for the others, if any.
+    fn unless_behind(self, known: &Known) -> Option<Self> {
+        if known.is_empty() {
+            return Some(self);
+        }
+        let sender = sender_of(&self.send);
+        let mut live = Vec::new();
+        for waiter in std::iter::once(self.first).chain(self.repeats) {
+            match known.error_of(&sender, waiter.stamp) {
+                Some(error) => waiter.answer(Err(error)),
+                None => live.push(waiter),
+            }
+        }
+        let mut live = live.into_iter();
+        live.next().map(|first| Self { send: self.send, first, repeats: live.collect() })
+    }
+
     fn answer(self, answer: &Result<SendOutcome, WriteError>) {
         self.first.answer(answer.clone());
         for repeat in self.repeats {
@@ -459,7 +509,7 @@ mod tests {
         let (repeat, mut repeat_answer) = send("c", "x", samples::waiter(later));
         let (waiter, mut change_answer) = samples::waiter(now);
         let mut batch = gather([overdue, current, first, repeat, Work::Change(change("t"), waiter)]);
-        batch.expire(now, &WriteError::Busy);
+        batch.expire(now, &WriteError::Busy, &GivenUp::default());
         assert_eq!(batch.sends().iter().map(|send| &*send.request_id).collect::<Vec<_>>(), ["b", "c"]);
         assert!(batch.changes().is_empty());
         assert!(matches!(answer_of(&mut overdue_answer), Err(WriteError::Busy)));
@@ -502,8 +552,10 @@ mod tests {
     fn a_failure_of_a_write_in_doubt_is_an_unknown_outcome() {
         let now = now();
         let failures: [fn(Batch, Instant); 3] = [
-            |batch, _| batch.fail(&WriteError::NotStored(Arc::new(Error::Corrupt(String::new())))),
-            |mut batch, now| batch.expire(now, &WriteError::Busy),
+            |batch, now| {
+                batch.fail(&WriteError::NotStored(Arc::new(Error::Corrupt(String::new()))), &GivenUp::default(), now);
+            },
+            |mut batch, now| batch.expire(now, &WriteError::Busy, &GivenUp::default()),
             |batch, _| drop(batch.answer(&appended(Vec::new(), vec![Outcome::NotAMember]))),
         ];
         for fail in failures {

@@ -6,8 +6,12 @@
 
 mod batch;
 mod create;
+mod given_up;
+mod halves;
 mod lane;
 mod metrics;
+#[cfg(test)]
+mod order_tests;
 mod shard;
 mod storer;
 mod verdict;
@@ -17,7 +21,7 @@ use std::{
     future::Future,
     hash::{BuildHasher, RandomState},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use service_kit::{
@@ -30,7 +34,7 @@ use service_kit::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use self::work::{Waiter, Work};
+use self::work::{MAX_WAIT, Stamps, Waiter, Work};
 use super::live::LiveLogs;
 use crate::{
     actor::Actor,
@@ -53,15 +57,12 @@ const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
 /// The bytes of a waiting write beside its content.
 const OVERHEAD_BYTES: usize = 512;
 
-/// The longest that a write waits, even before a later deadline: while the database is down the caller should get an
-/// answer before it gives up.
-const MAX_WAIT: Duration = Duration::from_secs(5);
-
 /// The writers of this process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Writers {
     shards: Arc<[mpsc::UnboundedSender<Work>]>,
     hasher: RandomState,
+    stamps: Stamps,
     capacity: Arc<Semaphore>,
     rejected: Counter,
     store: Store,
@@ -82,12 +83,14 @@ impl Writers {
         lifecycle: &Lifecycle,
     ) -> Self {
         // The channels are unbounded: the permits bound the writes in them.
-        let shard = |_| shard::start(settings, live, exchange, lifecycle);
+        let stamps = Stamps::default();
+        let shard = |_| shard::start(settings, live, exchange, &stamps, lifecycle);
         let capacity = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         measure_queue(&capacity, lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
+            stamps,
             capacity,
             rejected: counter!("parlance_writer_rejected_total"),
             store: store.clone(),
@@ -156,6 +159,7 @@ impl Writers {
         debug_assert_eq!(new.creator_id, *actor.user_id());
         let deadline = self.bounded(actor.deadline());
         let (store, live, exchange) = (self.store.clone(), self.live.clone(), self.exchange.clone());
+        let registration = self.exchange.register_writer();
         let job = self.lifecycle.spawn_job("create conversation", async move {
             let created = create::create(&store, &new, deadline, live.clock()).await;
             if let Ok((Outcome::Done, conversation_id)) = &created {
@@ -164,7 +168,7 @@ impl Writers {
                 }
                 exchange.announce_commit();
             }
-            drop(permit);
+            drop((permit, registration));
             created
         });
         job.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
@@ -188,7 +192,8 @@ impl Writers {
     ) -> Result<oneshot::Receiver<Result<R, WriteError>>, WriteError> {
         let (reply, answer) = oneshot::channel();
         let deadline = self.bounded(deadline);
-        let waiter = Waiter { deadline, reply, in_doubt: None, span: trace::current(), _permit: permit };
+        let stamp = self.stamps.take();
+        let waiter = Waiter { deadline, stamp, reply, in_doubt: None, span: trace::current(), _permit: permit };
         let shard = self.hasher.hash_one(conversation_id) as usize % self.shards.len();
         self.shards[shard].send(work(waiter)).map_err(|_| WriteError::Draining)?;
         Ok(answer)

@@ -1,12 +1,18 @@
 //! One writer: puts the writes that wait into one transaction, and while that runs the next batch gathers. No timer: an
 //! idle system answers in one commit.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, future::Future};
 
 use service_kit::{database::Settings, lifecycle::Lifecycle};
 use tokio::sync::mpsc;
 
-use super::{batch::Batch, lane::Lane, storer::Storer, work::Work};
+use super::{
+    batch::Batch,
+    given_up::GivenUp,
+    lane::Lane,
+    storer::Storer,
+    work::{Stamps, Work},
+};
 use crate::{bus::Exchange, log::live::LiveLogs};
 
 /// The most waiting writes that are taken from the queue together.
@@ -17,20 +23,32 @@ pub(super) fn start(
     settings: &Settings,
     live: &LiveLogs,
     exchange: &Exchange,
+    stamps: &Stamps,
     lifecycle: &Lifecycle,
 ) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let storer = || Storer::new(settings, live, exchange);
-    let lane = Lane::default();
-    let shard = Shard { storer: storer(), lane: lane.clone() };
-    lifecycle.spawn("writer", shard.run(receiver, lifecycle.clone()));
-    lifecycle.spawn("writer lane", lane.run(storer(), lifecycle.clone()));
+    let given_up = GivenUp::new(stamps);
+    let storer = || Storer::new(settings, live, exchange, &given_up);
+    let lane = Lane::new(&given_up);
+    let shard = Shard { storer: storer(), lane: lane.clone(), given_up: given_up.clone() };
+    lifecycle.spawn("writer", registered(exchange, shard.run(receiver, lifecycle.clone())));
+    lifecycle.spawn("writer lane", registered(exchange, lane.run(storer(), lifecycle.clone())));
     sender
+}
+
+/// Keeps the bus from ending before the task.
+fn registered<F: Future<Output = ()> + Send>(exchange: &Exchange, task: F) -> impl Future<Output = ()> + Send + use<F> {
+    let registration = exchange.register_writer();
+    async move {
+        task.await;
+        drop(registration);
+    }
 }
 
 struct Shard {
     storer: Storer,
     lane: Lane,
+    given_up: GivenUp,
 }
 
 impl Shard {
@@ -60,10 +78,12 @@ impl Shard {
 
     async fn store_all(&mut self, mut waiting: VecDeque<Work>) {
         while !waiting.is_empty() {
-            self.lane.divert(&mut waiting);
+            let now = self.storer.now();
+            self.given_up.refuse(&mut waiting, now);
+            self.lane.divert(&mut waiting, now);
             let batch = Batch::gather(&mut waiting);
             let locked = self.storer.store(batch, false).await;
-            self.lane.take(locked);
+            self.lane.take(locked, self.storer.now());
         }
     }
 }

@@ -15,6 +15,8 @@ use tracing::{Instrument, Span, field::Empty};
 
 use super::{
     batch::Batch,
+    given_up::GivenUp,
+    halves::{Attempted, Halves},
     metrics::WriterMetrics,
     verdict::{Run, Verdict},
     work::{Work, WriteError, retry_backoff},
@@ -41,14 +43,7 @@ pub(super) struct Storer {
     live: LiveLogs,
     exchange: Exchange,
     metrics: WriterMetrics,
-}
-
-/// The result of running a batch until there is one.
-enum Attempted {
-    /// All waiters were answered but those of these writes, whose conversations are locked.
-    Answered(Vec<Work>),
-    /// The batch must be halved.
-    Halve(Batch),
+    given_up: GivenUp,
 }
 
 struct FailedAppend {
@@ -59,13 +54,14 @@ struct FailedAppend {
 
 impl Storer {
     /// Opens no connection yet.
-    pub(super) fn new(settings: &Settings, live: &LiveLogs, exchange: &Exchange) -> Self {
+    pub(super) fn new(settings: &Settings, live: &LiveLogs, exchange: &Exchange, given_up: &GivenUp) -> Self {
         Self {
             connection: WriterConnection::new(settings.clone()),
             timeout: settings.timeout,
             live: live.clone(),
             exchange: exchange.clone(),
             metrics: WriterMetrics::new(),
+            given_up: given_up.clone(),
         }
     }
 
@@ -78,18 +74,12 @@ impl Storer {
     /// lock is waited for. Elsewhere a lock that is not granted in time makes the batch run again without waiting, and a
     /// lock on another row gives all of it to the lane.
     pub(super) async fn store(&mut self, batch: Batch, in_lane: bool) -> Vec<Work> {
-        let mut locked = Vec::new();
-        let mut batches = vec![batch];
-        while let Some(batch) = batches.pop() {
-            match self.try_store(batch, in_lane).await {
-                Attempted::Answered(more) => locked.extend(more),
-                Attempted::Halve(batch) => {
-                    let (first, second) = batch.split();
-                    batches.extend([second, first]);
-                }
-            }
+        let mut halves = Halves::of(batch);
+        while let Some(part) = halves.next() {
+            let attempted = self.try_store(part, in_lane).await;
+            halves.note(attempted);
         }
-        locked
+        halves.given_back()
     }
 
     async fn try_store(&mut self, mut batch: Batch, in_lane: bool) -> Attempted {
@@ -97,7 +87,7 @@ impl Storer {
         let mut backoff = retry_backoff();
         let mut last = Arc::new(Error::Timeout { limit: self.timeout });
         loop {
-            batch.expire(self.now(), &WriteError::NotStored(last));
+            batch.expire(self.now(), &WriteError::NotStored(last), &self.given_up);
             if batch.is_empty() {
                 return Attempted::Answered(Vec::new());
             }
@@ -121,7 +111,7 @@ impl Storer {
                 Verdict::GiveBack => return Attempted::Answered(batch.give_back()),
                 Verdict::Halve => return Attempted::Halve(batch),
                 Verdict::Fail => {
-                    batch.fail(&WriteError::NotStored(error));
+                    batch.fail(&WriteError::NotStored(error), &self.given_up, self.now());
                     return Attempted::Answered(Vec::new());
                 }
             }

@@ -1,7 +1,10 @@
 //! A write in the queue, and the caller that waits for it.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -12,11 +15,15 @@ use tracing::Span;
 use crate::{
     domain::{
         change::{Change, Outcome, SendOutcome},
-        ids::ConversationId,
+        ids::{ConversationId, UserId},
         message::NewMessage,
     },
     storage::Error,
 };
+
+/// The longest that a write waits, even before a later deadline: while the database is down the caller should get an
+/// answer before it gives up.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// Returns the pauses between attempts of a write that the database fails.
 pub(super) const fn retry_backoff() -> Backoff {
@@ -44,10 +51,31 @@ pub(crate) struct QueuePermit(
     #[expect(dead_code, reason = "held until it is dropped")] pub(super) OwnedSemaphorePermit,
 );
 
+/// A sender in a conversation, whose sends keep their order.
+pub(super) type Sender = (ConversationId, UserId);
+
+/// The numbers of the queued writes, in the order of the queue.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stamps(Arc<AtomicU64>);
+
+impl Stamps {
+    /// Returns the next number and counts on.
+    pub(super) fn take(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Returns the number of the next write that is queued.
+    pub(super) fn next(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A caller that waits for the outcome of its write.
 #[derive(Debug)]
 pub(super) struct Waiter<R> {
     pub(super) deadline: Instant,
+    /// The place in the queue.
+    pub(super) stamp: u64,
     pub(super) reply: oneshot::Sender<Result<R, WriteError>>,
     /// The error of an earlier run whose outcome is unknown: the write may be stored.
     pub(super) in_doubt: Option<Arc<Error>>,
@@ -68,6 +96,31 @@ impl Work {
         match self {
             Self::Send(send, _) => &send.conversation_id,
             Self::Change(change, _) => &change.conversation_id,
+        }
+    }
+
+    /// Returns the sender of a send.
+    pub(super) fn sender(&self) -> Option<Sender> {
+        match self {
+            Self::Send(send, _) => Some(sender_of(send)),
+            Self::Change(..) => None,
+        }
+    }
+}
+
+/// Returns the sender of a message.
+pub(super) fn sender_of(send: &NewMessage) -> Sender {
+    (send.conversation_id.clone(), send.sender_id.clone())
+}
+
+impl WriteError {
+    /// Returns true if the caller should repeat the write.
+    pub(super) fn is_retryable(&self) -> bool {
+        match self {
+            Self::NotStored(error) => {
+                error.is_outage() || matches!(**error, Error::Serialization(_) | Error::LockTimeout(_))
+            }
+            Self::QueueFull | Self::Draining | Self::Busy | Self::OutcomeUnknown(_) => true,
         }
     }
 }
@@ -110,7 +163,7 @@ pub(super) mod samples {
     pub(crate) fn waiter<R>(deadline: Instant) -> (Waiter<R>, Answer<R>) {
         let (reply, answer) = oneshot::channel();
         let permit = QueuePermit(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
-        (Waiter { deadline, reply, in_doubt: None, span: Span::none(), _permit: permit }, answer)
+        (Waiter { deadline, stamp: 0, reply, in_doubt: None, span: Span::none(), _permit: permit }, answer)
     }
 
     /// A message of `ann` in conversation `c` with this request id and text.
