@@ -215,7 +215,7 @@ pub struct SharedArgs {
     #[arg(long, env = "MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub max_connections_per_address: Option<String>,
 
-    /// Maximum number of open streams, over all connections. One beyond is refused with RESOURCE_EXHAUSTED.
+    /// Maximum number of open streams, over all connections. One beyond is refused, and may be tried again.
     #[arg(long, env = "MAX_STREAMS", default_value = "20000", value_name = "N")]
     pub max_streams: String,
 

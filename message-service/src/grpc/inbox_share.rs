@@ -47,7 +47,7 @@ impl InboxShares {
     /// Waits for the turn of a page.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED `OVERLOADED` if too many pages of the user wait.
+    /// `OVERLOADED` if too many pages of the user wait.
     pub(super) async fn turn(&self, user_id: &UserId) -> Result<Turn, Failure> {
         let counted = self.count(user_id)?;
         let read = self.reads.clone().acquire_owned().await.map_err(|_| Failure::not_ready())?;

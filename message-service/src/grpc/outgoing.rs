@@ -97,16 +97,14 @@ impl Outgoing {
     /// Returns the next item, the status that ends the stream, or `None` after it. Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Beginning => match self.subscription.as_mut().and_then(Subscription::take_notice) {
-                Some(notice) => {
-                    self.state = State::Beginning;
-                    return Some(self.encode(notice));
-                }
-                None => {
-                    self.state = State::Open;
-                    return Some(Ok(self.heartbeat()));
-                }
-            },
+            State::Beginning => {
+                let notice = self.subscription.as_mut().and_then(Subscription::take_notice);
+                self.state = if notice.is_some() { State::Beginning } else { State::Open };
+                return Some(match notice {
+                    Some(notice) => self.encode(notice),
+                    None => Ok(self.heartbeat()),
+                });
+            }
             State::Open => self.state = State::Open,
             State::Ending(status) => {
                 note_cause(&status);

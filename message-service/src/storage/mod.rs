@@ -89,13 +89,12 @@ impl WriterConnection {
     }
 
     async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        let open = match self.open.take() {
-            Some(open) => open,
-            None => {
-                let mut connection = self.settings.open().await?;
-                let epoch = self.enter_epoch(&mut connection).await?;
-                Open { connection, epoch }
-            }
+        let open = if let Some(open) = self.open.take() {
+            open
+        } else {
+            let mut connection = self.settings.open().await?;
+            let epoch = self.enter_epoch(&mut connection).await?;
+            Open { connection, epoch }
         };
         Ok(&mut self.open.insert(open).connection)
     }

@@ -132,17 +132,17 @@ async fn malformed_and_false_hints_are_harmless() {
     let (received, next) = receive_hints(&pair.world, &mut there, &mut heard, 3).await;
     let reached = next as u64 - 1;
     for round in 0..5 {
-        let head = reached + round;
+        let last = reached + round;
         let lies: [Vec<u8>; 8] = [
             b"nonsense".to_vec(),
             Vec::new(),
             // The next entry, as another replica would announce it.
-            forged("g", head + 1, &[&event("g", head as i64 + 1, "a lie")]),
+            forged("g", last + 1, &[&event("g", last as i64 + 1, "a lie")]),
             // Far ahead, far behind, at the head, without entries.
-            forged("g", head + 50, &[b"x", b"y"]),
+            forged("g", last + 50, &[b"x", b"y"]),
             forged("g", 1, &[b"x", b"y"]),
-            forged("g", head, &[b"x"]),
-            forged("g", head + 1, &[]),
+            forged("g", last, &[b"x"]),
+            forged("g", last + 1, &[]),
             // A genuine one again.
             received.payload.to_vec(),
         ];

@@ -104,7 +104,7 @@ impl http_body::Body for Arriving {
                 self.partial = None;
                 Poll::Ready(Some(Err(deadline::exceeded().into())))
             }
-            end => end,
+            end @ Poll::Ready(_) => end,
         }
     }
 

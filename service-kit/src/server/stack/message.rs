@@ -20,9 +20,9 @@ pub(super) async fn complete(
     due: Instant,
     held: &mut Held,
 ) -> Result<Request<Body>, Status> {
-    let (head, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let message = timeout_at(due, read(body, limit, held)).await.map_err(|_| deadline::exceeded())??;
-    Ok(Request::from_parts(head, Body::new(Full::new(message))))
+    Ok(Request::from_parts(parts, Body::new(Full::new(message))))
 }
 
 async fn read(mut body: Body, limit: usize, held: &mut Held) -> Result<Bytes, Status> {
