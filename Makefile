@@ -26,7 +26,7 @@ BUILD := cargo build --workspace --bins --examples
 
 # Everything that CI runs, in this order: quick ones first, then those that compile, then those that need many tools.
 CHECKS := fmt-check language size proto breaking api-docs-check deny lint doc test grpcurl transcripts backup-check \
-	observability kubernetes web-check clients containers
+	observability kubernetes web-check proxies clients containers
 .PHONY: $(CHECKS)
 
 help: ## List the targets
@@ -101,6 +101,10 @@ grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha (
 transcripts: postgres ## Run the transcripts of README.md and docs/FIRST-STEPS.md (installs Go)
 	$(BUILD)
 	@exec python3 -m checks.transcripts
+
+proxies: postgres ## Call through nginx, HAProxy and Envoy with the configurations of deploy/proxies (installs them, and Go)
+	$(BUILD)
+	@exec python3 -m checks.proxies
 
 clients: postgres ## Build the example clients and run them through restarts (installs Go, Node.js, a JDK)
 	$(BUILD)

@@ -14,7 +14,8 @@ from checks.harness.process import Process
 
 # grpcurl exits with 64 plus the gRPC code of a failed call.
 EXIT = {"INVALID_ARGUMENT": 67, "NOT_FOUND": 69, "ALREADY_EXISTS": 70, "PERMISSION_DENIED": 71, "FAILED_PRECONDITION": 73}
-RETRYABLE = (66, 68, 78)  # UNKNOWN, DEADLINE_EXCEEDED, UNAVAILABLE
+UNAVAILABLE = 78
+RETRYABLE = (66, 68, UNAVAILABLE)  # UNKNOWN, DEADLINE_EXCEEDED
 # Longer than any call that ends by itself takes.
 SECONDS = "30"
 
@@ -75,14 +76,15 @@ class Stream(Process):
 
 
 class Grpcurl:
-    """grpcurl for one address. Remembers the RPCs that it called."""
+    """grpcurl for one address, in plain text unless other flags say how to connect. Remembers the RPCs that it called."""
 
-    def __init__(self, program: pathlib.Path, address: str, report: Report) -> None:
+    def __init__(self, program: pathlib.Path, address: str, report: Report, *flags: str) -> None:
         self.program, self.address, self.report = program, address, report
+        self.flags = flags or ("-plaintext",)
         self.called: set[str] = set()
 
     def words(self, *words: str) -> list[str]:
-        return [str(self.program), "-plaintext", "-format-error", *words]
+        return [str(self.program), *self.flags, "-format-error", *words]
 
     def ask(self, *words: str) -> str:
         """Asks reflection: `list` or `describe`."""

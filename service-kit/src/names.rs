@@ -79,7 +79,7 @@ pub struct NotAHostName;
 
 impl HostName {
     /// True if an authority, with or without a port, has this name.
-    pub(crate) fn is_of(&self, authority: &str) -> bool {
+    pub fn is_of(&self, authority: &str) -> bool {
         host(authority).is_some_and(|host| self.0 == without_dot(&host))
     }
 }

@@ -1,6 +1,6 @@
 //! Responses to calls that fail, run late or break.
 
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{sync::atomic::Ordering::SeqCst, task::Poll, time::Duration};
 
 use service_kit::server::Settings;
 use tonic::{Code, Request};
@@ -220,4 +220,29 @@ impl H2 {
         let response = within(response).await.unwrap();
         tonic::Status::from_header_map(response.headers()).expect("an error in the head")
     }
+}
+
+/// HAProxy and Envoy often lose a response that is followed by a reset.
+#[tokio::test]
+async fn an_early_refusal_is_not_followed_by_a_reset() {
+    let server = start(settings()).await;
+    let client = h2_client(&server).await;
+    // The end of the request comes after the server has seen its head, and in time, unless this machine is slow.
+    for _ in 0..10 {
+        let mut refused = client.0.clone().ready().await.unwrap();
+        let request = http::Request::post("http://localhost/nothing").header("content-type", "application/grpc");
+        let (response, mut send) = refused.send_request(request.body(()).unwrap(), false).unwrap();
+        client.call("/nothing", &[], &[]).await;
+        let sent = send.send_data(bytes::Bytes::from(raw::message("hello")), true);
+        let response = within(response).await.unwrap();
+        let status = tonic::Status::from_header_map(response.headers()).expect("an error in the head");
+        assert_eq!(status.code(), Code::Unimplemented);
+        // A reset comes right after the response, so before the next one.
+        client.call("/nothing", &[], &[]).await;
+        let reset = std::future::poll_fn(|cx| Poll::Ready(send.poll_reset(cx).is_ready())).await;
+        if sent.is_ok() && !reset {
+            return;
+        }
+    }
+    panic!("each refusal was followed by a reset");
 }

@@ -17,6 +17,7 @@ mod log;
 mod message;
 mod origin;
 mod request_id;
+mod rest;
 mod status;
 
 use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
@@ -38,6 +39,7 @@ use self::{
     budget::Budget,
     limit::{Limit, Open, Share, Streams},
     log::CallLog,
+    rest::Rest,
     status::panicked,
 };
 pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
@@ -269,7 +271,9 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         // Over HTTP/2 calls do not come in turns.
         let turn = (request.version() < Version::HTTP_2).then(|| self.turns.begin());
-        let mut request = request.map(Body::new);
+        let rest = Rest::default();
+        // Over HTTP/1.1 hyper reads the rest itself.
+        let mut request = request.map(|body| if turn.is_none() { rest.keep(body) } else { Body::new(body) });
         request.extensions_mut().insert(self.addresses.clone());
         request.extensions_mut().insert(self.leaving.clone());
         request.extensions_mut().insert(self.share.clone());
@@ -279,6 +283,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
                 tracing::error!(cause = panic_text(&*panic), "a layer panicked");
                 refuse(panicked(&*panic))
             });
+            rest.read().await;
             Ok(response.map(|body| Paced::new(body, turn)))
         })
     }

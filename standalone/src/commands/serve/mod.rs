@@ -38,7 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let web_client = WebClient::bind(config.web_client).await?;
+    let web_client = WebClient::bind(config.web_client, &config.shared.allow_host).await?;
 
     let (mut cluster, user_database, message_database, database) = match config.database {
         Database::Existing { user, message, shown } => (None, *user, *message, shown),

@@ -10,7 +10,7 @@ use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::D
 use anyhow::Context;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use service_kit::names::Origin;
+use service_kit::names::{HostName, Origin};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -54,18 +54,20 @@ pub(super) enum Binding {
 pub(super) struct WebClient {
     listener: TcpListener,
     address: SocketAddr,
+    /// The names that a proxy in front of it passes on.
+    proxied: Vec<HostName>,
 }
 
 impl WebClient {
     /// Binds the address. Prints a note if the default address is in use. Errors: a required address is in use.
-    pub(super) async fn bind(binding: Binding) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn bind(binding: Binding, proxied: &[HostName]) -> anyhow::Result<Option<Self>> {
         match binding {
             Binding::Disabled => Ok(None),
             Binding::Required(address) => {
-                let bound = Self::at(address).await;
+                let bound = Self::at(address, proxied).await;
                 bound.map(Some).with_context(|| format!("the web client cannot be served at {address} (--web-listen)"))
             }
-            Binding::IfFree(address) => match Self::at(address).await {
+            Binding::IfFree(address) => match Self::at(address, proxied).await {
                 Ok(web_client) => Ok(Some(web_client)),
                 Err(error) => {
                     say::aside(format_args!(
@@ -77,10 +79,10 @@ impl WebClient {
         }
     }
 
-    async fn at(address: SocketAddr) -> io::Result<Self> {
+    async fn at(address: SocketAddr, proxied: &[HostName]) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, proxied: proxied.to_vec() })
     }
 
     /// The address that it listens on.
@@ -95,7 +97,7 @@ impl WebClient {
 
     /// Serves until `stop`, then waits for responses in progress.
     pub(super) async fn run(self, user: SocketAddr, message: SocketAddr, stop: CancellationToken) {
-        let site = Arc::new(Site::new(self.address, Services { user, message }));
+        let site = Arc::new(Site::new(self.address, Services { user, message }, self.proxied));
         let (permits, tasks) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), TaskTracker::new());
         tracing::info!(local = %self.address, "serving the web client");
         let accepting = async {

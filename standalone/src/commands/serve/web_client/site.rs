@@ -12,7 +12,7 @@ use http::{
     uri::Authority,
 };
 use http_body_util::Full;
-use service_kit::names::is_loopback_host;
+use service_kit::names::{HostName, is_loopback_host};
 
 use super::{
     files::{self, File},
@@ -29,18 +29,20 @@ pub(super) struct Site {
     /// Guards against DNS rebinding: a foreign page whose name resolves to 127.0.0.1 has the same origin as this site, but
     /// its requests carry the foreign name.
     loopback_hosts_only: bool,
+    /// The names that a proxy passes on. It passes calls on by the same names, too.
+    proxied: Vec<HostName>,
 }
 
 impl Site {
     /// Creates the site of a listener.
-    pub(super) fn new(local: SocketAddr, services: Services) -> Self {
-        Self { files: files::all(), services, loopback_hosts_only: local.ip().is_loopback() }
+    pub(super) fn new(local: SocketAddr, services: Services, proxied: Vec<HostName>) -> Self {
+        Self { files: files::all(), services, loopback_hosts_only: local.ip().is_loopback(), proxied }
     }
 
     /// Answers one request. hyper omits the body of the response to a HEAD request.
     pub(super) fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        let Some(host) = host(request).filter(|host| !self.loopback_hosts_only || is_loopback_host(host)) else {
-            let text = "The web client accepts loopback host names only: localhost or 127.0.0.1.\n";
+        let Some(host) = host(request).filter(|host| self.accepts(host)) else {
+            let text = "The web client accepts localhost, 127.0.0.1 and the names of --allow-host (ALLOW_HOST) only.\n";
             return self.refuse(StatusCode::FORBIDDEN, text);
         };
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -99,7 +101,20 @@ impl Site {
         answer
     }
 
+    fn accepts(&self, host: &str) -> bool {
+        !self.loopback_hosts_only || is_loopback_host(host) || self.is_proxied(host)
+    }
+
+    fn is_proxied(&self, host: &str) -> bool {
+        self.proxied.iter().any(|proxied| proxied.is_of(host))
+    }
+
+    /// Returns the origins of the services for a web client opened by this host name; behind a proxy they are empty, which
+    /// stands for the web client's own.
     fn service_origins(&self, host: &str) -> [String; 2] {
+        if self.is_proxied(host) {
+            return [String::new(), String::new()];
+        }
         [of_service(self.services.user, host), of_service(self.services.message, host)]
     }
 }
@@ -127,12 +142,15 @@ fn has(headers: &HeaderMap, etag: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
+    fn site() -> Site {
         let services = Services { user: "127.0.0.1:1".parse().unwrap(), message: "127.0.0.1:2".parse().unwrap() };
-        let site = Site::new("127.0.0.1:3".parse().unwrap(), services);
+        Site::new("127.0.0.1:3".parse().unwrap(), services, vec!["chat.example".parse().unwrap()])
+    }
+
+    fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Response<Full<Bytes>> {
         let request = Request::builder().method(method).uri(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        site.answer(&request.body(()).unwrap())
+        site().answer(&request.body(()).unwrap())
     }
 
     #[test]
@@ -148,6 +166,15 @@ mod tests {
             assert_eq!(request("GET", "/", headers).status(), StatusCode::FORBIDDEN, "{headers:?}");
         }
         assert_eq!(request("GET", "http://evil.example/", &twice[..1]).status(), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn behind_a_proxy_the_services_have_the_origin_of_the_web_client() {
+        assert_eq!(site().service_origins("Chat.example"), ["", ""]);
+        assert_eq!(site().service_origins("localhost"), ["http://localhost:1", "http://localhost:2"]);
+        let answer = request("GET", "/config.json", &[("host", "chat.example:443")]);
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.headers()[CONTENT_SECURITY_POLICY].to_str().unwrap().contains("connect-src 'self'"));
     }
 
     #[test]
