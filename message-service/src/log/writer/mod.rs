@@ -21,7 +21,6 @@ use std::{
 };
 
 use service_kit::{
-    database::Settings,
     lifecycle::Lifecycle,
     telemetry::{
         metrics::{Counter, counter, gauge, watch},
@@ -75,14 +74,13 @@ impl Writers {
     /// answered.
     pub(crate) fn start(
         count: usize,
-        settings: &Settings,
         store: &Store,
         live: &LiveLogs,
         exchange: &Exchange,
         lifecycle: &Lifecycle,
     ) -> Self {
         // The channels are unbounded: the permits bound the writes in them.
-        let shard = |_| shard::start(settings, live, exchange, lifecycle);
+        let shard = |_| shard::start(store, live, exchange, lifecycle);
         let capacity = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         measure_queue(&capacity, lifecycle);
         Self {

@@ -3,24 +3,24 @@
 
 use std::collections::VecDeque;
 
-use service_kit::{database::Settings, lifecycle::Lifecycle};
+use service_kit::lifecycle::Lifecycle;
 use tokio::sync::mpsc;
 
 use super::{batch::Batch, lane::Lane, storer::Storer, work::Work};
-use crate::{bus::Exchange, log::live::LiveLogs};
+use crate::{bus::Exchange, log::live::LiveLogs, storage::Store};
 
 /// The most waiting writes that are taken from the queue together.
 const MAX_TAKEN: usize = 1024;
 
 /// Starts one writer and its lane of locked conversations.
 pub(super) fn start(
-    settings: &Settings,
+    store: &Store,
     live: &LiveLogs,
     exchange: &Exchange,
     lifecycle: &Lifecycle,
 ) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let storer = || Storer::new(settings, live, exchange);
+    let storer = || Storer::new(store, live, exchange);
     let lane = Lane::default();
     let shard = Shard { storer: storer(), lane: lane.clone() };
     lifecycle.spawn("writer", shard.run(receiver, lifecycle.clone()));
