@@ -117,12 +117,12 @@ impl Settings {
         let statement_timeout = self.timeout.as_millis();
         let plan_cache_mode = if self.plan_anew { "force_custom_plan" } else { "auto" };
         let statement = format!(
-            "\
+            "SET search_path = pg_catalog, pg_temp; \
              SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on; \
              SET statement_timeout = {statement_timeout}; SET lock_timeout = 500; \
-             SET idle_in_transaction_session_timeout = 10000; SET timezone = 'UTC'; \
+             SET idle_in_transaction_session_timeout = 10000; SET idle_session_timeout = 0; SET timezone = 'UTC'; \
              SET tcp_keepalives_idle = 60; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 6; \
-             SET plan_cache_mode = {plan_cache_mode}; \
+             SET jit = off; SET plan_cache_mode = {plan_cache_mode}; \
              SELECT pg_backend_pid(), current_setting('transaction_read_only') = 'on'"
         );
         // Built only from constants and numbers: nothing comes from a caller.

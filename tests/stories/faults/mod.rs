@@ -16,5 +16,6 @@ mod replicas;
 mod rolling_restart;
 mod silent_connections;
 mod standby_away;
+mod strangers;
 mod user_service_down;
 mod watch_down;
