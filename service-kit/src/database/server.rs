@@ -8,6 +8,8 @@ use super::{Error, Settings, bounded};
 
 const IS_READ_ONLY: &str = "SELECT current_setting('transaction_read_only') = 'on'";
 
+/// The number of attempts to see a pooler give a server process to another: a busy one may have several that are free.
+const ROUNDS: usize = 8;
 
 /// A server that accepts no writes.
 #[derive(Debug, thiserror::Error)]
@@ -48,3 +50,29 @@ pub(super) fn read_only() -> sqlx::Error {
     sqlx::Error::Configuration(Box::new(ReadOnlyError))
 }
 
+/// Returns true if a pooler gives the server process of a connection to others between its transactions. Then session
+/// settings and locks are lost at random.
+pub(super) async fn is_shared(settings: &Settings, connection: &mut PgConnection) -> Result<bool, Error> {
+    let mut other = settings.open().await?;
+    let shared = bounded(settings.timeout, async {
+        for _ in 0..ROUNDS {
+            let before = process_id(connection).await?;
+            other.execute(sqlx::raw_sql("BEGIN")).await?;
+            let of_other = process_id(&mut other).await?;
+            let after = process_id(connection).await?;
+            other.execute(sqlx::raw_sql("COMMIT")).await?;
+            if before == of_other || before != after {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    });
+    let shared = shared.await?;
+    other.close().await?;
+    Ok(shared)
+}
+
+/// Not as a prepared statement, which a pooler may refuse.
+async fn process_id(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    connection.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?.try_get(0)
+}

@@ -105,7 +105,9 @@ impl Settings {
 
     pub(super) async fn connect_options(&self) -> PgConnectOptions {
         let options = self.connect.current().await;
+        // PgBouncer refuses this start-up parameter, and all numbers are sent in binary form.
         options
+            .extra_float_digits(None)
             .application_name(self.application_name)
             .log_statements(tracing::log::LevelFilter::Trace)
             .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
