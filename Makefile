@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data in another folder.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build fmt doc web settings-docs api-docs bench-delivery postgres nats clean-data ci
+.PHONY: help run build fmt doc web settings-docs api-docs bench-delivery postgres nats pgbouncer clean-data ci
 
 DATA_DIR ?= data
 # The cargo profile of `make run`: dev, which compiles in minutes, or release, which is faster at run time.
@@ -39,7 +39,7 @@ run: postgres ## Start PostgreSQL in ./data and both services on 127.0.0.1:50051
 	@# Nothing may be between make and the process: Ctrl-C must reach it, and make must wait for its end.
 	@exec $(RUN) serve --data-dir '$(DATA_DIR)' $(ARGS)
 
-test: postgres nats ## Run all tests, on their own PostgreSQL, which is removed afterwards
+test: postgres nats pgbouncer ## Run all tests, on their own PostgreSQL, which is removed afterwards
 	$(BUILD)
 	@# message-service once more with planted bugs: the stories prove that such bugs are found.
 	cargo build --workspace --examples --bin message-service-planted --features message-service/planted-bugs
@@ -139,6 +139,9 @@ postgres: ## Install PostgreSQL's server programs unless they are installed
 
 nats: ## Install nats-server unless it is installed (the tests use it)
 	@scripts/install-nats
+
+pgbouncer: ## Install PgBouncer unless it is installed (the tests use it)
+	@scripts/install-pgbouncer
 
 clean-data: ## Remove the data of `make run`, for good
 	@# As root the cluster may be in another folder; the data folder then has a link to it.

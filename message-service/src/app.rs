@@ -72,7 +72,7 @@ impl Service for MessageService {
         live.watch(lifecycle);
         lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
         let pages = Pages::new(store.clone(), live.clone());
-        let writers = Writers::start(config.writers, &config.database, &store, &live, &exchange, lifecycle);
+        let writers = Writers::start(config.writers, &store, &live, &exchange, lifecycle);
         let directory = Directory::start(config.directory.clone(), lifecycle);
         let (live_too, exchange_too, store_too) = (live.clone(), exchange.clone(), store.clone());
         let context = Context::new(store_too, writers, directory, live_too, pages, exchange_too, lifecycle.clone());
@@ -88,19 +88,19 @@ impl Service for MessageService {
     async fn start(self, lifecycle: &Lifecycle) -> Result<(), database::Error> {
         let Self { config, store, live, exchange, .. } = self;
         let retention = config.outbox_retention;
-        lifecycle.spawn("trim outbox", trim_outbox::run(store.clone(), retention, lifecycle.clone()));
+        lifecycle.spawn("trim outbox", trim_outbox::run(store.beside(), retention, lifecycle.clone()));
         let of_epoch = live.clone();
         let seal = Seal::new(&store.page_token_key().await?, move || of_epoch.epoch().name().cloned());
         match &config.bus {
             BusAddress::Postgres => {
-                bus::run::start(PostgresBus::new(&config.database, seal), &exchange, &live, lifecycle);
+                bus::run::start(PostgresBus::new(store.database(), seal), &exchange, &live, lifecycle);
             }
             BusAddress::Nats(servers) => {
                 let nats = Nats::new(servers.clone(), &store.installation().await?, seal, &exchange);
                 bus::run::start(nats, &exchange, &live, lifecycle);
             }
         }
-        lifecycle.spawn("replicas", replicas::follow(store, live, exchange, retention, lifecycle.clone()));
+        lifecycle.spawn("replicas", replicas::follow(store.beside(), live, exchange, retention, lifecycle.clone()));
         Ok(())
     }
 }

@@ -165,8 +165,9 @@ async fn start<S: Service>(
     opened?;
     health.set_started();
     service.start(&lifecycle).await?;
+    let probed = database.beside();
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
-        let database = database.clone();
+        let database = probed.clone();
         async move { database.ping().await }
     });
     lifecycle.draining().cancelled().await;

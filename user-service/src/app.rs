@@ -67,7 +67,7 @@ impl Service for UserService {
         let (lookups, queue) = Lookups::new(config.database.timeout);
         let changes = Changes::new();
         start_lookups(lifecycle, &queue, &store);
-        lifecycle.spawn("changes", changes.clone().run(store.clone(), lifecycle.clone()));
+        lifecycle.spawn("changes", changes.clone().run(store.beside(), lifecycle.clone()));
         // The only sender of lookups, so that the workers end after the server.
         let routes = grpc::add_to(routes, Context::new(store.clone(), lookups, changes));
         (Self { store }, routes)
@@ -78,7 +78,7 @@ impl Service for UserService {
     }
 
     async fn start(self, lifecycle: &Lifecycle) -> Result<(), database::Error> {
-        lifecycle.spawn("trim outbox", trim_outbox::run(self.store, lifecycle.clone()));
+        lifecycle.spawn("trim outbox", trim_outbox::run(self.store.beside(), lifecycle.clone()));
         Ok(())
     }
 }

@@ -21,6 +21,8 @@ const (
 	perBus = 2
 	// Each writer and its lane.
 	perWriter = 2
+	// Readiness, the poll of the outbox, trimming it, and a call that is being cancelled.
+	perProcess = 4
 	// `migrate` of a new pod.
 	perMigration = 1
 )
@@ -65,7 +67,7 @@ func (objects Objects) connections(deployment *appsv1.Deployment, settings map[s
 		value, _ := strconv.Atoi(settings[name])
 		return value
 	}
-	each := number("DATABASE_CONNECTIONS") + perWriter*number("WRITERS")
+	each := number("DATABASE_CONNECTIONS") + perProcess + perWriter*number("WRITERS")
 	if settings["BUS_URL"] == "postgres" {
 		each += perBus
 	}

@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use service_kit::{
-    database::{Listener, Notifier, Settings},
+    database::{Database, Listener, Notifier, Settings},
     lifecycle::BoxError,
     telemetry::metrics::Counter,
 };
@@ -34,14 +34,14 @@ pub(crate) struct PostgresBus {
 
 impl PostgresBus {
     /// Creates the bus; it connects at the first use.
-    pub(crate) fn new(settings: &Settings, seal: Seal) -> Self {
-        let named = |application_name| Settings { application_name, ..settings.clone() };
+    pub(crate) fn new(database: &Database, seal: Seal) -> Self {
+        let application_name = "parlance message-service listener";
         Self {
             from: fastrand::u64(..),
             seal,
             refused: metrics::refused(),
-            notifier: named("parlance message-service bell").notifier(),
-            listener_settings: named("parlance message-service listener"),
+            notifier: database.notifier("parlance message-service bell"),
+            listener_settings: Settings { application_name, ..database.settings().clone() },
             listener: Mutex::default(),
         }
     }

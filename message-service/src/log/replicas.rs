@@ -3,7 +3,7 @@
 //!
 //! A poll reads the rows that the snapshot of the last poll could not see, so it misses nothing, however late a
 //! transaction commits. If it cannot continue from the last poll, it reads the heads of all followed conversations
-//! instead, and the conversations of the users with subscriptions to everything.
+//! instead, and then the conversations of the users with subscriptions to everything, page by page.
 
 use std::{
     collections::HashMap,
@@ -36,8 +36,9 @@ const REREAD_EVERY: Duration = Duration::from_mins(1);
 /// The most heads read at a time.
 const MAX_READ: usize = 1000;
 
-/// The most users whose conversations are listed at a time.
+/// The most users whose conversations are listed at a time, and the most conversations of each.
 const MAX_LISTED: usize = 50;
+const MAX_LISTED_OF_EACH: usize = 500;
 
 /// Moves the heads of live logs until the lifecycle is closing. Rows of the outbox are kept for `retention`, by all replicas.
 pub(crate) async fn follow(
@@ -56,6 +57,7 @@ pub(crate) async fn follow(
         last: None,
         heads_to_reread: Vec::new(),
         users_to_reread: Vec::new(),
+        is_listing_urgent: false,
         metrics: OutboxMetrics::new(),
     };
     let work = async {
@@ -102,8 +104,10 @@ struct Poller {
     last: Option<(Instant, OutboxPosition)>,
     /// Conversations whose heads remain to be read again.
     heads_to_reread: Vec<ConversationId>,
-    /// Users whose conversations remain to be listed again.
-    users_to_reread: Vec<UserId>,
+    /// Users whose conversations remain to be listed again, each after the given one.
+    users_to_reread: Vec<(UserId, Option<ConversationId>)>,
+    /// The users are listed because of a gap, so soon.
+    is_listing_urgent: bool,
     /// The time when all of both are due again.
     reread_at: Instant,
     metrics: OutboxMetrics,
@@ -137,7 +141,6 @@ impl Poller {
         if let Some(committed) = &read.batch {
             self.metrics.continued.increment(1);
             self.deliver(committed);
-            self.reread(now).await?;
         } else {
             self.metrics.reread.increment(1);
             // It may be another server.
@@ -145,7 +148,12 @@ impl Poller {
             self.reread_all(now).await?;
         }
         self.last = Some((now, read.position));
-        Ok(read.is_whole)
+        if let Err(error) = self.reread(now).await {
+            // It is a safety net, and what remains is read again after the next poll.
+            tracing::debug!(cause = &error as &dyn std::error::Error, "heads and memberships cannot be read again");
+            return Ok(read.is_whole);
+        }
+        Ok(read.is_whole && !self.is_listing_urgent)
     }
 
     fn deliver(&self, committed: &Committed) {
@@ -159,44 +167,53 @@ impl Poller {
         }
     }
 
-    /// Reads all heads and memberships that matter here, after the snapshot of the poll was taken: what is committed later is
-    /// found by the next poll, and a new subscription reads its heads itself.
+    /// Reads all heads that matter here, after the snapshot of the poll was taken: what is committed later is found by the next
+    /// poll, and a new subscription reads its heads itself. The memberships follow.
     async fn reread_all(&mut self, now: Instant) -> Result<(), Error> {
         for ids in self.live.conversation_ids().chunks(MAX_READ) {
             self.read_heads(ids).await?;
         }
-        for ids in self.live.user_ids().chunks(MAX_LISTED) {
-            self.list_conversations(ids).await?;
-        }
         self.heads_to_reread.clear();
-        self.users_to_reread.clear();
+        self.list_all_users();
+        self.is_listing_urgent = true;
         self.reread_at = now + REREAD_EVERY;
         Ok(())
     }
 
-    /// Reads one slice of the heads and one of the users that remain; starts over when it is time to.
+    fn list_all_users(&mut self) {
+        self.users_to_reread = self.live.user_ids().into_iter().map(|user_id| (user_id, None)).collect();
+    }
+
+    /// Reads one slice of the heads and one of the memberships that remain; starts over when it is time to, once all are
+    /// listed.
     async fn reread(&mut self, now: Instant) -> Result<(), Error> {
         if now >= self.reread_at {
             self.reread_at = now + REREAD_EVERY;
             self.heads_to_reread = self.live.conversation_ids();
-            self.users_to_reread = self.live.user_ids();
+            if self.users_to_reread.is_empty() {
+                self.list_all_users();
+            }
         }
         let rest = self.heads_to_reread.len().saturating_sub(MAX_READ);
         self.read_heads(&self.heads_to_reread[rest..]).await?;
         self.heads_to_reread.truncate(rest);
-        let rest = self.users_to_reread.len().saturating_sub(MAX_LISTED);
-        self.list_conversations(&self.users_to_reread[rest..]).await?;
-        self.users_to_reread.truncate(rest);
-        Ok(())
+        self.list_conversations().await
     }
 
-    async fn list_conversations(&self, user_ids: &[UserId]) -> Result<(), Error> {
-        if user_ids.is_empty() {
-            return Ok(());
+    /// Lists a page of the conversations of some users. A user with more is listed again from there.
+    async fn list_conversations(&mut self) -> Result<(), Error> {
+        let rest = self.users_to_reread.len().saturating_sub(MAX_LISTED);
+        if !self.users_to_reread.is_empty() {
+            let listed = self.store.list_conversations_of(&self.users_to_reread[rest..], MAX_LISTED_OF_EACH).await?;
+            self.users_to_reread.truncate(rest);
+            for (user_id, conversation_ids) in listed {
+                self.live.notify_joined(&user_id, &conversation_ids);
+                if conversation_ids.len() == MAX_LISTED_OF_EACH {
+                    self.users_to_reread.push((user_id, conversation_ids.last().cloned()));
+                }
+            }
         }
-        for (user_id, conversation_ids) in &self.store.list_conversations_of(user_ids).await? {
-            self.live.notify_joined(user_id, conversation_ids);
-        }
+        self.is_listing_urgent &= !self.users_to_reread.is_empty();
         Ok(())
     }
 

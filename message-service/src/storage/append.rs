@@ -106,9 +106,9 @@ impl WriterConnection {
             .bind(replies.collect::<Vec<_>>())
             .bind(change_list)
             .bind(skip_locked);
-        let limit = self.settings.timeout;
-        let answer = bounded(limit, query.fetch_one(self.connection().await?)).await;
-        let row: AppendedRow = self.settle(answer)?;
+        let mut session = self.kept.take().await?;
+        let answer = bounded(self.kept.settings().timeout, query.fetch_one(session.connection())).await;
+        let row: AppendedRow = self.kept.settle(session, answer)?;
         row.into_outcome(&columns, sends, changes)
     }
 }

@@ -81,12 +81,15 @@ impl Store {
 impl WriterConnection {
     /// Returns the epoch that the open connection writes to.
     pub(crate) fn epoch(&self) -> Option<&Epoch> {
-        self.open.as_ref().map(|open| &open.epoch)
+        self.epoch.as_ref()
     }
 
     /// Enters the epoch of the server that a new connection is to.
-    pub(super) async fn enter_epoch(&self, connection: &mut sqlx::PgConnection) -> Result<Epoch, Error> {
-        let entered = bounded(self.settings.timeout, sqlx::query_as(ENTER).fetch_one(connection)).await;
-        entered.map(|(name,): (String,)| Epoch::from_storage(&name))
+    pub(super) async fn enter_epoch(&mut self) -> Result<Epoch, Error> {
+        let mut session = self.kept.take().await?;
+        let query = sqlx::query_as(ENTER).fetch_one(session.connection());
+        let entered = bounded(self.kept.settings().timeout, query).await;
+        let (name,): (String,) = self.kept.settle(session, entered)?;
+        Ok(Epoch::from_storage(&name))
     }
 }

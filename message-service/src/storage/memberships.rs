@@ -100,10 +100,15 @@ const LIST: &str = "
 
 // Reads along `members_user_id_conversation_id_idx`.
 const LIST_OF_SEVERAL: &str = "
-    SELECT user_id, array_agg(conversation_id) AS conversation_ids
-    FROM parlance_message.members
-    WHERE user_id = ANY($1)
-    GROUP BY user_id";
+    SELECT u.user_id,
+        ARRAY(
+            SELECT m.conversation_id
+            FROM parlance_message.members AS m
+            WHERE m.user_id = u.user_id AND m.conversation_id > u.after
+            ORDER BY m.conversation_id
+            LIMIT $3
+        ) AS conversation_ids
+    FROM unnest($1::text[], $2::text[]) AS u (user_id, after)";
 
 // Reads along `conversations_pkey` and `members_pkey`.
 const FIND: &str = "
@@ -127,14 +132,16 @@ impl Store {
         Ok(rows.into_iter().map(|(id,)| ConversationId::from_storage(id)).collect())
     }
 
-    /// Returns all conversations of several users, in no order. Users who are in none are left out.
+    /// Returns the next conversations of several users, each after the given one, ordered by id: at most `limit` of each.
     pub(crate) async fn list_conversations_of(
         &self,
-        user_ids: &[UserId],
+        users: &[(UserId, Option<ConversationId>)],
+        limit: usize,
     ) -> Result<Vec<(UserId, Vec<ConversationId>)>, Error> {
-        let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
-        let rows: Vec<(String, Vec<String>)> =
-            self.database.fetch_all(sqlx::query_as(LIST_OF_SEVERAL).bind(ids)).await?;
+        let (ids, after): (Vec<&str>, Vec<&str>) =
+            users.iter().map(|(id, after)| (&**id, after.as_ref().map_or("", |id| id.as_str()))).unzip();
+        let query = sqlx::query_as(LIST_OF_SEVERAL).bind(ids).bind(after).bind(limit as i64);
+        let rows: Vec<(String, Vec<String>)> = self.database.fetch_all(query).await?;
         let rows = rows.into_iter().map(|(user_id, ids)| {
             (UserId::from_storage(user_id), ids.into_iter().map(ConversationId::from_storage).collect())
         });
@@ -169,5 +176,45 @@ impl Store {
         let rows: Vec<MembershipRow> =
             self.database.fetch_all(sqlx::query_as(FIND).bind(user_id.as_str()).bind(ids)).await?;
         rows.into_iter().map(MembershipView::try_from).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+
+    use sqlx::Executor;
+
+    use super::*;
+    use crate::storage::testing::TestDatabase;
+
+    const MANY: &str = "
+        SET session_replication_role = replica;
+        INSERT INTO parlance_message.members
+        SELECT (jsonb_populate_record(NULL::parlance_message.members, jsonb_build_object(
+            'conversation_id', 'c' || lpad(n::text, 5, '0'), 'user_id', 'ann', 'role', 3, 'join_sequence', 1,
+            'last_read_sequence', 0, 'last_read_ordinal', 0, 'joined_at', now(), 'join_ordinal', 0
+        ))).*
+        FROM generate_series(1, 25) AS n";
+
+    #[tokio::test]
+    async fn the_conversations_of_several_users_come_in_pages_of_each() {
+        let test = TestDatabase::new("pages").await;
+        test.settings.open().await.unwrap().execute(sqlx::raw_sql(MANY)).await.unwrap();
+        let (mut listed, mut after, mut pages) = (HashSet::new(), None, 0);
+        loop {
+            let users = [("ann".into(), after), ("ben".into(), None)];
+            let page: HashMap<_, _> = test.store.list_conversations_of(&users, 10).await.unwrap().into_iter().collect();
+            assert!(page[&UserId::from("ben")].is_empty());
+            let ids = &page[&UserId::from("ann")];
+            pages += 1;
+            listed.extend(ids.iter().cloned());
+            if ids.len() < 10 {
+                break;
+            }
+            after = ids.last().cloned();
+        }
+        assert_eq!((listed.len(), pages), (25, 3));
+        test.drop().await;
     }
 }

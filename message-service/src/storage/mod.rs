@@ -18,10 +18,11 @@ pub(crate) mod outbox;
 mod testing;
 pub(crate) mod verify;
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use service_kit::database::{Database, Settings};
+use service_kit::database::{Database, Kept};
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
 
 use crate::domain::{
     epoch::Epoch,
@@ -68,52 +69,47 @@ impl Store {
 
 /// A connection that one writer keeps for itself; opened when needed, dropped after an error that leaves it in doubt.
 pub(crate) struct WriterConnection {
-    settings: Settings,
-    open: Option<Open>,
-}
-
-/// An open connection, and the epoch that it writes to: it is to one server, which cannot be replaced under it.
-struct Open {
-    connection: PgConnection,
-    epoch: Epoch,
+    kept: Kept,
+    /// The epoch that the open session writes to: it is to one server, which cannot be replaced under it.
+    epoch: Option<Epoch>,
 }
 
 impl WriterConnection {
-    pub(crate) fn new(settings: Settings) -> Self {
-        Self { settings, open: None }
-    }
-
-    /// Opens the connection if there is none. A failure here means that nothing was sent.
+    /// Opens the connection if there is none that answers. A failure here means that nothing was sent.
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
-        self.connection().await.map(drop)
-    }
-
-    async fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        let open = if let Some(open) = self.open.take() {
-            open
-        } else {
-            let mut connection = self.settings.open().await?;
-            let epoch = self.enter_epoch(&mut connection).await?;
-            Open { connection, epoch }
-        };
-        Ok(&mut self.open.insert(open).connection)
+        if self.kept.open().await? || self.epoch.is_none() {
+            self.epoch = None;
+            self.epoch = Some(self.enter_epoch().await.map_err(Error::before_sending)?);
+        }
+        Ok(())
     }
 
     /// Runs a statement that is no part of the write path.
     #[cfg(feature = "planted-bugs")]
     pub(crate) async fn run(&mut self, statement: &'static str) -> Result<(), Error> {
-        let limit = self.settings.timeout;
-        let query = sqlx::raw_sql(statement).execute(self.connection().await?);
-        let answer = service_kit::database::bounded(limit, query).await;
-        self.settle(answer).map(drop)
+        let mut session = self.kept.take().await?;
+        let query = sqlx::raw_sql(statement).execute(session.connection());
+        let answer = service_kit::database::bounded(self.kept.settings().timeout, query).await;
+        self.kept.settle(session, answer).map(drop)
+    }
+}
+
+impl Store {
+    /// Prepares the connection of a writer. `timeout` is that of one call.
+    pub(crate) fn writer_connection(&self, timeout: Duration) -> WriterConnection {
+        let settings = self.database.settings();
+        let kept = self.database.keep(settings.application_name, timeout.min(settings.timeout));
+        WriterConnection { kept, epoch: None }
     }
 
-    /// Drops a connection that broke, or whose call did not end in time.
-    fn settle<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
-        if matches!(answer, Err(Error::Unavailable(_) | Error::Timeout { .. })) {
-            self.open = None;
-        }
-        answer
+    /// Returns the database, for the bus.
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// Returns a store with one connection of its own, for a task that must not wait while calls hold the pool.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(self.database.beside())
     }
 }
 

@@ -47,11 +47,6 @@ impl Address {
         Ok(Self { options, password_file: Some(file.to_owned()) })
     }
 
-    /// True if the password may change.
-    pub(super) fn has_password_file(&self) -> bool {
-        self.password_file.is_some()
-    }
-
     /// Returns the options as they were at the start.
     pub(super) fn first(&self) -> PgConnectOptions {
         self.options.clone()

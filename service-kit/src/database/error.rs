@@ -62,6 +62,13 @@ impl Error {
 
     pub(super) const TIMEOUT: &'static str = "timeout";
 
+    /// Converts an error of preparing a session: nothing of the caller's was sent yet. Keeps what is no outage, such as a
+    /// statement that is refused.
+    #[must_use]
+    pub fn before_sending(self) -> Self {
+        if self.is_outage() { Self::of_connecting(self) } else { self }
+    }
+
     /// Converts an error of connecting: nothing has been sent yet. A refused password, too, is an outage: passwords, roles
     /// and rules of the server change while the process runs, and are put right without it.
     pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
@@ -76,6 +83,19 @@ impl Error {
             | Self::Unavailable(source)
             | Self::Driver(source) => source,
         })
+    }
+
+    /// True if the session must not be used again: its connection broke, or leads to a server that ends its sessions or
+    /// accepts no writes.
+    pub(super) fn ends_session(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                let state = error.code().unwrap_or_default();
+                state.starts_with("08") || state.starts_with("57P") || state == "25006"
+            }
+            Self::NotConnected(_) | Self::Unavailable(_) | Self::Timeout { .. } => true,
+            _ => false,
+        }
     }
 
     /// True when the same call may succeed once the database is back.
@@ -135,6 +155,16 @@ pub(super) fn is_outage(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// True if a server that refused a new connection may accept one soon: it is starting, or has no room.
+pub(super) fn may_accept_soon(error: &Error) -> bool {
+    let Error::NotConnected(error) = error else { return false };
+    match error {
+        sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
         _ => false,
     }
 }

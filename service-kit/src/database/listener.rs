@@ -42,7 +42,7 @@ impl Settings {
             .acquire_timeout(self.timeout)
             .after_connect(move |connection, _| {
                 let session = session.clone();
-                Box::pin(async move { session.apply(connection).await })
+                Box::pin(async move { session.apply(connection).await.map(drop) })
             })
             .connect_lazy_with(self.connect_options().await);
         let listener = bounded(self.timeout, async {

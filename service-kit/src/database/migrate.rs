@@ -61,6 +61,12 @@ pub enum MigrateError {
         /// The schema.
         schema: &'static str,
     },
+    /// A pooler gives the server processes of connections to others.
+    #[error(
+        "the database is behind a pooler in transaction mode, which loses session settings and locks: use session mode \
+         (PgBouncer: pool_mode=session), or connect to PostgreSQL itself"
+    )]
+    SharedSessions,
     /// The database cannot store every text.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
@@ -84,7 +90,7 @@ impl MigrateError {
             Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } => true,
             // The connection broke, or the server became a standby, while refinery used it.
             Self::Refinery { source, .. } => driver_error(source).is_some_and(error::is_outage),
-            Self::Newer { .. } | Self::Encoding(_) | Self::Database(_) => false,
+            Self::Newer { .. } | Self::SharedSessions | Self::Encoding(_) | Self::Database(_) => false,
         }
     }
 }
@@ -95,6 +101,9 @@ impl MigrateError {
 /// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
 pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
     let mut connection = settings.open().await?;
+    if server::is_shared(settings, &mut connection).await? {
+        return Err(MigrateError::SharedSessions);
+    }
     // A migration may take longer than a request. Notices that a table exists already are not useful.
     let session = "SET statement_timeout = 0; SET lock_timeout = 0; SET client_min_messages = warning";
     raw(&mut connection, session.to_owned()).await?;

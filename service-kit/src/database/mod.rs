@@ -2,14 +2,18 @@
 //! The statements are in the services (`storage/`).
 
 mod address;
+mod canceller;
 mod certificates;
 mod error;
 mod inspection;
+mod kept;
 mod listener;
 mod migrate;
 mod notifier;
 pub mod outbox;
+mod pool;
 mod server;
+mod session;
 mod url;
 mod version;
 
@@ -21,27 +25,25 @@ use std::{
 pub use address::Address;
 pub use error::Error;
 pub use inspection::Inspection;
+pub use kept::Kept;
 pub use listener::{Listener, Notification};
 pub(crate) use migrate::migrate_when_reachable;
 pub use migrate::{MigrateError, Schema, migrate};
 pub use notifier::Notifier;
 pub use server::EncodingError;
+pub use session::Session;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, PgPool, Postgres,
-    pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
+    PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
 };
-use tokio::runtime::Handle;
 pub use version::VersionError;
 
+use self::{canceller::Canceller, pool::Pool};
 use crate::{
     lifecycle::Lifecycle,
     telemetry::metrics::{self, Counter, Histogram, counter, gauge, histogram},
 };
-
-/// A connection that has been idle for longer is pinged before it is used.
-const IDLE_BEFORE_PING: Duration = Duration::from_secs(30);
 
 /// The address of a database, and the limits of using it. Its `Debug` names the database, never the password.
 #[derive(Debug, Clone)]
@@ -59,12 +61,13 @@ pub struct Settings {
     pub plan_anew: bool,
 }
 
-/// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a connection whose call timed out is
-/// closed, since its state is unknown.
+/// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a call that timed out is cancelled at the
+/// server, and its connection is closed, since its state is unknown.
 #[derive(Debug, Clone)]
 pub struct Database {
-    pool: PgPool,
+    pool: Pool,
     settings: Settings,
+    canceller: Canceller,
     metrics: PoolMetrics,
 }
 
@@ -97,28 +100,26 @@ impl PoolMetrics {
 impl Database {
     /// Makes a pool that connects when it is first used.
     pub fn new(settings: Settings) -> Self {
-        let session = settings.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections)
-            .min_connections(settings.connections.min(2))
-            .acquire_timeout(settings.timeout)
-            .max_lifetime(Duration::from_mins(30))
-            .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move {
-                    if about.idle_for > IDLE_BEFORE_PING {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .after_connect(move |connection, _| {
-                let session = session.clone();
-                Box::pin(async move { session.apply(connection).await })
-            })
-            .connect_lazy_with(settings.with_session(settings.connect.first()));
+        let canceller = Canceller::new(&settings);
+        Self::with_canceller(settings, canceller)
+    }
+
+    fn with_canceller(settings: Settings, canceller: Canceller) -> Self {
+        let pool = Pool::new(settings.clone(), canceller.clone());
         let metrics = PoolMetrics::new(settings.application_name);
-        Self { pool, settings, metrics }
+        Self { pool, settings, canceller, metrics }
+    }
+
+    /// Returns one more connection to the same database, for a task that must not wait while calls hold all of the pool.
+    #[must_use]
+    pub fn beside(&self) -> Self {
+        Self::with_canceller(Settings { connections: 1, ..self.settings.clone() }, self.canceller.clone())
+    }
+
+    /// Returns a connection outside the pool that a task keeps, whose calls end within the timeout.
+    pub fn keep(&self, application_name: &'static str, timeout: Duration) -> Kept {
+        let settings = Settings { application_name, timeout, ..self.settings.clone() };
+        Kept::new(settings, self.canceller.clone())
     }
 
     /// Returns the settings.
@@ -157,14 +158,12 @@ impl Database {
             .map(|done| done.rows_affected())
     }
 
-    /// Checks that the database answers.
+    /// Checks that the database answers and accepts writes.
+    ///
+    /// # Errors
+    /// It does not.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.execute(sqlx::query("SELECT 1")).await.map(drop)
-    }
-
-    /// Opens a connection outside the pool, with the same session settings, for a task that keeps it.
-    pub async fn connect(&self) -> Result<PgConnection, Error> {
-        self.settings.open().await
+        self.call(async |connection, limit| server::check_writable(connection, limit).await).await
     }
 
     /// Closes every connection, waiting for those in use.
@@ -179,32 +178,14 @@ impl Database {
     ) -> Result<T, Error> {
         let outcome = async {
             let asked = Instant::now();
-            let mut lease = self.lease().await?;
+            let mut lease = self.pool.lease().await?;
             self.metrics.waited.record(asked.elapsed());
             let began = Instant::now();
-            let outcome = call(lease.connection()?, self.settings.timeout).await;
+            let outcome = call(lease.session()?.connection(), self.settings.timeout).await;
             self.metrics.called.record(began.elapsed());
             lease.end(outcome)
         };
         outcome.await.inspect_err(|error| self.metrics.failed(error))
-    }
-
-    async fn lease(&self) -> Result<Lease, Error> {
-        let mut acquired = self.pool.acquire().await;
-        if let Err(refused) = &acquired
-            && self.settings.connect.has_password_file()
-            && is_about_credentials(refused)
-        {
-            acquired = Box::pin(self.acquire_with_new_password()).await;
-        }
-        let connection = acquired.map_err(Error::of_connecting)?;
-        Ok(Lease { connection: Some(connection), limit: self.settings.timeout })
-    }
-
-    /// Reads the password again, since the server has refused the one that the pool knows.
-    async fn acquire_with_new_password(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        self.pool.set_connect_options(self.settings.connect_options().await);
-        self.pool.acquire().await
     }
 
     /// Keeps the gauges of the pool up to date until the lifecycle is closing.
@@ -214,91 +195,11 @@ impl Database {
         let used = gauge!("parlance_database_connections", "pool" => of, "state" => "used");
         let idle = gauge!("parlance_database_connections", "pool" => of, "state" => "idle");
         metrics::watch(lifecycle, move || {
-            let (size, free) = (pool.size(), pool.num_idle());
+            let (in_use, free) = pool.count();
             idle.set(free as f64);
-            used.set((size as usize).saturating_sub(free) as f64);
+            used.set(in_use as f64);
         });
     }
-}
-
-/// A connection in use. One whose call timed out is closed rather than returned: the pool would wait for its answer without
-/// a limit before it could be used again. One whose caller has gone is returned once the call has ended, if that happens in
-/// time: many callers that give up early must not make the database accept many new connections, too.
-struct Lease {
-    /// Present until the call has ended.
-    connection: Option<PoolConnection<Postgres>>,
-    limit: Duration,
-}
-
-impl Lease {
-    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        // Always present: it is taken when the lease ends.
-        self.connection.as_deref_mut().ok_or(Error::NotConnected(sqlx::Error::PoolClosed))
-    }
-
-    fn end<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
-        if let (Some(mut connection), Err(Error::Timeout { .. })) = (self.connection.take(), &outcome) {
-            connection.close_on_drop();
-        }
-        outcome
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let Ok(runtime) = Handle::try_current() else { return connection.close_on_drop() };
-        let limit = self.limit;
-        // Outside of the lifecycle: it ends by itself, and closing the pool waits for it.
-        runtime.spawn(async move {
-            if bounded(limit, connection.ping()).await.is_err() {
-                connection.close_on_drop();
-            }
-        });
-    }
-}
-
-impl Settings {
-    /// Opens one connection with the session settings that all statements rely on.
-    pub async fn open(&self) -> Result<PgConnection, Error> {
-        let opened = bounded(self.timeout, async {
-            let mut connection = self.connect_options().await.connect().await?;
-            self.apply(&mut connection).await?;
-            Ok(connection)
-        });
-        opened.await.map_err(Error::of_connecting)
-    }
-
-    async fn connect_options(&self) -> PgConnectOptions {
-        self.with_session(self.connect.current().await)
-    }
-
-    fn with_session(&self, options: PgConnectOptions) -> PgConnectOptions {
-        options
-            .application_name(self.application_name)
-            .log_statements(tracing::log::LevelFilter::Trace)
-            .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
-    }
-
-    /// A statement after connecting rather than start-up options, which connection poolers refuse.
-    async fn apply(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let statement_timeout = self.timeout.as_millis();
-        let plan_cache_mode = if self.plan_anew { "force_custom_plan" } else { "auto" };
-        let statement = format!(
-            "SET default_transaction_isolation = 'read committed'; SET synchronous_commit = on; \
-             SET statement_timeout = {statement_timeout}; SET lock_timeout = 500; \
-             SET idle_in_transaction_session_timeout = 10000; SET timezone = 'UTC'; \
-             SET plan_cache_mode = {plan_cache_mode}"
-        );
-        // Built only from constants and numbers: nothing comes from a caller.
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await.map(drop)
-    }
-}
-
-/// True if the server refuses the role or its password.
-fn is_about_credentials(error: &sqlx::Error) -> bool {
-    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
-    state.is_some_and(|state| state.starts_with("28"))
 }
 
 /// Applies a timeout to a database call.
@@ -328,6 +229,8 @@ pub(crate) async fn warn_of_unsafe_settings(database: &Database) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
+    use sqlx::postgres::PgConnectOptions;
+
     use super::*;
 
     fn settings(connect: &str, timeout: Duration) -> Settings {

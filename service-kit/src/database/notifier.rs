@@ -1,15 +1,17 @@
 //! Sends notifications of PostgreSQL.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
-use sqlx::{Executor, PgConnection};
+use sqlx::Executor;
 use tokio::sync::Mutex;
 
-use super::{Error, Settings, bounded};
+use super::{Database, Error, Kept, bounded};
 
 /// Notifications are not stored, so a commit need not wait for the disk.
 const SESSION: &str = "SET synchronous_commit = off";
-const PROCESS_ID: &str = "SELECT pg_backend_pid()";
 const NOTIFY_ONE: &str = "SELECT pg_notify($1, $2)";
 // PostgreSQL merges notifications of one transaction that are the same.
 const NOTIFY_ALL: &str = "
@@ -21,15 +23,15 @@ const NOTIFY_ALL: &str = "
 /// is the other end.
 #[derive(Debug)]
 pub struct Notifier {
-    settings: Settings,
-    connection: Mutex<Option<PgConnection>>,
+    kept: Mutex<Kept>,
     process_id: AtomicU32,
 }
 
-impl Settings {
+impl Database {
     /// Prepares to send notifications. Connects at the first one.
-    pub fn notifier(&self) -> Notifier {
-        Notifier { settings: self.clone(), connection: Mutex::default(), process_id: AtomicU32::new(0) }
+    pub fn notifier(&self, application_name: &'static str) -> Notifier {
+        let kept = self.keep(application_name, self.settings.timeout);
+        Notifier { kept: Mutex::new(kept), process_id: AtomicU32::new(0) }
     }
 }
 
@@ -43,12 +45,12 @@ impl Notifier {
         if notifications.is_empty() {
             return Ok(());
         }
-        let mut kept = self.connection.lock().await;
-        // Taken out, so that a connection whose call did not end is dropped.
-        let mut connection = match kept.take() {
-            Some(connection) => connection,
-            None => self.connect().await?,
-        };
+        let mut kept = self.kept.lock().await;
+        let limit = kept.settings().timeout;
+        if kept.open().await? {
+            self.begin(&mut kept, limit).await?;
+        }
+        let mut session = kept.take().await?;
         // The notification of a commit is alone, and on the path of every message.
         let query = if let [(channel, payload)] = notifications {
             sqlx::query(NOTIFY_ONE).bind(channel).bind(payload)
@@ -56,9 +58,8 @@ impl Notifier {
             let (channels, payloads): (Vec<&str>, Vec<&str>) = notifications.iter().copied().unzip();
             sqlx::query(NOTIFY_ALL).bind(channels).bind(payloads)
         };
-        bounded(self.settings.timeout, query.execute(&mut connection)).await?;
-        *kept = Some(connection);
-        Ok(())
+        let sent = bounded(limit, query.execute(session.connection())).await;
+        kept.settle(session, sent).map(drop)
     }
 
     /// Returns the id of the server process that sends, as in [`Notification::process_id`](super::Notification::process_id):
@@ -67,14 +68,15 @@ impl Notifier {
         self.process_id.load(Ordering::Relaxed)
     }
 
-    async fn connect(&self) -> Result<PgConnection, Error> {
-        let mut connection = self.settings.open().await?;
-        let (process_id,): (i32,) = bounded(self.settings.timeout, async {
-            connection.execute(SESSION).await?;
-            sqlx::query_as(PROCESS_ID).fetch_one(&mut connection).await
-        })
-        .await?;
-        self.process_id.store(process_id.cast_unsigned(), Ordering::Relaxed);
-        Ok(connection)
+    /// Prepares a new session.
+    async fn begin(&self, kept: &mut Kept, limit: Duration) -> Result<(), Error> {
+        let mut session = kept.take().await?;
+        let begun = bounded(limit, session.connection().execute(SESSION)).await;
+        if begun.is_ok() {
+            self.process_id.store(session.process_id().cast_unsigned(), Ordering::Relaxed);
+            kept.settle(session, begun).map(drop)
+        } else {
+            begun.map(drop)
+        }
     }
 }

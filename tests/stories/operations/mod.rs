@@ -2,6 +2,7 @@
 
 mod backup;
 mod damage;
+mod pooler;
 mod settings;
 mod start;
 mod verify;

@@ -18,6 +18,7 @@ pub use self::{
     database::TestDatabase,
     errors::{code_and_reason, metadata, preconditions, refused, resource, retry_delay, violated_fields},
     eventually::{PATIENCE, eventually},
+    health::health,
     inbox::{Inbox, Received, Session, to_status},
     message_service::{RunningMessageService, channel_to, message_service_config},
     nats::NatsServer,

@@ -50,6 +50,12 @@ impl Store {
         Self { database, changes, opened: Arc::default() }
     }
 
+    /// Returns a store with one connection of its own, for a task that must not wait while calls hold the pool. Both are
+    /// opened together.
+    pub(crate) fn beside(&self) -> Self {
+        Self { opened: self.opened.clone(), ..Self::new(self.database.beside()) }
+    }
+
     /// Reads what all replicas share. Requires the migrated schema.
     pub(crate) async fn open(&self) -> Result<(), database::Error> {
         let key = settings::find_page_token_key(&self.database).await?;

@@ -25,7 +25,6 @@ use std::{
 };
 
 use service_kit::{
-    database::Settings,
     lifecycle::Lifecycle,
     telemetry::{
         metrics::{Counter, counter, gauge, watch},
@@ -76,7 +75,6 @@ impl Writers {
     /// answered.
     pub(crate) fn start(
         count: usize,
-        settings: &Settings,
         store: &Store,
         live: &LiveLogs,
         exchange: &Exchange,
@@ -84,7 +82,7 @@ impl Writers {
     ) -> Self {
         // The channels are unbounded: the permits bound the writes in them.
         let stamps = Stamps::default();
-        let shard = |_| shard::start(settings, live, exchange, &stamps, lifecycle);
+        let shard = |_| shard::start(store, live, exchange, &stamps, lifecycle);
         let capacity = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
         measure_queue(&capacity, lifecycle);
         Self {

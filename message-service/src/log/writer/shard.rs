@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, future::Future};
 
-use service_kit::{database::Settings, lifecycle::Lifecycle};
+use service_kit::lifecycle::Lifecycle;
 use tokio::sync::mpsc;
 
 use super::{
@@ -13,14 +13,14 @@ use super::{
     storer::Storer,
     work::{Stamps, Work},
 };
-use crate::{bus::Exchange, log::live::LiveLogs};
+use crate::{bus::Exchange, log::live::LiveLogs, storage::Store};
 
 /// The most waiting writes that are taken from the queue together.
 const MAX_TAKEN: usize = 1024;
 
 /// Starts one writer and its lane of locked conversations.
 pub(super) fn start(
-    settings: &Settings,
+    store: &Store,
     live: &LiveLogs,
     exchange: &Exchange,
     stamps: &Stamps,
@@ -28,7 +28,7 @@ pub(super) fn start(
 ) -> mpsc::UnboundedSender<Work> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let given_up = GivenUp::new(stamps);
-    let storer = || Storer::new(settings, live, exchange, &given_up);
+    let storer = || Storer::new(store, live, exchange, &given_up);
     let lane = Lane::new(&given_up);
     let shard = Shard { storer: storer(), lane: lane.clone(), given_up: given_up.clone() };
     lifecycle.spawn("writer", registered(exchange, shard.run(receiver, lifecycle.clone())));

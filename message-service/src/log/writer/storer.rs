@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{database::Settings, telemetry::trace};
+use service_kit::telemetry::trace;
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{
@@ -33,8 +33,11 @@ use crate::{
     },
     log::live::LiveLogs,
     planted,
-    storage::{Error, WriterConnection, append::BatchOutcome},
+    storage::{Error, Store, WriterConnection, append::BatchOutcome},
 };
+
+/// The longest time of one try. A write waits for longer, so that a second one happens.
+const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Stores batches over its own connection.
 pub(super) struct Storer {
@@ -54,10 +57,10 @@ struct FailedAppend {
 
 impl Storer {
     /// Opens no connection yet.
-    pub(super) fn new(settings: &Settings, live: &LiveLogs, exchange: &Exchange, given_up: &GivenUp) -> Self {
+    pub(super) fn new(store: &Store, live: &LiveLogs, exchange: &Exchange, given_up: &GivenUp) -> Self {
         Self {
-            connection: WriterConnection::new(settings.clone()),
-            timeout: settings.timeout,
+            connection: store.writer_connection(TRY_TIMEOUT),
+            timeout: TRY_TIMEOUT,
             live: live.clone(),
             exchange: exchange.clone(),
             metrics: WriterMetrics::new(),

@@ -87,20 +87,35 @@ impl<S: Source> Reader<S> {
     }
 }
 
-/// Builds the one statement. Its own snapshot decides which rows it reads. The index on `xact_id` yields both
-/// the range and the order. A row of a transaction that has not begun on this server is not visible in the window: a restore
-/// copied it from another one.
+/// Builds the one statement. Its own snapshot decides which rows it reads. What the last snapshot could not see is of the
+/// transactions that were open in it and of those that had not begun: two ranges of the index on `xact_id`, the first wholly
+/// before the second. So a transaction that stays open, of whichever database of the server, costs one look-up. A row of a
+/// transaction that has not begun on this server is beyond the second: a restore copied it from another one.
 fn statement<S: Source>() -> String {
     let (table, columns, weight, batch) = (S::TABLE, S::COLUMNS, S::WEIGHT, S::BATCH);
+    let unread = |range: &str| {
+        format!(
+            "(
+                SELECT {columns}, xact_id, outbox_id
+                FROM {table}
+                WHERE {range}
+                    AND pg_visible_in_snapshot(xact_id, coalesce($2::pg_snapshot, pg_current_snapshot()))
+                    AND (xact_id, outbox_id) > ($3::xid8, $4::bigint)
+                ORDER BY xact_id, outbox_id
+                LIMIT $5 + 1
+            )"
+        )
+    };
+    let open = unread("xact_id = ANY (ARRAY(SELECT pg_snapshot_xip($1::pg_snapshot)))");
+    let begun_since = unread(
+        "xact_id >= pg_snapshot_xmax($1::pg_snapshot)
+                    AND xact_id < pg_snapshot_xmax(coalesce($2::pg_snapshot, pg_current_snapshot()))",
+    );
     format!(
         "WITH found AS MATERIALIZED (
             SELECT {columns}, xact_id AS outbox_xact_id, outbox_id AS outbox_row_id,
                 sum({weight}) OVER (ORDER BY xact_id, outbox_id ROWS UNBOUNDED PRECEDING) - ({weight}) AS weight_before
-            FROM {table}
-            WHERE xact_id >= pg_snapshot_xmin($1::pg_snapshot)
-                AND NOT pg_visible_in_snapshot(xact_id, $1::pg_snapshot)
-                AND pg_visible_in_snapshot(xact_id, coalesce($2::pg_snapshot, pg_current_snapshot()))
-                AND (xact_id, outbox_id) > ($3::xid8, $4::bigint)
+            FROM ({open} UNION ALL {begun_since}) AS unread
             ORDER BY xact_id, outbox_id
             LIMIT $5 + 1
         ), read AS MATERIALIZED (

@@ -17,20 +17,29 @@ const TIMES: u32 = 10;
 /// The most rows that one statement deletes.
 const MAX_ROWS: i64 = 10_000;
 
-const HORIZON: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text";
+/// A pass begins at the start of the outbox this often, in case that another replica was interrupted in its own.
+const PASSES_TO_START: u32 = 64;
 
-/// A point in the history of transactions: all below it had ended when it was taken.
+const HORIZON: &str = "SELECT pg_current_snapshot()::text";
+
+/// A point in the history of transactions: the snapshot that was taken there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Horizon(String);
 
 /// Deletes the rows of transactions that had ended `retention` ago, so that readers have that long to read them. Replicas that
-/// do so at the same time share the work.
+/// do so at the same time share the work. A transaction that stays open keeps its own rows only.
+///
+/// A pass continues where the last one ended: while a snapshot somewhere is old, the entries of deleted rows stay in the index.
 #[derive(Debug)]
 pub struct Trimmer {
     database: Database,
     retention: Duration,
-    below: String,
+    ended: String,
+    late: String,
     foreign: String,
+    /// The horizon up to which everything is deleted.
+    done: Option<Horizon>,
+    passes: u32,
     /// The horizons of the last `retention`, oldest first.
     horizons: VecDeque<(Instant, Horizon)>,
 }
@@ -38,7 +47,7 @@ pub struct Trimmer {
 impl Trimmer {
     /// Prepares to trim a table, such as `parlance_user.outbox`.
     pub fn new(database: Database, table: &'static str, retention: Duration) -> Self {
-        // Both along the index on xact_id.
+        // All along the index on xact_id.
         let delete = |condition: &str| {
             format!(
                 "DELETE FROM {table}
@@ -50,10 +59,21 @@ impl Trimmer {
         Self {
             database,
             retention,
-            below: delete("xact_id < $2::xid8"),
+            ended: delete(
+                "xact_id < pg_snapshot_xmax($2::pg_snapshot)
+                        AND xact_id >= coalesce(pg_snapshot_xmax($3::pg_snapshot), '0')
+                        AND xact_id <> ALL (ARRAY(SELECT pg_snapshot_xip($2::pg_snapshot)))",
+            ),
+            // Open at the horizon of the last pass, ended since.
+            late: delete(
+                "xact_id = ANY (ARRAY(SELECT pg_snapshot_xip($3::pg_snapshot)))
+                        AND pg_visible_in_snapshot(xact_id, $2::pg_snapshot)",
+            ),
             // A restore copied these from another server. They would stay until this one has had as many
             // transactions.
             foreign: delete("xact_id >= pg_snapshot_xmax(pg_current_snapshot())"),
+            done: None,
+            passes: 0,
             horizons: VecDeque::new(),
         }
     }
@@ -76,10 +96,13 @@ impl Trimmer {
         let horizon = self.horizon().await?;
         self.horizons.push_back((now, horizon));
         let Some(below) = newest_older_than(&mut self.horizons, now, self.retention) else { return Ok(()) };
+        self.passes = self.passes.wrapping_add(1);
+        let done = self.done.take().filter(|_| !self.passes.is_multiple_of(PASSES_TO_START));
         loop {
-            let deleted = self.delete_below(&below).await?;
+            let deleted = self.delete_between(done.as_ref(), &below).await?;
             on_trimmed(deleted);
             if deleted < MAX_ROWS as u64 {
+                self.done = Some(below);
                 return Ok(());
             }
         }
@@ -90,20 +113,27 @@ impl Trimmer {
     /// # Errors
     /// The database cannot be reached or fails.
     pub async fn horizon(&self) -> Result<Horizon, Error> {
-        let (xmin,): (String,) = self.database.fetch_one(sqlx::query_as(HORIZON)).await?;
-        Ok(Horizon(xmin))
+        let (snapshot,): (String,) = self.database.fetch_one(sqlx::query_as(HORIZON)).await?;
+        Ok(Horizon(snapshot))
     }
 
-    /// Deletes rows of transactions below the horizon and rows of another server, at most 10,000 of each, and returns their
-    /// number.
+    /// Deletes rows of transactions that had ended at the horizon and rows of another server, at most 10,000 of each, and
+    /// returns their number.
     ///
     /// # Errors
     /// The database cannot be reached or fails.
     pub async fn delete_below(&self, below: &Horizon) -> Result<u64, Error> {
-        let query = sqlx::query(AssertSqlSafe(self.below.as_str())).bind(MAX_ROWS).bind(&below.0);
-        let old = self.database.execute(query).await?;
+        self.delete_between(None, below).await
+    }
+
+    async fn delete_between(&self, done: Option<&Horizon>, below: &Horizon) -> Result<u64, Error> {
+        let mut deleted = 0;
+        for statement in [&self.ended, &self.late] {
+            let query = sqlx::query(AssertSqlSafe(statement.as_str())).bind(MAX_ROWS).bind(&below.0);
+            deleted += self.database.execute(query.bind(done.map(|done| done.0.as_str()))).await?;
+        }
         let foreign = self.database.execute(sqlx::query(AssertSqlSafe(self.foreign.as_str())).bind(MAX_ROWS)).await?;
-        Ok(old + foreign)
+        Ok(deleted + foreign)
     }
 }
 

@@ -12,7 +12,8 @@ use service_kit::database::Address;
 use super::web_client::Binding;
 use crate::commands::database::{DatabaseArgs, Existing};
 
-/// Connections beyond the services' pools and writers: migrations, two for the bus, and some for the operator.
+/// Connections beyond the services' pools and writers: migrations, two for the bus, four of each service beside its pool, and
+/// some for the operator.
 const SPARE_CONNECTIONS: u32 = 30;
 
 /// The default address of the web client.

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
 
-use std::time::{Duration, Instant};
+mod consumer;
+mod open_transactions;
+
+use std::time::Duration;
 
 use service_kit::database::{
     Database, MigrateError, Schema, Settings, migrate,
-    outbox::{Consumer, Position, Read, Reader, Source, Trimmer},
+    outbox::{Position, Read, Reader, Source, Trimmer},
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
@@ -35,12 +38,12 @@ impl Source for Names {
 }
 
 const TABLE: &str = "
-    CREATE TABLE outbox (
+    CREATE TABLE public.outbox (
         outbox_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         xact_id   xid8 NOT NULL DEFAULT pg_current_xact_id(),
         name      text NOT NULL
     );
-    CREATE INDEX outbox_xact_id_idx ON outbox (xact_id)";
+    CREATE INDEX outbox_xact_id_idx ON public.outbox (xact_id)";
 
 /// The database of one test.
 struct Fresh {
@@ -87,18 +90,18 @@ impl Fresh {
     }
 
     async fn insert(&self, name: &str) {
-        self.database.execute(sqlx::query("INSERT INTO outbox (name) VALUES ($1)").bind(name)).await.unwrap();
+        self.database.execute(sqlx::query("INSERT INTO public.outbox (name) VALUES ($1)").bind(name)).await.unwrap();
     }
 
     /// Begins a transaction that has inserted a row.
     async fn open(&self, name: &str) -> PgConnection {
         let mut connection = self.settings.open().await.unwrap();
-        run(&mut connection, format!("BEGIN; INSERT INTO outbox (name) VALUES ('{name}')")).await;
+        run(&mut connection, format!("BEGIN; INSERT INTO public.outbox (name) VALUES ('{name}')")).await;
         connection
     }
 
     async fn count(&self, name: &str) -> i64 {
-        let query = sqlx::query_as("SELECT count(*) FROM outbox WHERE name = $1").bind(name);
+        let query = sqlx::query_as("SELECT count(*) FROM public.outbox WHERE name = $1").bind(name);
         let (count,) = self.database.fetch_one(query).await.unwrap();
         count
     }
@@ -196,7 +199,7 @@ async fn rows_of_another_server_are_neither_read_nor_kept() {
     let fresh = Fresh::new("restored").await;
     let mut position = fresh.begin().await;
     let restored =
-        "INSERT INTO outbox (xact_id, name) SELECT '4000000000000'::xid8, 'r' FROM generate_series(1, 10001)";
+        "INSERT INTO public.outbox (xact_id, name) SELECT '4000000000000'::xid8, 'r' FROM generate_series(1, 10001)";
     fresh.database.execute(sqlx::query(restored)).await.unwrap();
     fresh.insert("c").await;
     assert_eq!(read(&fresh.reader(), &mut position).await, (vec!["c".to_owned()], true));
@@ -229,7 +232,7 @@ async fn a_position_of_another_server_or_table_is_a_gap() {
     assert!(is_gap(parts.join(" ")).await, "a server whose transaction ids are lower");
 
     let mut connection = fresh.settings.open().await.unwrap();
-    run(&mut connection, format!("DROP TABLE outbox; {TABLE}")).await;
+    run(&mut connection, format!("DROP TABLE public.outbox; {TABLE}")).await;
     assert!(is_gap(text).await, "a table that was restored");
     let again = fresh.begin().await;
     fresh.insert("b").await;
@@ -250,35 +253,10 @@ async fn a_position_that_is_older_than_rows_are_kept_is_a_gap() {
 }
 
 #[tokio::test]
-async fn rows_of_transactions_open_at_the_horizon_stay() {
-    let fresh = Fresh::new("trim").await;
-    let trimmer = fresh.trimmer();
-    let mut late = fresh.open("late").await;
-    let before_the_others = trimmer.horizon().await.unwrap();
-    for name in ["a", "b", "c"] {
-        fresh.insert(name).await;
-    }
-    let while_one_is_open = trimmer.horizon().await.unwrap();
-    late.execute("COMMIT").await.unwrap();
-
-    assert_eq!(trimmer.delete_below(&before_the_others).await.unwrap(), 0);
-    assert_eq!(trimmer.delete_below(&while_one_is_open).await.unwrap(), 0);
-    // The horizon is that of the whole server: an open transaction of another test holds it back.
-    let deadline = Instant::now() + PATIENCE;
-    let mut deleted = 0;
-    while deleted < 4 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        deleted += trimmer.delete_below(&trimmer.horizon().await.unwrap()).await.unwrap();
-    }
-    assert_eq!(deleted, 4);
-    fresh.drop().await;
-}
-
-#[tokio::test]
 async fn a_listener_receives_what_a_notifier_sends() {
     let fresh = Fresh::new("notify").await;
     let mut listener = fresh.settings.listen(&["one", "two"]).await.unwrap();
-    let notifier = fresh.settings.notifier();
+    let notifier = fresh.database.notifier("bell");
     notifier.notify(&[("two", "payload"), ("one", ""), ("one", "")]).await.unwrap();
     notifier.notify(&[]).await.unwrap();
     notifier.notify(&[("one", "last")]).await.unwrap();
@@ -294,52 +272,6 @@ async fn a_listener_receives_what_a_notifier_sends() {
     fresh.drop().await;
 }
 
-const CONSUMERS: &str =
-    "CREATE TABLE consumers (name text PRIMARY KEY, position text NOT NULL, updated_at timestamptz NOT NULL)";
-
-#[tokio::test]
-async fn a_consumer_continues_after_a_restart_and_reads_unhandled_batches_again() {
-    let fresh = Fresh::new("consumer").await;
-    fresh.database.execute(sqlx::query(CONSUMERS)).await.unwrap();
-    let consumer = || Consumer::<Names>::new(fresh.database.clone(), "public.consumers", "search", RETENTION);
-    let first = consumer().read().await.unwrap();
-    assert!(first.batch.is_none());
-    consumer().commit(&first.position).await.unwrap();
-
-    let mut late = fresh.open("late").await;
-    fresh.insert("a").await;
-    let unhandled = consumer().read().await.unwrap();
-    let again = consumer().read().await.unwrap();
-    assert_eq!((unhandled.batch.unwrap().names, again.batch.unwrap().names), (vec!["a".into()], vec!["a".to_owned()]));
-    consumer().commit(&again.position).await.unwrap();
-
-    late.execute("COMMIT").await.unwrap();
-    let other = Consumer::<Names>::new(fresh.database.clone(), "public.consumers", "feed", RETENTION);
-    assert!(other.read().await.unwrap().batch.is_none());
-    let rest = consumer().read().await.unwrap();
-    assert_eq!(rest.batch.unwrap().names, ["late"]);
-    late.close().await.unwrap();
-    fresh.drop().await;
-}
-
-#[tokio::test]
-async fn a_consumer_whose_position_is_of_another_server_starts_over() {
-    let fresh = Fresh::new("moved").await;
-    fresh.database.execute(sqlx::query(CONSUMERS)).await.unwrap();
-    let consumer = Consumer::<Names>::new(fresh.database.clone(), "public.consumers", "search", RETENTION);
-    consumer.commit(&consumer.read().await.unwrap().position).await.unwrap();
-    // A restore brings the stored position along to a server that started at another time.
-    let moved = "UPDATE consumers SET position = regexp_replace(position, '^1 [0-9]+', '1 7')";
-    fresh.database.execute(sqlx::query(moved)).await.unwrap();
-    fresh.insert("a").await;
-    let read = consumer.read().await.unwrap();
-    assert!(read.batch.is_none());
-    consumer.commit(&read.position).await.unwrap();
-    fresh.insert("b").await;
-    assert_eq!(consumer.read().await.unwrap().batch.unwrap().names, ["b"]);
-    fresh.drop().await;
-}
-
 #[tokio::test]
 async fn a_migration_blocked_by_a_table_in_use_fails_and_can_be_repeated() {
     const CHANGE: &str = "SET LOCAL lock_timeout = '50ms'; ALTER TABLE public.outbox ADD COLUMN note text";
@@ -347,7 +279,7 @@ async fn a_migration_blocked_by_a_table_in_use_fails_and_can_be_repeated() {
     let migration = refinery_core::Migration::unapplied("V1__change", CHANGE).unwrap();
     let schema = Schema { name: "kit", migrations: vec![migration] };
     let mut backup = fresh.settings.open().await.unwrap();
-    run(&mut backup, "BEGIN; SELECT count(*) FROM outbox".to_owned()).await;
+    run(&mut backup, "BEGIN; SELECT count(*) FROM public.outbox".to_owned()).await;
     let refused = migrate(&fresh.settings, &schema).await.unwrap_err();
     assert!(matches!(refused, MigrateError::TableInUse { schema: "kit" }), "{refused:?}");
     backup.execute("COMMIT").await.unwrap();
