@@ -31,17 +31,20 @@ impl Canceller {
         Self { settings: settings.clone(), turn: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Ends the call that a session is in, if it is in one, and closes the session. The outcome of the call stays unknown: a
-    /// commit whose wait for the standby is cancelled is reported as done.
-    pub(super) async fn end(&self, mut session: Session) {
-        if !session.answers_within(GRACE).await {
-            match timeout(CANCEL_TIMEOUT, self.cancel(session.process_id())).await {
-                Ok(Ok(())) => drop(session.answers_within(END_TIMEOUT).await),
-                Ok(Err(error)) => tracing::debug!(cause = &error as &dyn std::error::Error, "a call was not cancelled"),
-                Err(_) => tracing::debug!("a call was not cancelled in time"),
-            }
+    /// Ends the call that a session is in. Returns the session if the call ended by itself; otherwise it is cancelled, and the
+    /// session is closed. The outcome of the call stays unknown: a commit whose wait for the standby is cancelled is reported
+    /// as done.
+    pub(super) async fn end(&self, mut session: Session) -> Option<Session> {
+        if session.answers_within(GRACE).await {
+            return Some(session);
+        }
+        match timeout(CANCEL_TIMEOUT, self.cancel(session.process_id())).await {
+            Ok(Ok(())) => drop(session.answers_within(END_TIMEOUT).await),
+            Ok(Err(error)) => tracing::debug!(cause = &error as &dyn std::error::Error, "a call was not cancelled"),
+            Err(_) => tracing::debug!("a call was not cancelled in time"),
         }
         session.close().await;
+        None
     }
 
     async fn cancel(&self, process_id: i32) -> Result<(), Error> {

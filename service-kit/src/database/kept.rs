@@ -1,6 +1,6 @@
 //! Connections outside the pool, each of which one task keeps.
 
-use tokio::task::JoinHandle;
+use tokio::{runtime::Handle, task::JoinHandle};
 
 use super::{Error, Settings, canceller::Canceller, session::Session};
 
@@ -12,7 +12,7 @@ pub struct Kept {
     canceller: Canceller,
     session: Option<Session>,
     /// The end of the last session, whose call was given up.
-    ending: Option<JoinHandle<()>>,
+    ending: Option<JoinHandle<Option<Session>>>,
 }
 
 impl Kept {
@@ -30,18 +30,18 @@ impl Kept {
     /// # Errors
     /// Nothing was sent.
     pub async fn open(&mut self) -> Result<bool, Error> {
+        if let Some(ending) = &mut self.ending {
+            // It is bounded.
+            self.session = ending.await.unwrap_or_default();
+            self.ending = None;
+        }
         if let Some(mut session) = self.session.take()
             && session.is_usable().await
         {
             self.session = Some(session);
             return Ok(false);
         }
-        if let Some(ending) = &mut self.ending {
-            // Bounded, and only it can fail.
-            let _ = ending.await;
-            self.ending = None;
-        }
-        self.session = Some(self.settings.session().await?);
+        self.session = Some(Box::pin(self.settings.session()).await?);
         Ok(true)
     }
 
@@ -65,8 +65,9 @@ impl Kept {
     pub fn settle<T>(&mut self, mut session: Session, answer: Result<T, Error>) -> Result<T, Error> {
         match &answer {
             Err(Error::Timeout { .. }) => {
+                // Outside of the lifecycle: it ends by itself.
                 let canceller = self.canceller.clone();
-                self.ending = Some(tokio::spawn(async move { canceller.end(session).await }));
+                self.ending = Some(Handle::current().spawn(async move { canceller.end(session).await }));
             }
             Err(error) if error.ends_session() => {}
             _ => {

@@ -62,7 +62,7 @@ pub struct Settings {
 }
 
 /// A pool of connections. Cheap to clone. Every call of it ends within the timeout; a call that timed out is cancelled at the
-/// server, and its connection is closed, since its state is unknown.
+/// server, and its connection is closed, unless the call ends by itself at once.
 #[derive(Debug, Clone)]
 pub struct Database {
     pool: Pool,

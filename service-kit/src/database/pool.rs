@@ -60,10 +60,10 @@ impl Pool {
             Hold { shared: shared.clone(), _token: shared.in_use.token(), permit: shared.permit(deadline).await? };
         let session = match timeout_at(deadline, shared.take_idle()).await {
             Ok(Some(session)) => session,
-            Ok(None) => match shared.open(deadline).await {
+            Ok(None) => match Box::pin(shared.open(deadline)).await {
                 Ok(session) => session,
                 Err(error) => {
-                    tokio::spawn(async move {
+                    Handle::current().spawn(async move {
                         sleep(jittered(REFUSED_PAUSE, 0.75..1.25)).await;
                         drop(hold);
                     });
@@ -161,13 +161,15 @@ impl Hold {
     }
 
     async fn end(self, session: Session) {
-        self.shared.canceller.end(session).await;
+        if let Some(session) = self.shared.canceller.end(session).await {
+            self.put_back(session);
+        }
     }
 }
 
-/// A session in use. One whose call timed out is ended rather than put back. One whose caller has gone is put back once the
-/// call has ended, if that happens in time: many callers that give up early must not make the database accept many new
-/// connections, too. Each counts as in use until it has ended.
+/// A session in use. One whose call timed out, or whose caller has gone, is put back once the call has ended, if that happens
+/// in time, and is ended otherwise: many callers that give up early must not make the database accept many new connections,
+/// too. Each counts as in use until then.
 #[derive(Debug)]
 pub(super) struct Lease {
     /// Present until the call has ended.
@@ -185,7 +187,7 @@ impl Lease {
     pub(super) fn end<T>(mut self, outcome: Result<T, Error>) -> Result<T, Error> {
         if let Some((session, hold)) = self.session.take().zip(self.hold.take()) {
             match &outcome {
-                Err(Error::Timeout { .. }) => drop(tokio::spawn(hold.end(session))),
+                Err(Error::Timeout { .. }) => drop(Handle::current().spawn(hold.end(session))),
                 Err(error) if error.ends_session() => hold.shared.drop_idle(),
                 _ => hold.put_back(session),
             }

@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use service_kit::database::{
-    Database,
-    outbox::{Position, Reader},
+use service_kit::{
+    database::{
+        Database,
+        outbox::{Position, Reader, Source, Trimmer},
+    },
+    lifecycle::Lifecycle,
 };
 use sqlx::{Executor, PgConnection};
 
@@ -76,5 +79,27 @@ async fn an_open_transaction_makes_no_read_scan_what_was_read_before() {
 
     held.execute("COMMIT").await.unwrap();
     assert_eq!(read(&reader, &mut position).await, (vec!["held".to_owned()], true));
+    fresh.drop().await;
+}
+
+#[tokio::test]
+async fn rows_that_commit_late_are_trimmed_by_a_later_pass() {
+    let fresh = Fresh::new("late_trim").await;
+    let mut late = fresh.open("late").await;
+    fresh.insert("a").await;
+    let lifecycle = Lifecycle::new();
+    let trimmer = Trimmer::new(fresh.database.clone(), Names::TABLE, Duration::from_secs(1));
+    lifecycle.spawn("trim outbox", trimmer.run(lifecycle.clone(), |_| {}));
+    let until_deleted = async |name: &str| {
+        let deadline = Instant::now() + PATIENCE;
+        while fresh.count(name).await > 0 {
+            assert!(Instant::now() < deadline, "{name} is kept");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until_deleted("a").await;
+    late.execute("COMMIT").await.unwrap();
+    assert_eq!(fresh.count("late").await, 1);
+    until_deleted("late").await;
     fresh.drop().await;
 }

@@ -89,7 +89,7 @@ impl Trimmer {
                 }
             }
         };
-        lifecycle.closing().run_until_cancelled(work).await;
+        lifecycle.closing().run_until_cancelled(Box::pin(work)).await;
     }
 
     async fn trim(&mut self, now: Instant, on_trimmed: &mut impl FnMut(u64)) -> Result<(), Error> {
