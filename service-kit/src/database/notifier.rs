@@ -30,7 +30,7 @@ pub struct Notifier {
 impl Database {
     /// Prepares to send notifications. Connects at the first one.
     pub fn notifier(&self, application_name: &'static str) -> Notifier {
-        let kept = self.keep(application_name, self.settings.timeout);
+        let kept = self.keep(application_name, self.settings().timeout);
         Notifier { kept: Mutex::new(kept), process_id: AtomicU32::new(0) }
     }
 }
