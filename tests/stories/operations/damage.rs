@@ -1,7 +1,8 @@
 //! Each kind of damage is done in the database, and reported by `verify`.
 
 use parlance::message::v1::{
-    Conversation, DeleteMessageRequest, EditMessageRequest, MemberRole, SendMessageRequest, UpdateConversationRequest,
+    Conversation, DeleteMessageRequest, EditMessageRequest, MarkReadRequest, MemberRole, SendMessageRequest,
+    UpdateConversationRequest,
 };
 use parlance::user::v1::DeleteUserRequest;
 use sqlx::AssertSqlSafe;
@@ -39,6 +40,10 @@ async fn sound_database() -> TestDatabase {
     world.conversations().update_conversation(rename).await.unwrap();
     world.send("g", "ben", "four").await;
     assert_eq!(world.send("g", "ann", "five").await.sequence, 12);
+    for (user, sequence) in [("ben", 11), ("ann", 12)] {
+        let (conversation_id, actor_id) = ("g".to_owned(), user.to_owned());
+        world.conversations().mark_read(MarkReadRequest { conversation_id, actor_id, sequence }).await.unwrap();
+    }
     let direct = world.create(direct("ann", "ben")).await.conversation_id;
     world.send(&direct, "ben", "hello").await;
     let delete = DeleteUserRequest { user_id: "dan".to_owned(), ..Default::default() };
