@@ -42,6 +42,8 @@ type Session struct {
 
 	// The last sequence of each conversation, from which the session resumes.
 	cursors map[string]int64
+	// The epoch of the log that the cursors are in: with it, the server notices if entries up to them were lost.
+	epoch string
 	// Unanswered frames, in order. They are sent again on the next connection.
 	unanswered []*Call
 	lastID     uint64
@@ -134,7 +136,9 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 	if err != nil {
 		return false, retryDelay(err), err
 	}
-	open := &messagev1.ChatOpen{ActorId: s.actorID, Start: messagev1.SubscribeStart_SUBSCRIBE_START_BEGINNING}
+	open := &messagev1.ChatOpen{
+		ActorId: s.actorID, Epoch: s.epoch, Start: messagev1.SubscribeStart_SUBSCRIBE_START_BEGINNING,
+	}
 	for id, after := range s.cursors {
 		open.Cursors = append(open.Cursors, &messagev1.Cursor{ConversationId: id, AfterSequence: after})
 	}
@@ -195,8 +199,12 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 				case <-ctx.Done():
 					return isOpen, 0, ctx.Err()
 				}
+			case *messagev1.ChatResponse_Heartbeat:
+				if item.Heartbeat.Epoch != "" {
+					s.epoch = item.Heartbeat.Epoch
+				}
 			default:
-				// A heartbeat, or a kind newer than this program.
+				// A kind newer than this program.
 			}
 
 		case err := <-ended:

@@ -110,6 +110,8 @@ export class Inbox {
   connections = 0;
   readonly #client: MessageServiceClient;
   readonly #actorId: string;
+  /** The epoch of the log that the cursors are in: with it, the server notices if entries up to them were lost. */
+  #epoch = "";
 
   constructor(client: MessageServiceClient, actorId: string, cursors: Iterable<[string, bigint]> = []) {
     this.#client = client;
@@ -136,6 +138,8 @@ export class Inbox {
           if (item?.$case === "draining") {
             // The server is about to end the stream, and requests a delay before the reconnect.
             pause = milliseconds(item.value.retryDelay);
+          } else if (item?.$case === "heartbeat") {
+            this.#epoch = item.value.epoch;
           } else if (this.#isNew(item)) {
             yield item;
             // Only now: a reader that requests the next item has processed this one.
@@ -166,6 +170,7 @@ export class Inbox {
       actorId: this.#actorId,
       cursors: [...this.cursors].map(([conversationId, afterSequence]) => ({ conversationId, afterSequence })),
       start: SubscribeStart.SUBSCRIBE_START_BEGINNING,
+      epoch: this.#epoch,
     });
   }
 
@@ -190,7 +195,7 @@ export class Inbox {
       case "truncated":
         return true;
       default:
-        // A heartbeat, or a kind newer than this program.
+        // A kind newer than this program.
         return false;
     }
   }

@@ -84,6 +84,8 @@ class Inbox:
         # The last sequence of each conversation that the reader has processed. A program that stores them can also resume
         # after its own restart.
         self.cursors = dict(cursors or {})
+        # The epoch of the log that the cursors are in: with it, the server notices if entries up to them were lost.
+        self.epoch = ""
         # The number of connections so far.
         self.connections = 0
 
@@ -103,6 +105,8 @@ class Inbox:
                     if item.HasField("draining"):
                         # The server is about to end the stream, and requests a delay before the reconnect.
                         pause = item.draining.retry_delay.ToTimedelta().total_seconds()
+                    elif item.HasField("heartbeat"):
+                        self.epoch = item.heartbeat.epoch
                     elif self._is_new(item):
                         yield item
                         # Only now: a reader that requests the next item has processed this one.
@@ -131,6 +135,7 @@ class Inbox:
                 for conversation_id, sequence in self.cursors.items()
             ],
             start=messages_pb2.SUBSCRIBE_START_BEGINNING,
+            epoch=self.epoch,
         )
 
     def _is_new(self, item: messages_pb2.SubscribeResponse) -> bool:
@@ -145,7 +150,7 @@ class Inbox:
             last = self.cursors.get(item.caught_up.conversation_id, item.caught_up.sequence)
             if item.caught_up.sequence > last:
                 raise Hole(f"caught up at {item.caught_up.sequence}, without what comes after {last}")
-        # A heartbeat, or a kind newer than this program, is ignored. An ephemeral (sequence 0) is in no log and moves no
+        # A kind newer than this program is ignored. An ephemeral (sequence 0) is in no log and moves no
         # cursor.
         return kind in ("event", "caught_up", "closed", "truncated")
 

@@ -79,7 +79,7 @@ BEGIN
             RETURN v_epoch;
         END IF;
         INSERT INTO parlance_message.epochs (epoch, server, began_at)
-        VALUES (left(replace(gen_random_uuid()::text, '-', ''), 16), v_server, clock_timestamp())
+        VALUES (gen_random_uuid()::text, v_server, clock_timestamp())
         ON CONFLICT DO NOTHING;
     END LOOP;
 END

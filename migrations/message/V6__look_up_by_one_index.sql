@@ -47,7 +47,7 @@ DECLARE
     v_conversations int := cardinality(p_conversations);
     v_pairs int := cardinality(p_pair_conversation);
     v_sends int := cardinality(p_send_pair);
-    -- For each conversation; kind 0 = not there, -1 = locked by somebody else.
+    -- For each conversation; kind 0 = it does not exist, -1 = it is locked by another transaction.
     v_kind smallint[] := array_fill(0::smallint, ARRAY[v_conversations]);
     v_first bigint[] := array_fill(NULL::bigint, ARRAY[v_conversations]);
     v_count bigint[] := array_fill(NULL::bigint, ARRAY[v_conversations]);

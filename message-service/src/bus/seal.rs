@@ -1,4 +1,4 @@
-//! Seals hints, so that only replicas of the same database can write, read or repeat them, whoever else is on the bus.
+//! Seals hints, so that only replicas of the same database can write and read them, and none can be repeated.
 //!
 //! A sealed hint is `run (16) ‖ counter (8) ‖ time (8) ‖ AES-256-GCM(hint)`. Its key is derived from the key that the database
 //! holds, the epoch and the run, which is one life of one process; the counter is the nonce, and never repeats in a run. The
@@ -104,7 +104,7 @@ impl Seal {
         let key = self.key(&(self.epoch)()?, &run)?;
         let length = key.open_in_place(nonce(stamp.counter), associated(channel, header), &mut hint).ok()?.len();
         hint.truncate(length);
-        // Only now is it known to be genuine, so that nobody else can fill the map.
+        // Only now is it known to be genuine, so that others cannot fill the map.
         self.is_first(run, stamp, now).then_some(hint)
     }
 

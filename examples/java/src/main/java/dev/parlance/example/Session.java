@@ -63,6 +63,9 @@ final class Session implements AutoCloseable {
   /** Frames that wait for a connection, or for room in the window. */
   private final Queue<Call> waiting = new ArrayDeque<>();
 
+  /** The epoch of the log that the cursors are in: with it, the server notices if entries up to them were lost. */
+  private String epoch = "";
+
   private Connection connection;
   private long lastId;
   private int failures;
@@ -196,8 +199,14 @@ final class Session implements AutoCloseable {
         cursors.remove(response.getClosed().getConversationId());
         return true;
       }
+      case HEARTBEAT -> {
+        if (!response.getHeartbeat().getEpoch().isEmpty()) {
+          epoch = response.getHeartbeat().getEpoch();
+        }
+        return false;
+      }
       default -> {
-        // A heartbeat, or a kind newer than this program.
+        // A kind newer than this program.
         return false;
       }
     }
@@ -229,7 +238,10 @@ final class Session implements AutoCloseable {
     void open() {
       MessageServiceGrpc.newStub(channel).withExecutor(thread).chat(this);
       var open =
-          ChatOpen.newBuilder().setActorId(actorId).setStart(SubscribeStart.SUBSCRIBE_START_BEGINNING);
+          ChatOpen.newBuilder()
+              .setActorId(actorId)
+              .setEpoch(epoch)
+              .setStart(SubscribeStart.SUBSCRIBE_START_BEGINNING);
       cursors.forEach(
           (id, after) -> open.addCursors(Cursor.newBuilder().setConversationId(id).setAfterSequence(after)));
       requests.onNext(ChatRequest.newBuilder().setOpen(open).build());
