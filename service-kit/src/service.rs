@@ -167,8 +167,8 @@ async fn start<S: Service>(
     service.start(&lifecycle).await?;
     let probed = database.beside();
     readiness::watch(&health, &lifecycle, Probing::default(), move || {
-        let database = probed.clone();
-        async move { database.ping().await }
+        let (probed, database) = (probed.clone(), database.clone());
+        async move { probed.ping().await.inspect_err(|_| database.drop_idle()) }
     });
     lifecycle.draining().cancelled().await;
     Ok(())

@@ -119,6 +119,12 @@ impl Database {
         self.call(async |connection, limit| server::check_writable(connection, limit).await).await
     }
 
+    /// Drops the idle connections. To be called in an outage: they may be broken, and a call that finds out has an unknown
+    /// outcome.
+    pub fn drop_idle(&self) {
+        self.pool.drop_idle();
+    }
+
     /// Closes every connection, waiting for those in use.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -83,6 +83,11 @@ impl Pool {
         (in_use, idle.len())
     }
 
+    /// Drops the idle sessions.
+    pub(super) fn drop_idle(&self) {
+        self.shared.drop_idle();
+    }
+
     /// Closes every session, waiting for those in use.
     pub(super) async fn close(&self) {
         self.shared.permits.close();
