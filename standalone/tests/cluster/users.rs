@@ -53,6 +53,10 @@ async fn root_runs_an_ordinary_users_data_as_that_user() {
     std::os::unix::fs::chown(&data, Some(nobody.uid.as_raw()), None).unwrap();
     let output = run_unprivileged(&folder, &["postgres", "--data-dir", data.to_str().unwrap()], Some("postgresql://"));
     assert!(output.contains("postgresql://"), "{output}");
+    // A folder in which that user can put links is not for root.
+    let refused = Cluster::start(Options::new(&data)).await.unwrap_err();
+    assert!(refused.to_string().contains("is no safe data folder"), "{refused}");
+    std::os::unix::fs::chown(&data, Some(0), None).unwrap();
     let cluster = Cluster::start(Options::new(&data)).await.unwrap();
     assert_eq!(text(&cluster.url("postgres"), "SELECT 'open'").await, "open");
     let uid = std::fs::metadata(format!("/proc/{}", cluster.pid().unwrap())).unwrap().uid();
