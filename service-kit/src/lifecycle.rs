@@ -8,7 +8,7 @@ use std::{
     future::Future,
     io,
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::Instrument;
+
+use crate::sync::lock;
 
 /// Any error that a task may end with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -160,7 +162,7 @@ impl Lifecycle {
             () = self.shared.faulted.cancelled() => tracing::error!("shutting down because a task ended"),
         }
         self.shutdown(grace).await;
-        match self.shared.first_fault.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match lock(&self.shared.first_fault).take() {
             Some(fault) => Err(fault),
             None => Ok(()),
         }
@@ -184,7 +186,7 @@ impl Lifecycle {
 
     fn report(&self, fault: Fault) {
         tracing::error!(task = fault.task, cause = fault.cause.as_ref().map(tracing::field::display), "{fault}");
-        let mut first = self.shared.first_fault.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.shared.first_fault);
         first.get_or_insert(fault);
         self.shared.faulted.cancel();
     }

@@ -4,11 +4,11 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, sync::lock};
 
 /// Counts the places taken. Clones share them.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Admission {
     /// Takes a place for a peer, if there is one.
     pub(super) fn admit(&self, ip: IpAddr) -> Option<Place> {
         let ip = counted(ip);
-        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.places);
         if places.taken >= self.most {
             return None;
         }
@@ -69,7 +69,7 @@ const NETWORK: u128 = u128::MAX << 64;
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut places = self.admission.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = lock(&self.admission.places);
         places.taken -= 1;
         if let Some(taken) = places.by_address.get_mut(&self.ip) {
             *taken -= 1;

@@ -8,7 +8,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Status, body::Body};
 
 use super::turns::Turn;
+use crate::sync::lock;
 
 /// The largest piece that is passed to hyper at once: hyper holds this much beyond the bound of a full send buffer.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -36,11 +37,11 @@ struct Progress(Mutex<Option<Instant>>);
 
 impl Progress {
     fn handed_out(&self, at: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+        *lock(&self.0) = at;
     }
 
     fn waiting_since(&self) -> Option<Instant> {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 }
 

@@ -15,10 +15,8 @@ use tonic::{Status, body::Body};
 use super::{
     budget::{Budget, Held},
     deadline,
+    message::{PREFIX_BYTES, announced},
 };
-
-/// A flag and the length, before each message.
-const PREFIX_BYTES: usize = 5;
 
 /// The body of a request that is a stream of messages.
 #[derive(Debug)]
@@ -79,8 +77,7 @@ impl Partial {
 
     /// Returns the announced length, 0 before it is known.
     fn length(&self) -> usize {
-        let length = self.prefix.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok());
-        length.map_or(0, u32::from_be_bytes) as usize
+        announced(&self.prefix)
     }
 
     fn is_complete(&self) -> bool {

@@ -10,7 +10,13 @@ use tonic::{Status, body::Body};
 use super::{budget::Held, deadline, status};
 
 /// A flag and the length, before each message.
-const PREFIX_BYTES: usize = 5;
+pub(super) const PREFIX_BYTES: usize = 5;
+
+/// Returns the length that a message announces at its beginning; 0 before that has arrived.
+pub(super) fn announced(bytes: &[u8]) -> usize {
+    let length = bytes.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok());
+    length.map_or(0, u32::from_be_bytes) as usize
+}
 
 /// Returns the request with its message in memory, or fails when that is not complete by `due`, longer than `limit`, or more
 /// than the budget has left, of which it holds its part.
@@ -44,8 +50,7 @@ async fn read(mut body: Body, limit: usize, held: &mut Held) -> Result<Bytes, St
 
 /// Refuses a message by its announced length, so that the rest is not read.
 fn check(bytes: &[u8], limit: usize) -> Result<(), Status> {
-    let announced = bytes.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok()).map_or(0, u32::from_be_bytes);
-    if announced as usize > limit || bytes.len() > PREFIX_BYTES + limit {
+    if announced(bytes) > limit || bytes.len() > PREFIX_BYTES + limit {
         return Err(status::too_large(limit).into());
     }
     Ok(())

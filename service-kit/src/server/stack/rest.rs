@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,6 +16,8 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 use tonic::body::Body;
+
+use crate::sync::lock;
 
 /// The most bytes that are read and thrown away.
 const MAX_BYTES: usize = 64 * 1024;
@@ -47,8 +49,8 @@ impl Rest {
         let _ = timeout(MAX_WAIT, reading).await;
     }
 
-    fn slot(&self) -> std::sync::MutexGuard<'_, Option<Incoming>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, Option<Incoming>> {
+        lock(&self.0)
     }
 }
 
