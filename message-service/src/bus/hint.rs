@@ -43,6 +43,3 @@ pub(crate) trait Sink: Clone + Send + Sync + 'static {
     /// Delivers an ephemeral to the subscribers of its conversation.
     fn ephemeral(&self, ephemeral: &Ephemeral);
 }
-
-/// Distinguishes replicas, so that each ignores its own hints.
-pub(crate) type ReplicaId = u64;

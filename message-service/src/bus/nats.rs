@@ -10,7 +10,7 @@ use tokio::{sync, time::timeout};
 
 use super::{
     exchange::Exchange,
-    hint::{Bus, Hint, ReplicaId},
+    hint::{Bus, Hint},
     metrics,
     seal::Seal,
     wire,
@@ -55,7 +55,6 @@ pub(crate) struct Nats {
     servers: Servers,
     /// Shared by the replicas of one database.
     subject: String,
-    from: ReplicaId,
     seal: Seal,
     refused: Counter,
     exchange: Exchange,
@@ -70,7 +69,6 @@ impl Nats {
         Self {
             servers,
             subject: format!("parlance.{installation}.message"),
-            from: fastrand::u64(..),
             seal,
             refused: metrics::refused(),
             exchange: exchange.clone(),
@@ -133,7 +131,7 @@ impl Bus for Nats {
             return Err("NATS is disconnected".into());
         }
         let max_bytes = MAX_BYTES.min(client.max_payload().saturating_sub(1024));
-        for part in wire::encode(self.from, hint, max_bytes) {
+        for part in wire::encode(hint, max_bytes) {
             let sealed = self.seal.seal(&self.subject, &part).ok_or("the epoch of the log is not known yet")?;
             timeout(LIMIT, client.publish(self.subject.clone(), sealed.into())).await??;
         }
@@ -151,7 +149,7 @@ impl Bus for Nats {
             match open.next().await {
                 Some(message) => match self.seal.open(&self.subject, &message.payload) {
                     Ok(hint) => {
-                        if let Some(hint) = wire::decode(self.from, &hint) {
+                        if let Some(hint) = wire::decode(&hint) {
                             return Ok(hint);
                         }
                         tracing::debug!(bytes = hint.len(), "received a hint of another version");

@@ -10,7 +10,7 @@ use service_kit::{
 use tokio::sync::Mutex;
 
 use super::{
-    hint::{Bus, Hint, ReplicaId},
+    hint::{Bus, Hint},
     metrics,
     seal::Seal,
     wire,
@@ -24,7 +24,6 @@ const MAX_EPHEMERAL_BYTES: usize = 5_000;
 
 /// The PostgreSQL bus of one replica.
 pub(crate) struct PostgresBus {
-    from: ReplicaId,
     seal: Seal,
     refused: Counter,
     notifier: Notifier,
@@ -37,7 +36,6 @@ impl PostgresBus {
     pub(crate) fn new(database: &Database, seal: Seal) -> Self {
         let application_name = "parlance message-service listener";
         Self {
-            from: fastrand::u64(..),
             seal,
             refused: metrics::refused(),
             notifier: database.notifier("parlance message-service bell"),
@@ -55,7 +53,7 @@ impl Bus for PostgresBus {
         }
         if !hint.ephemerals.is_empty() {
             let ephemerals = Hint { ephemerals: hint.ephemerals, ..Hint::default() };
-            let parts = wire::encode(self.from, ephemerals, MAX_EPHEMERAL_BYTES);
+            let parts = wire::encode(ephemerals, MAX_EPHEMERAL_BYTES);
             let sealed = parts.iter().map(|part| self.seal.seal(EPHEMERAL_CHANNEL, part));
             let payloads: Vec<String> = sealed.flatten().map(|sealed| STANDARD.encode(sealed)).collect();
             let notifications: Vec<_> = payloads.iter().map(|payload| (EPHEMERAL_CHANNEL, payload.as_str())).collect();
@@ -73,22 +71,21 @@ impl Bus for PostgresBus {
         };
         let hint = loop {
             let notification = listener.next().await?;
-            if notification.channel == COMMIT_CHANNEL {
-                if notification.process_id != self.notifier.process_id() {
-                    break Hint { poll: true, ..Hint::default() };
-                }
+            // Every replica receives what it sends itself.
+            if notification.process_id == self.notifier.process_id() {
                 continue;
+            }
+            if notification.channel == COMMIT_CHANNEL {
+                break Hint { poll: true, ..Hint::default() };
             }
             let bytes = STANDARD.decode(&notification.payload).unwrap_or_default();
             match self.seal.open(EPHEMERAL_CHANNEL, &bytes) {
                 Ok(hint) => {
-                    if let Some(hint) = wire::decode(self.from, &hint) {
+                    if let Some(hint) = wire::decode(&hint) {
                         // Other fields have no place in this channel.
                         break Hint { ephemerals: hint.ephemerals, ..Hint::default() };
                     }
                 }
-                // Every replica receives what it sends itself.
-                Err(_) if notification.process_id == self.notifier.process_id() => {}
                 Err(_) => self.refused.increment(1),
             }
         };

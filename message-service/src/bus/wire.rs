@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::hint::{ConversationEntries, Hint, ReplicaId};
+use super::hint::{ConversationEntries, Hint};
 use crate::domain::{
     encoded::EncodedEntry,
     ephemeral::{Ephemeral, EphemeralKind},
@@ -17,8 +17,7 @@ const MAX_ENTRIES: usize = 4_096;
 
 #[derive(Clone, PartialEq, Message)]
 struct WireHint {
-    #[prost(fixed64, tag = "1")]
-    from: u64,
+    // 1 was the sender, which the seal knows.
     #[prost(bool, tag = "2")]
     poll: bool,
     #[prost(message, repeated, tag = "3")]
@@ -52,9 +51,8 @@ struct WireEphemeral {
 
 /// Encodes a hint in parts of at most about `max_bytes`. A larger entry is left out, with all later ones of its
 /// conversation, and replaced by a poll.
-pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes> {
-    let mut packer =
-        Packer { from, max_bytes, full: Vec::new(), part: WireHint { from, ..WireHint::default() }, bytes: 0 };
+pub(crate) fn encode(hint: Hint, max_bytes: usize) -> Vec<Bytes> {
+    let mut packer = Packer { max_bytes, full: Vec::new(), part: WireHint::default(), bytes: 0 };
     packer.part.poll = hint.poll;
     for ConversationEntries { conversation_id, entries } in hint.entries {
         let overhead = conversation_id.len() + OVERHEAD_BYTES;
@@ -99,7 +97,6 @@ pub(crate) fn encode(from: ReplicaId, hint: Hint, max_bytes: usize) -> Vec<Bytes
 const OVERHEAD_BYTES: usize = 32;
 
 struct Packer {
-    from: ReplicaId,
     max_bytes: usize,
     full: Vec<WireHint>,
     part: WireHint,
@@ -111,8 +108,7 @@ impl Packer {
     fn reserve(&mut self, bytes: usize) -> bool {
         let fits = self.bytes + bytes <= self.max_bytes || self.bytes == 0;
         if !fits {
-            let next = WireHint { from: self.from, ..WireHint::default() };
-            self.full.push(std::mem::replace(&mut self.part, next));
+            self.full.push(std::mem::take(&mut self.part));
             self.bytes = 0;
         }
         self.bytes += bytes;
@@ -120,9 +116,9 @@ impl Packer {
     }
 }
 
-/// Decodes a hint of another replica. Returns `None` for one of this replica, and for one that makes no sense.
-pub(crate) fn decode(own: ReplicaId, bytes: &[u8]) -> Option<Hint> {
-    let wire = WireHint::decode(bytes).ok().filter(|wire| wire.from != own)?;
+/// Decodes a hint. Returns `None` for one that makes no sense.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Hint> {
+    let wire = WireHint::decode(bytes).ok()?;
     let entries = wire.entries.into_iter().map(decode_entries).collect::<Option<Vec<_>>>()?;
     let ephemerals = wire.ephemerals.iter().map(decode_ephemeral).collect::<Option<Vec<_>>>()?;
     Some(Hint { poll: wire.poll, entries, ephemerals })
@@ -195,10 +191,9 @@ mod tests {
             let hint = Hint { poll, entries: sent.clone(), ephemerals: ephemerals.clone() };
             let (mut received_poll, mut received_ephemerals) = (false, Vec::new());
             let mut received: HashMap<ConversationId, Vec<(Sequence, Bytes)>> = HashMap::new();
-            for part in encode(1, hint, max_bytes) {
+            for part in encode(hint, max_bytes) {
                 prop_assert!(part.len() <= max_bytes + 64, "{} of {max_bytes}", part.len());
-                prop_assert!(decode(1, &part).is_none());
-                let hint = decode(2, &part).unwrap();
+                let hint = decode(&part).unwrap();
                 received_poll |= hint.poll;
                 received_ephemerals.extend(hint.ephemerals);
                 for run in hint.entries {
@@ -219,7 +214,7 @@ mod tests {
 
         #[test]
         fn decoding_arbitrary_bytes_yields_consecutive_entries_or_nothing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            if let Some(hint) = decode(0, &bytes) {
+            if let Some(hint) = decode(&bytes) {
                 for run in hint.entries {
                     let follows = |pair: &[EncodedEntry]| Position::from(pair[0].sequence).next() == pair[1].sequence;
                     prop_assert!(run.entries.windows(2).all(follows));
