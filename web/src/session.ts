@@ -102,7 +102,11 @@ export class Session {
 
   /** Loads what the view of a conversation needs when it is opened. */
   async open(conversation: Conversation): Promise<void> {
-    await Promise.all([conversation.lines.length < PAGE ? this.older(conversation) : undefined, this.#members(conversation)]);
+    const loading = [conversation.lines.length < PAGE ? this.older(conversation) : undefined, this.#members(conversation)];
+    await Promise.all(loading).catch((error: unknown) => {
+      // If the user has left it meanwhile, that was announced, and the failure is no news.
+      if (this.#conversations.get(conversation.id) === conversation) throw error;
+    });
   }
 
   /** Loads the page of older lines. */

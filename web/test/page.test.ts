@@ -251,7 +251,7 @@ test("a removed member is notified, and a typed message is refused in plain word
   await rob.open("club");
   await services.conversations.removeMember({ conversationId: "club", actorId: "quin", userId: "rob" });
   await rob.page.getByText("You are no longer in club.").waitFor();
-  await rob.page.getByText("There is no such conversation, or you are not a member of it.").waitFor();
+  await rob.page.getByRole("main").getByText("There is no such conversation, or you are not a member of it.").waitFor();
 
   await services.users.deactivateUser({ userId: "rob" });
   await rob.page.getByText("The account rob is deactivated.").waitFor();
