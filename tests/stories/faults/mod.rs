@@ -8,6 +8,7 @@ pub mod load;
 mod locked_rows;
 mod lost_responses;
 mod many_processes;
+mod matrix;
 mod overload;
 mod planted;
 mod process_killed;
