@@ -44,6 +44,8 @@ pub(crate) enum Refusal {
     ConversationBusy { conversation_id: ConversationId },
     #[error("too many writes are waiting; nothing was stored")]
     QueueFull,
+    #[error("too many writes of this user are waiting; nothing was stored")]
+    ShareFull,
     #[error("the service is shutting down")]
     Draining,
 }

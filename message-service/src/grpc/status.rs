@@ -92,6 +92,7 @@ impl From<Refusal> for Failure {
                 refuse(Reason::ConversationBusy).with("conversation_id", &*conversation_id)
             }
             Refusal::QueueFull => refuse(Reason::Overloaded).quota("writes", "bytes of waiting writes"),
+            Refusal::ShareFull => refuse(Reason::Overloaded).quota("user", "bytes of a user's waiting writes"),
             Refusal::Draining => refuse(Reason::Draining),
         }
     }
@@ -129,6 +130,7 @@ fn joined(user_ids: &[UserId]) -> String {
 pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_repeatable: bool) -> Failure {
     match error {
         WriteError::QueueFull => Refusal::QueueFull.into(),
+        WriteError::ShareFull => Refusal::ShareFull.into(),
         WriteError::Draining => Refusal::Draining.into(),
         WriteError::Busy => Refusal::ConversationBusy { conversation_id: conversation_id.clone() }.into(),
         WriteError::NotStored(cause) => cause.into(),

@@ -115,7 +115,9 @@ fn the_member_that_a_write_concerns_is_named_instead_of_the_actor() {
 fn transient_failures_carry_a_retry_delay() {
     let (conversation_id, _) = ids();
     let write = |error| of_write(error, &conversation_id, true);
-    expect(write(WriteError::QueueFull), Code::ResourceExhausted, Reason::Overloaded, &[], "quota and retry");
+    for full in [WriteError::QueueFull, WriteError::ShareFull] {
+        expect(write(full), Code::ResourceExhausted, Reason::Overloaded, &[], "quota and retry");
+    }
     expect(write(WriteError::Draining), Code::Unavailable, Reason::Draining, &[], "retry");
     expect(write(WriteError::Busy), Code::Unavailable, Reason::ConversationBusy, &["conversation_id"], "retry");
     let unavailable = DirectoryError::Unavailable(LookupError::NoAddress);

@@ -1,8 +1,8 @@
 //! Group commit: every write that takes a sequence goes through the writer of its conversation.
 //!
 //! A few writers, chosen by the conversation's hash, each a separate task and connection: a caller that disconnects leaves
-//! no half of a write. The queue is bounded by its bytes for the whole process; when it is full, writes are refused at
-//! once.
+//! no half of a write. The queue is bounded by its bytes, for the whole process and for each user; when it is
+//! full, writes are refused at once.
 
 mod batch;
 mod create;
@@ -12,6 +12,7 @@ mod lane;
 mod metrics;
 #[cfg(test)]
 mod order_tests;
+mod room;
 mod shard;
 mod storer;
 mod verdict;
@@ -24,16 +25,13 @@ use std::{
     time::Instant,
 };
 
-use service_kit::{
-    lifecycle::Lifecycle,
-    telemetry::{
-        metrics::{Counter, counter, gauge, watch},
-        trace,
-    },
-};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use service_kit::{lifecycle::Lifecycle, telemetry::trace};
+use tokio::sync::{mpsc, oneshot};
 
-use self::work::{MAX_WAIT, Stamps, Waiter, Work};
+use self::{
+    room::Room,
+    work::{MAX_WAIT, Stamps, Waiter, Work},
+};
 use super::live::LiveLogs;
 use crate::{
     actor::Actor,
@@ -48,13 +46,7 @@ use crate::{
     storage::{Error, Store},
 };
 
-pub(crate) use self::work::{QueuePermit, WriteError};
-
-/// The most bytes of all waiting writes, overhead included.
-const MAX_WAITING_BYTES: usize = 32 * 1024 * 1024;
-
-/// The bytes of a waiting write beside its content.
-const OVERHEAD_BYTES: usize = 512;
+pub(crate) use self::{room::QueuePermit, work::WriteError};
 
 /// The writers of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -62,8 +54,7 @@ pub(crate) struct Writers {
     shards: Arc<[mpsc::UnboundedSender<Work>]>,
     hasher: RandomState,
     stamps: Stamps,
-    capacity: Arc<Semaphore>,
-    rejected: Counter,
+    room: Room,
     store: Store,
     live: LiveLogs,
     exchange: Exchange,
@@ -83,14 +74,13 @@ impl Writers {
         // The channels are unbounded: the permits bound the writes in them.
         let stamps = Stamps::default();
         let shard = |_| shard::start(store, live, exchange, &stamps, lifecycle);
-        let capacity = Arc::new(Semaphore::new(MAX_WAITING_BYTES));
-        measure_queue(&capacity, lifecycle);
+        let room = Room::new();
+        room.watch(lifecycle);
         Self {
             shards: (0..count).map(shard).collect(),
             hasher: RandomState::new(),
             stamps,
-            capacity,
-            rejected: counter!("parlance_writer_rejected_total"),
+            room,
             store: store.clone(),
             live: live.clone(),
             exchange: exchange.clone(),
@@ -101,9 +91,9 @@ impl Writers {
     /// Reserves the queue's bytes for a message until it is stored.
     ///
     /// # Errors
-    /// [`WriteError::QueueFull`].
+    /// [`WriteError::QueueFull`], [`WriteError::ShareFull`].
     pub(crate) fn reserve(&self, send: &NewMessage) -> Result<QueuePermit, WriteError> {
-        self.take_permit(send.bytes())
+        self.room.take(&send.sender_id, send.bytes())
     }
 
     /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. The message is queued when this
@@ -134,7 +124,7 @@ impl Writers {
     ) -> Result<Outcome, WriteError> {
         debug_assert_eq!(kind.rpc(), actor.rpc());
         let change = Change { conversation_id, actor_id: actor.user_id().clone(), kind };
-        let permit = self.take_permit(change.bytes())?;
+        let permit = self.room.take(&change.actor_id, change.bytes())?;
         let conversation_id = change.conversation_id.clone();
         answered(self.queue(&conversation_id, permit, actor.deadline(), |waiter| Work::Change(change, waiter))).await
     }
@@ -153,7 +143,7 @@ impl Writers {
             return Err(WriteError::Draining);
         }
         let bytes = new.title.len() + new.member_ids.iter().map(|id| id.len() + 16).sum::<usize>();
-        let permit = self.take_permit(bytes)?;
+        let permit = self.room.take(&new.creator_id, bytes)?;
         debug_assert_eq!(new.creator_id, *actor.user_id());
         let deadline = self.bounded(actor.deadline());
         let (store, live, exchange) = (self.store.clone(), self.live.clone(), self.exchange.clone());
@@ -170,14 +160,6 @@ impl Writers {
             created
         });
         job.await.unwrap_or_else(|_| Err(WriteError::OutcomeUnknown(Arc::new(killed()))))
-    }
-
-    fn take_permit(&self, bytes: usize) -> Result<QueuePermit, WriteError> {
-        let bytes = u32::try_from(bytes + OVERHEAD_BYTES).map_err(|_| WriteError::QueueFull)?;
-        self.capacity.clone().try_acquire_many_owned(bytes).map(QueuePermit).map_err(|_| {
-            self.rejected.increment(1);
-            WriteError::QueueFull
-        })
     }
 
     /// Queues a write; returns the receiver of its answer.
@@ -200,13 +182,6 @@ impl Writers {
     fn bounded(&self, deadline: Instant) -> Instant {
         deadline.min(self.live.clock().now() + MAX_WAIT)
     }
-}
-
-/// Starts to measure the bytes of waiting writes.
-fn measure_queue(capacity: &Arc<Semaphore>, lifecycle: &Lifecycle) {
-    gauge!("parlance_writer_waiting_bytes_max").set(MAX_WAITING_BYTES as f64);
-    let (capacity, waiting) = (capacity.clone(), gauge!("parlance_writer_waiting_bytes"));
-    watch(lifecycle, move || waiting.set((MAX_WAITING_BYTES - capacity.available_permits()) as f64));
 }
 
 async fn answered<R>(queued: Result<oneshot::Receiver<Result<R, WriteError>>, WriteError>) -> Result<R, WriteError> {

@@ -9,9 +9,10 @@ use std::{
 };
 
 use service_kit::backoff::Backoff;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::room::QueuePermit;
 use crate::{
     domain::{
         change::{Change, Outcome, SendOutcome},
@@ -35,6 +36,8 @@ pub(super) const fn retry_backoff() -> Backoff {
 pub(crate) enum WriteError {
     /// The queue is full; nothing was stored.
     QueueFull,
+    /// The acting user has too many waiting writes; nothing was stored.
+    ShareFull,
     /// The service is shutting down; nothing was stored.
     Draining,
     /// The conversation was locked for as long as the write could wait; nothing was stored.
@@ -44,12 +47,6 @@ pub(crate) enum WriteError {
     /// The database failed, and the write may or may not be stored.
     OutcomeUnknown(Arc<Error>),
 }
-
-/// A share of the queue's bytes, given back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct QueuePermit(
-    #[expect(dead_code, reason = "held until it is dropped")] pub(super) OwnedSemaphorePermit,
-);
 
 /// A sender in a conversation, whose sends keep their order.
 pub(super) type Sender = (ConversationId, UserId);
@@ -120,7 +117,7 @@ impl WriteError {
             Self::NotStored(error) => {
                 error.is_outage() || matches!(**error, Error::Serialization(_) | Error::LockTimeout(_))
             }
-            Self::QueueFull | Self::Draining | Self::Busy | Self::OutcomeUnknown(_) => true,
+            Self::QueueFull | Self::ShareFull | Self::Draining | Self::Busy | Self::OutcomeUnknown(_) => true,
         }
     }
 }
@@ -142,9 +139,7 @@ impl<R> Waiter<R> {
 pub(super) mod samples {
     use std::collections::BTreeMap;
 
-    use tokio::sync::Semaphore;
-
-    use super::*;
+    use super::{super::room::Room, *};
     use crate::{
         domain::{
             change::{ChangeKind, conversation::UpdateConversation},
@@ -162,7 +157,7 @@ pub(super) mod samples {
 
     pub(crate) fn waiter<R>(deadline: Instant) -> (Waiter<R>, Answer<R>) {
         let (reply, answer) = oneshot::channel();
-        let permit = QueuePermit(Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap());
+        let permit = Room::new().take(&"ann".into(), 0).unwrap();
         (Waiter { deadline, stamp: 0, reply, in_doubt: None, span: Span::none(), _permit: permit }, answer)
     }
 
