@@ -7,12 +7,12 @@ use parlance::message::v1::{
     DeleteMessageRequest, EditMessageRequest, Event, SendMessageRequest, event::Kind,
     message_service_client::MessageServiceClient,
 };
-use sqlx::PgConnection;
+use sqlx::{PgConnection, postgres::PgListener};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Channel};
 
 use super::follow;
-use crate::support::{Reader, World, refused, send};
+use crate::support::{Reader, World, refused, send, send_as};
 
 async fn send_at(client: &MessageServiceClient<Channel>, request: SendMessageRequest) -> i64 {
     client.clone().send_message(request).await.unwrap().into_inner().message.unwrap().sequence
@@ -188,4 +188,28 @@ async fn silence(mut outside: PgConnection, stop: CancellationToken) -> i64 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     ended
+}
+
+#[tokio::test]
+async fn sends_that_store_nothing_notify_no_replica() {
+    let world = World::with_group().await;
+    let mut listener = PgListener::connect(&world.database.url()).await.unwrap();
+    listener.listen("parlance_message").await.unwrap();
+    let quiet = Duration::from_millis(200);
+    // That of the group.
+    while tokio::time::timeout(quiet, listener.recv()).await.is_ok() {}
+    let first = world.try_send(send_as("r", "g", "ann", "once")).await.unwrap();
+    listener.recv().await.unwrap();
+    // A repeat, a reused id and a stranger, each answered before the next.
+    assert!(world.try_send(send_as("r", "g", "ann", "once")).await.unwrap().duplicate);
+    refused(world.try_send(send_as("r", "g", "ann", "other")).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    world.users(&["eve"]).await;
+    refused(world.try_send(send("g", "eve", "let me in")).await, Code::NotFound, "CONVERSATION_NOT_FOUND");
+    // Notifications of one sender arrive in order: none of those is before that of the next message.
+    let head = first.message.unwrap().sequence;
+    world.send("g", "ann", "twice").await;
+    listener.recv().await.unwrap();
+    assert_eq!(world.conversation("g", "ann").await.unwrap().last_sequence, head + 1);
+    let more = tokio::time::timeout(quiet, listener.recv()).await;
+    assert!(more.is_err(), "{more:?}");
 }

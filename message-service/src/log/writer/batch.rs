@@ -202,6 +202,20 @@ impl Batch {
         }
     }
 
+    /// Returns the conversations that this batch has written to, of those in the outcome, or may have written to in an earlier
+    /// run.
+    pub(super) fn written(&self, appended: &BatchOutcome) -> HashSet<&ConversationId> {
+        let sends = self.sends.iter().zip(&appended.sends);
+        let sends = sends.filter(|(waiting, sent)| sent.outcome == Outcome::Done || waiting.is_in_doubt());
+        let changes = self
+            .changes
+            .iter()
+            .zip(&appended.changes)
+            .filter(|(waiting, outcome)| **outcome == Outcome::Done || waiting.waiter.in_doubt.is_some());
+        let sends = sends.map(|(waiting, _)| &waiting.send.conversation_id);
+        sends.chain(changes.map(|(waiting, _)| &waiting.change.conversation_id)).collect()
+    }
+
     /// Answers each write with its outcome; returns the locked ones, in order.
     pub(super) fn answer(self, appended: &BatchOutcome) -> Vec<Work> {
         let mut locked = Vec::new();

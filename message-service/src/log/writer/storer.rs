@@ -154,9 +154,10 @@ impl Storer {
 
     fn publish(&self, batch: &Batch, appended: &BatchOutcome) {
         let sends = batch.sends();
+        let written = batch.written(appended);
         for (conversation_id, head) in &appended.heads {
             let entries = LazyCell::new(|| self.encode_stored(conversation_id, &sends, &appended.sends));
-            self.publish_commit(conversation_id, *head, &entries);
+            self.publish_commit(conversation_id, *head, &entries, written.contains(conversation_id));
         }
         for (change, outcome) in batch.changes().iter().zip(&appended.changes) {
             if *outcome == Outcome::Done {
@@ -172,10 +173,15 @@ impl Storer {
         conversation_id: &ConversationId,
         head: Position,
         entries: &impl Deref<Target = Vec<EncodedEntry>>,
+        is_written: bool,
     ) {
         if !self.live.append_committed(self.connection.epoch(), conversation_id, head, || entries.to_vec()) {
             // The database was replaced, and this process has yet to find out.
             self.exchange.request_poll();
+        }
+        if !is_written {
+            // Refusals and repeats are no news for the other replicas.
+            return;
         }
         // Sends come first, so these are all entries of the commit if they end at the head.
         let is_whole = || entries.last().is_some_and(|last| Position::from(last.sequence) == head);
