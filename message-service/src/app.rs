@@ -71,6 +71,7 @@ impl Service for MessageService {
         let exchange = Exchange::new(config.bus != BusAddress::Postgres);
         live.watch(lifecycle);
         lifecycle.spawn("live logs", live.clone().sweep(lifecycle.clone()));
+        lifecycle.spawn("wake subscribers", live.clone().wake(lifecycle.clone()));
         let pages = Pages::new(store.clone(), live.clone());
         let writers = Writers::start(config.writers, &store, &live, &exchange, lifecycle);
         let directory = Directory::start(config.directory.clone(), lifecycle);

@@ -24,6 +24,9 @@ use crate::{
 /// The most bytes of one ring.
 const MAX_RING_BYTES: usize = 256 * 1024;
 
+/// The bytes that a ring keeps of entries that are not new any more.
+const MAX_OLD_BYTES: usize = 16 * 1024;
+
 /// The bytes that all rings of the process share. Cheap to clone; clones share the account.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
@@ -47,6 +50,16 @@ impl Budget {
         self.max
     }
 
+    /// Returns true if so much is in use that rings should be emptied before others find no room.
+    pub(super) fn is_scarce(&self) -> bool {
+        self.used() > self.max / 8 * 7
+    }
+
+    /// Returns true if there is room again.
+    pub(super) fn is_ample(&self) -> bool {
+        self.used() <= self.max / 4 * 3
+    }
+
     /// Takes bytes; returns the excess over the budget.
     fn take(&self, bytes: usize) -> usize {
         (self.used.fetch_add(bytes, Ordering::Relaxed) + bytes).saturating_sub(self.max)
@@ -64,6 +77,8 @@ pub(super) struct Ring {
     head: Option<Position>,
     entries: VecDeque<EncodedEntry>,
     bytes: usize,
+    /// Entries up to here are old.
+    old: Option<Sequence>,
     budget: Budget,
 }
 
@@ -98,7 +113,7 @@ pub(super) enum Ahead {
 impl Ring {
     /// Creates an empty ring that knows no head.
     pub(super) fn new(budget: Budget) -> Self {
-        Self { head: None, entries: VecDeque::new(), bytes: 0, budget }
+        Self { head: None, entries: VecDeque::new(), bytes: 0, old: None, budget }
     }
 
     /// Returns the head, if it is known.
@@ -177,11 +192,29 @@ impl Ring {
         Ahead::Entries(entries.cloned().collect())
     }
 
+    /// Removes entries that were old before, but for some bytes of them, and makes all others old: called at an interval, the
+    /// ring reaches back at least that long. Subscribers that keep up need no more.
+    pub(super) fn age(&mut self) {
+        let mut freed = 0;
+        while self.bytes - freed > MAX_OLD_BYTES
+            && let Some(oldest) = self.entries.pop_front_if(|entry| self.old.is_some_and(|old| entry.sequence <= old))
+        {
+            freed += oldest.cost();
+        }
+        self.give_back(freed);
+        self.old = self.entries.back().map(|entry| entry.sequence);
+    }
+
     /// Removes all entries; the head stays.
     pub(super) fn clear(&mut self) {
-        self.budget.give_back(self.bytes);
+        self.give_back(self.bytes);
         self.entries = VecDeque::new();
-        self.bytes = 0;
+        self.old = None;
+    }
+
+    fn give_back(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.budget.give_back(bytes);
     }
 
     fn continues(&self, first: Sequence) -> bool {
@@ -212,8 +245,7 @@ impl Ring {
         {
             freed += oldest.cost();
         }
-        self.bytes -= freed;
-        self.budget.give_back(freed);
+        self.give_back(freed);
         debug_assert!(planted::is_on() || self.is_dense());
     }
 
@@ -276,6 +308,7 @@ mod tests {
         Repeat,
         Advance(i64),
         Refill(i64),
+        Age,
         Read,
     }
 
@@ -287,6 +320,7 @@ mod tests {
             Just(Step::Repeat),
             (0..3i64).prop_map(Step::Advance),
             (1..9i64).prop_map(Step::Refill),
+            Just(Step::Age),
             Just(Step::Read),
         ];
         prop::collection::vec(step, 1..60)
@@ -333,6 +367,7 @@ mod tests {
                     Step::Refill(count) => {
                         ring.refill(&entries((committed - count + 1).max(1)..=committed));
                     }
+                    Step::Age => ring.age(),
                     Step::Read => while position < committed {
                         match ring.after(at(position), 300) {
                             Ahead::Entries(next) => for entry in next {

@@ -5,12 +5,12 @@
 //! in sequence: a commit that does not continue the head empties the ring, and subscribers read the missing part from
 //! storage.
 
+mod state;
+mod waker;
+
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -20,6 +20,10 @@ use service_kit::{
     telemetry::metrics::{self, gauge},
 };
 
+use self::{
+    state::{LiveLog, State, Subscriber},
+    waker::Waker,
+};
 use super::{
     clock::Clock,
     epoch::OpenEpoch,
@@ -29,6 +33,8 @@ use super::{
     signals::Signal,
     subscriber_count::{Counted, SubscriberCount},
 };
+use tokio::sync::Notify;
+
 use crate::domain::{
     encoded::{Encode, EncodedEntry},
     ephemeral::Ephemeral,
@@ -40,7 +46,10 @@ use crate::domain::{
 
 /// A ring without new entries for this long is emptied, and its log dropped if it has no subscriber.
 const IDLE: Duration = Duration::from_mins(1);
-const SWEEP: Duration = Duration::from_secs(15);
+/// Rings age this often: each reaches back at least this long.
+const SWEEP: Duration = Duration::from_secs(10);
+/// The least time between two attempts to make room.
+const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 /// The live logs of this process. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -55,6 +64,8 @@ struct Shared {
     encode: Encode,
     budget: Budget,
     subscribers: SubscriberCount,
+    waker: Waker,
+    is_scarce: Notify,
     clock: Clock,
     metrics: LiveLogMetrics,
 }
@@ -64,29 +75,6 @@ struct Shared {
 struct Logs {
     epoch: OpenEpoch,
     of: HashMap<ConversationId, Arc<LiveLog>>,
-}
-
-/// One conversation's live log.
-#[derive(Debug)]
-struct LiveLog {
-    conversation_id: ConversationId,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    ring: Ring,
-    subscribers: HashMap<u64, Arc<Subscriber>>,
-    next_key: u64,
-    used_at: Instant,
-}
-
-/// A subscription that follows one conversation.
-#[derive(Debug)]
-struct Subscriber {
-    signal: Arc<Signal>,
-    /// The signal contains this conversation already.
-    is_signalled: AtomicBool,
 }
 
 /// The registration of a subscription at one live log; dropping it ends the signals.
@@ -110,6 +98,8 @@ impl LiveLogs {
                 encode,
                 budget: Budget::new(max_bytes),
                 subscribers,
+                waker: Waker::default(),
+                is_scarce: Notify::new(),
                 clock,
                 metrics: LiveLogMetrics::new(),
             }),
@@ -136,12 +126,23 @@ impl LiveLogs {
         });
     }
 
-    /// Drops idle logs, until the lifecycle is closing.
+    /// Wakes the subscribers of logs whose heads have moved, until the lifecycle is closing.
+    pub(crate) async fn wake(self, lifecycle: Lifecycle) {
+        self.shared.waker.run(&lifecycle).await;
+    }
+
+    /// Drops idle logs, ages rings, and empties idle ones when their bytes become scarce, until the lifecycle is closing.
     pub(crate) async fn sweep(self, lifecycle: Lifecycle) {
         let sweep = async {
+            let mut sweeps = tokio::time::interval(SWEEP);
             loop {
-                tokio::time::sleep(SWEEP).await;
-                self.sweep_once(self.shared.clock.now());
+                tokio::select! {
+                    _ = sweeps.tick() => self.sweep_once(self.shared.clock.now()),
+                    () = self.shared.is_scarce.notified() => {
+                        self.make_room();
+                        tokio::time::sleep(LEAST_PAUSE).await;
+                    }
+                }
             }
         };
         lifecycle.closing().run_until_cancelled(sweep).await;
@@ -149,13 +150,35 @@ impl LiveLogs {
 
     fn sweep_once(&self, now: Instant) {
         lock(&self.shared.logs).of.retain(|_, log| {
-            let mut state = lock(&log.state);
+            let mut state = log.lock();
             if now.duration_since(state.used_at) < IDLE {
+                state.ring.age();
                 return true;
             }
             state.ring.clear();
             !state.subscribers.is_empty()
         });
+    }
+
+    /// Empties the rings that have been idle for the longest until there is room for others.
+    fn make_room(&self) {
+        let logs: Vec<_> = lock(&self.shared.logs).of.values().cloned().collect();
+        let mut filled: Vec<_> = logs
+            .into_iter()
+            .filter_map(|log| {
+                let state = log.lock();
+                let used_at = (!state.ring.is_empty()).then_some(state.used_at)?;
+                drop(state);
+                Some((used_at, log))
+            })
+            .collect();
+        filled.sort_unstable_by_key(|(used_at, _)| *used_at);
+        for (_, log) in filled {
+            if self.shared.budget.is_ample() {
+                return;
+            }
+            log.lock().ring.clear();
+        }
     }
 
     /// Encodes an entry.
@@ -166,17 +189,18 @@ impl LiveLogs {
     /// Registers a subscription at a conversation. A head read from storage after this misses nothing: later commits move
     /// the head here.
     pub(super) fn follow(&self, conversation_id: &ConversationId, signal: &Arc<Signal>) -> Registration {
-        let subscriber = Arc::new(Subscriber { signal: signal.clone(), is_signalled: AtomicBool::new(false) });
+        let subscriber = Arc::new(Subscriber::new(signal));
         // Locked until the subscriber is in, so that the log is not dropped in between.
         let mut logs = lock(&self.shared.logs);
-        let log = logs.of.entry(conversation_id.clone()).or_insert_with(|| self.new_log(conversation_id)).clone();
-        let key = lock(&log.state).add(subscriber.clone(), self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let new = || Arc::new(LiveLog::new(conversation_id, self.shared.budget.clone(), now));
+        let log = logs.of.entry(conversation_id.clone()).or_insert_with(new).clone();
+        let key = {
+            let mut state = log.lock();
+            state.used_at = now;
+            state.subscribers.add(subscriber.clone())
+        };
         Registration { live: self.clone(), log, key, subscriber, _counted: self.shared.subscribers.add() }
-    }
-
-    fn new_log(&self, conversation_id: &ConversationId) -> Arc<LiveLog> {
-        let state = Mutex::new(State::new(self.shared.budget.clone(), self.shared.clock.now()));
-        Arc::new(LiveLog { conversation_id: conversation_id.clone(), state })
     }
 
     /// Registers a subscription for the joins of its user. A list of the user's conversations that is read after this
@@ -253,7 +277,7 @@ impl LiveLogs {
     /// continue the head are taken; returns false if there is a gap, so that storage must be read.
     pub(crate) fn append_from_replica(&self, conversation_id: &ConversationId, entries: Vec<EncodedEntry>) -> bool {
         let Some(log) = self.find(conversation_id) else { return true };
-        let mut state = lock(&log.state);
+        let mut state = log.lock();
         let appended = state.ring.append_from_replica(entries);
         if let Ok(advance) = appended {
             self.settle(&log, &mut state, advance);
@@ -265,9 +289,9 @@ impl LiveLogs {
     pub(crate) fn broadcast_ephemeral(&self, ephemeral: &Ephemeral) {
         let Some(log) = self.find(&ephemeral.conversation_id) else { return };
         let bytes = (self.shared.encode.ephemeral)(ephemeral);
-        for subscriber in lock(&log.state).subscribers.values() {
-            if ephemeral.is_for(subscriber.signal.user_id()) {
-                subscriber.signal.broadcast_ephemeral(ephemeral, &bytes);
+        for subscriber in log.parts().flatten() {
+            if ephemeral.is_for(subscriber.signal().user_id()) {
+                subscriber.signal().broadcast_ephemeral(ephemeral, &bytes);
             }
         }
     }
@@ -287,7 +311,7 @@ impl LiveLogs {
 
     /// Returns the known head of a followed conversation.
     pub(super) fn head_of(&self, conversation_id: &ConversationId) -> Option<Position> {
-        lock(&self.find(conversation_id)?.state).ring.head()
+        self.find(conversation_id)?.lock().ring.head()
     }
 
     /// Moves the head of a followed conversation to one read from storage, forward or back. `known` is the head before the
@@ -302,41 +326,22 @@ impl LiveLogs {
         lock(&self.shared.logs).of.get(conversation_id).cloned()
     }
 
-    fn update(&self, log: &LiveLog, change: impl FnOnce(&mut Ring) -> Advance) {
-        let mut state = lock(&log.state);
+    fn update(&self, log: &Arc<LiveLog>, change: impl FnOnce(&mut Ring) -> Advance) {
+        let mut state = log.lock();
         let advance = change(&mut state.ring);
         self.settle(log, &mut state, advance);
     }
 
-    /// Wakes the subscribers if the head has moved.
-    fn settle(&self, log: &LiveLog, state: &mut State, advance: Advance) {
+    /// Makes the subscribers due if the head has moved.
+    fn settle(&self, log: &Arc<LiveLog>, state: &mut State, advance: Advance) {
         if advance == Advance::Appended {
             state.used_at = self.shared.clock.now();
+            if self.shared.budget.is_scarce() {
+                self.shared.is_scarce.notify_one();
+            }
         }
         if advance != Advance::Unmoved {
-            state.wake(&log.conversation_id);
-        }
-    }
-}
-
-impl State {
-    fn new(budget: Budget, now: Instant) -> Self {
-        Self { ring: Ring::new(budget), subscribers: HashMap::new(), next_key: 0, used_at: now }
-    }
-
-    fn add(&mut self, subscriber: Arc<Subscriber>, now: Instant) -> u64 {
-        let key = self.next_key;
-        self.next_key += 1;
-        self.subscribers.insert(key, subscriber);
-        self.used_at = now;
-        key
-    }
-
-    fn wake(&self, conversation_id: &ConversationId) {
-        for subscriber in self.subscribers.values() {
-            if !subscriber.is_signalled.swap(true, Ordering::AcqRel) {
-                subscriber.signal.head_moved(conversation_id);
-            }
+            self.shared.waker.wake(log, state);
         }
     }
 }
@@ -349,14 +354,14 @@ impl Registration {
 
     /// Returns the head, if it is known.
     pub(super) fn head(&self) -> Option<Position> {
-        lock(&self.log.state).ring.head()
+        self.log.lock().ring.head()
     }
 
     /// Reads the ring: entries after a position, of about `max_bytes` at most, but always one if the ring has it. The
     /// subscription is signalled again when the head moves after this.
     pub(super) fn read_ring(&self, position: Position, max_bytes: usize) -> Ahead {
-        self.subscriber.is_signalled.store(false, Ordering::Release);
-        lock(&self.log.state).ring.after(position, max_bytes)
+        self.subscriber.reads();
+        self.log.lock().ring.after(position, max_bytes)
     }
 
     /// Moves the head to one read from storage, unless a later one is known.
@@ -371,7 +376,7 @@ impl Registration {
 
     /// Puts back a page read from storage, if it is the newest part of the log and the ring is empty.
     pub(super) fn refill(&self, page: &[EncodedEntry]) {
-        let mut state = lock(&self.log.state);
+        let mut state = self.log.lock();
         if state.ring.refill(page) {
             state.used_at = self.live.shared.clock.now();
         }
@@ -381,8 +386,8 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         let mut logs = lock(&self.live.shared.logs);
-        let mut state = lock(&self.log.state);
-        state.subscribers.remove(&self.key);
+        let mut state = self.log.lock();
+        state.subscribers.remove(self.key);
         // There is nothing to keep: a client may ask for any number of ids. The log may be one of an earlier epoch.
         let is_current = logs.of.get(&self.log.conversation_id).is_some_and(|log| Arc::ptr_eq(log, &self.log));
         if is_current && state.subscribers.is_empty() && state.ring.is_empty() {
@@ -392,72 +397,4 @@ impl Drop for Registration {
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-    use crate::domain::sequence::Sequence;
-
-    const ENCODE: Encode = Encode { entry: |_| Bytes::new(), ephemeral: |_| Bytes::new() };
-
-    fn at(number: i64) -> Position {
-        Position::new(number).unwrap()
-    }
-
-    fn entry(number: i64) -> EncodedEntry {
-        let sequence = Sequence::new(number).unwrap();
-        EncodedEntry { sequence, bytes: Bytes::from_static(b"entry"), ends_membership_of: None }
-    }
-
-    fn signal() -> Arc<Signal> {
-        Arc::new(Signal::new("u".into()))
-    }
-
-    #[test]
-    fn an_idle_log_is_dropped_and_its_bytes_are_given_back() {
-        let clock = Clock::manual();
-        let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
-        let registration = logs.follow(&"c".into(), &signal());
-        registration.advance_head(at(0));
-        logs.append_committed(None, &"c".into(), at(1), || vec![entry(1)]);
-        assert!(logs.shared.budget.used() > 0);
-        drop(registration);
-        clock.advance(IDLE / 2);
-        logs.sweep_once(clock.now());
-        assert_eq!(logs.conversation_ids(), ["c".into()]);
-        clock.advance(IDLE / 2);
-        logs.sweep_once(clock.now());
-        assert!(logs.conversation_ids().is_empty() && !logs.is_followed());
-        assert_eq!(logs.shared.budget.used(), 0);
-    }
-
-    #[test]
-    fn a_followed_log_stays_but_its_idle_ring_is_emptied() {
-        let clock = Clock::manual();
-        let logs = LiveLogs::new(ENCODE, 4000, clock.clone());
-        let registration = logs.follow(&"c".into(), &signal());
-        registration.advance_head(at(0));
-        logs.append_committed(None, &"c".into(), at(1), || vec![entry(1)]);
-        clock.advance(IDLE);
-        logs.sweep_once(clock.now());
-        assert_eq!((logs.shared.budget.used(), registration.head()), (0, Some(at(1))));
-        assert!(matches!(registration.read_ring(at(0), 100), Ahead::InStorage));
-    }
-
-    #[test]
-    fn a_subscription_is_signalled_once_until_it_reads_the_ring() {
-        let logs = LiveLogs::new(ENCODE, 4000, Clock::manual());
-        let signal = signal();
-        let registration = logs.follow(&"c".into(), &signal);
-        registration.advance_head(at(1));
-        logs.advance_head_of(&"c".into(), at(2));
-        assert_eq!(signal.take().moved, ["c".into()]);
-        logs.advance_head_of(&"c".into(), at(3));
-        assert!(signal.take().moved.is_empty());
-        registration.read_ring(at(3), 100);
-        logs.advance_head_of(&"c".into(), at(3));
-        assert!(signal.take().moved.is_empty());
-        logs.advance_head_of(&"c".into(), at(4));
-        assert_eq!(signal.take().moved, ["c".into()]);
-    }
-}
+mod tests;

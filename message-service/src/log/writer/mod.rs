@@ -93,7 +93,7 @@ impl Writers {
     /// # Errors
     /// [`WriteError::QueueFull`], [`WriteError::ShareFull`].
     pub(crate) fn reserve(&self, send: &NewMessage) -> Result<QueuePermit, WriteError> {
-        self.room.take(&send.sender_id, send.bytes())
+        Ok(self.room.take(&send.sender_id, send.bytes())?)
     }
 
     /// Stores a message, if its sender may. Harmless to repeat with the same `request_id`. The message is queued when this

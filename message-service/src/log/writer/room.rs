@@ -12,7 +12,6 @@ use service_kit::{
     telemetry::metrics::{Counter, counter, gauge, watch},
 };
 
-use super::work::WriteError;
 use crate::domain::ids::UserId;
 
 /// The most bytes of all waiting writes, overhead included.
@@ -35,6 +34,15 @@ pub(super) struct Room {
 struct Taken {
     bytes: usize,
     by_user: HashMap<UserId, usize>,
+}
+
+/// There is no room for a write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The waiting writes of all users fill it.
+    Queue,
+    /// The waiting writes of the acting user fill its share.
+    Share,
 }
 
 /// A part of the room, given back when this is dropped.
@@ -60,8 +68,8 @@ impl Room {
     /// Takes room for a write of this many bytes.
     ///
     /// # Errors
-    /// [`WriteError::QueueFull`], [`WriteError::ShareFull`].
-    pub(super) fn take(&self, user_id: &UserId, bytes: usize) -> Result<QueuePermit, WriteError> {
+    /// [`Full`].
+    pub(super) fn take(&self, user_id: &UserId, bytes: usize) -> Result<QueuePermit, Full> {
         let bytes = bytes.saturating_add(OVERHEAD_BYTES);
         let taken = lock(&self.taken).take(user_id, bytes);
         taken.inspect_err(|_| self.rejected.increment(1))?;
@@ -70,13 +78,13 @@ impl Room {
 }
 
 impl Taken {
-    fn take(&mut self, user_id: &UserId, bytes: usize) -> Result<(), WriteError> {
+    fn take(&mut self, user_id: &UserId, bytes: usize) -> Result<(), Full> {
         if self.bytes.saturating_add(bytes) > MAX_BYTES {
-            return Err(WriteError::QueueFull);
+            return Err(Full::Queue);
         }
         let of_user = self.by_user.get(user_id).copied().unwrap_or_default().saturating_add(bytes);
         if of_user > MAX_BYTES_OF_USER {
-            return Err(WriteError::ShareFull);
+            return Err(Full::Share);
         }
         self.bytes += bytes;
         self.by_user.insert(user_id.clone(), of_user);
@@ -109,11 +117,11 @@ mod tests {
         let room = Room::new();
         let (ann, ben) = ("ann".into(), "ben".into());
         let first = room.take(&ann, MAX_BYTES_OF_USER - OVERHEAD_BYTES).unwrap();
-        assert!(matches!(room.take(&ann, 0), Err(WriteError::ShareFull)));
+        assert!(matches!(room.take(&ann, 0), Err(Full::Share)));
         let mut others: Vec<_> = (0..15)
             .map(|n| room.take(&UserId::from(&*n.to_string()), MAX_BYTES_OF_USER - OVERHEAD_BYTES).unwrap())
             .collect();
-        assert!(matches!(room.take(&ben, 0), Err(WriteError::QueueFull)));
+        assert!(matches!(room.take(&ben, 0), Err(Full::Queue)));
         others.pop();
         room.take(&ben, 0).unwrap();
         drop((first, others));

@@ -12,7 +12,7 @@ use service_kit::backoff::Backoff;
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::room::QueuePermit;
+use super::room::{Full, QueuePermit};
 use crate::{
     domain::{
         change::{Change, Outcome, SendOutcome},
@@ -46,6 +46,15 @@ pub(crate) enum WriteError {
     NotStored(Arc<Error>),
     /// The database failed, and the write may or may not be stored.
     OutcomeUnknown(Arc<Error>),
+}
+
+impl From<Full> for WriteError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Queue => Self::QueueFull,
+            Full::Share => Self::ShareFull,
+        }
+    }
 }
 
 /// A sender in a conversation, whose sends keep their order.
