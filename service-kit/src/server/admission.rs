@@ -57,7 +57,7 @@ impl Admission {
 }
 
 /// Returns the address under which a peer is counted. In IPv6 that is its network: a host may have any address in it.
-fn counted(ip: IpAddr) -> IpAddr {
+pub(super) fn counted(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & NETWORK)),
         ip @ IpAddr::V4(_) => ip,

@@ -35,7 +35,7 @@ enum Stage {
 
 impl Connections {
     pub(super) fn new(settings: Arc<Settings>, stack: Stack, lifecycle: Lifecycle, streams: TaskTracker) -> Self {
-        let executor = StreamExecutor { tasks: streams, timeout: settings.stall_timeout };
+        let executor = StreamExecutor { tasks: streams };
         let mut protocol = auto::Builder::new(executor);
         protocol
             .http1()

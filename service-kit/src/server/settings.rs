@@ -49,8 +49,10 @@ pub struct Settings {
     pub max_connection_age: Duration,
     /// The time for calls of a connection that has reached its age to end, before they are dropped with it.
     pub connection_age_grace: Duration,
-    /// The time for which a peer may read nothing, of one response or from the socket, before that is closed.
+    /// The time for which a peer may read nothing, of a stream or from the socket, before that is closed.
     pub stall_timeout: Duration,
+    /// The same for the response of a unary call.
+    pub response_timeout: Duration,
     /// The deadline of unary calls that bring none. A stream without one must begin its response within it.
     pub default_deadline: Duration,
     /// The upper bound of the deadline of unary calls, and of the time in which a stream must begin its response.
@@ -60,10 +62,15 @@ pub struct Settings {
     /// The bytes that all requests hold together, of their messages beyond 16 KiB, until these are complete and, in unary
     /// calls, handled. Beyond, a request is refused with retry advice.
     pub max_request_bytes_held: usize,
+    /// The bytes that the responses of unary calls hold together, beyond 16 KiB of each, until their peers have taken them.
+    /// Beyond, a call is refused with retry advice.
+    ///
+    /// Of this, and of the three numbers around it, one connection may have a quarter, and all of one address a half if
+    /// `max_connections_per_address` is set.
+    pub max_response_bytes_held: usize,
     /// Streams open at a time, those of health not counted. Beyond, one is refused with retry advice.
     pub max_streams: usize,
-    /// Unary calls running at a time, health checks not counted, of which one connection may have a quarter. Beyond, a call
-    /// is refused with retry advice.
+    /// Unary calls running at a time, health checks not counted. Beyond, a call is refused with retry advice.
     pub max_unary_calls: usize,
     /// Answer only loopback names in `Host` and `:authority` while the listener is bound to loopback, so that a web page
     /// cannot reach a developer's machine by rebinding its own name. For use without authentication.
@@ -96,10 +103,12 @@ impl Default for Settings {
             max_connection_age: Duration::from_mins(30),
             connection_age_grace: Duration::from_mins(5),
             stall_timeout: Duration::from_mins(5),
+            response_timeout: Duration::from_secs(30),
             default_deadline: Duration::from_secs(30),
             max_deadline: Duration::from_mins(5),
             request_timeout: Duration::from_secs(10),
             max_request_bytes_held: 64 * 1024 * 1024,
+            max_response_bytes_held: 128 * 1024 * 1024,
             max_streams: 20_000,
             max_unary_calls: 4_096,
             check_host: true,

@@ -1,9 +1,10 @@
 //! Ends a response whose peer does not read it.
 //!
 //! hyper asks a response for its next frame only when the peer's window has room for the last one, so a response alone
-//! cannot notice that the peer does not read. Here the body records when it returned a frame, and [`StreamExecutor`] runs each
-//! HTTP/2 stream inside a guard that checks the record: a frame that stays the last one for too long ends the stream,
-//! which resets it and frees what it had buffered. Bodies and guards meet through a task-local.
+//! cannot notice that the peer does not read. Here the body records by when a frame must be taken, and [`StreamExecutor`]
+//! runs each HTTP/2 stream inside a guard that checks the record: a frame that stays the last one for too long, or a first
+//! one that is not asked for, ends the stream, which resets it and frees what it had buffered. Bodies and guards meet
+//! through a task-local.
 
 use std::{
     future::Future,
@@ -31,16 +32,16 @@ tokio::task_local! {
     static PROGRESS: Arc<Progress>;
 }
 
-/// The time at which hyper took the frame that it still holds; `None` while it waits for the next one.
+/// The time by which the peer must have taken what hyper holds of a response; `None` while hyper waits for more of it.
 #[derive(Debug, Default)]
 struct Progress(Mutex<Option<Instant>>);
 
 impl Progress {
-    fn handed_out(&self, at: Option<Instant>) {
+    fn is_due(&self, at: Option<Instant>) {
         *lock(&self.0) = at;
     }
 
-    fn waiting_since(&self) -> Option<Instant> {
+    fn due(&self) -> Option<Instant> {
         *lock(&self.0)
     }
 }
@@ -51,14 +52,20 @@ pub(super) struct Paced {
     inner: Body,
     rest: Bytes,
     progress: Option<Arc<Progress>>,
+    patience: Duration,
     _turn: Option<Turn>,
 }
 
 impl Paced {
-    /// Wraps the body of a response; to be called while the stream that it belongs to is polled. Over HTTP/1.1 it holds the
-    /// call's turn.
-    pub(super) fn new(inner: Body, turn: Option<Turn>) -> Self {
-        Self { inner, rest: Bytes::new(), progress: PROGRESS.try_with(Arc::clone).ok(), _turn: turn }
+    /// Wraps the body of a response, whose peer may take nothing for as long as `patience`; to be called while the stream that it
+    /// belongs to is polled. Over HTTP/1.1 it holds the call's turn.
+    pub(super) fn new(inner: Body, turn: Option<Turn>, patience: Duration) -> Self {
+        let progress = PROGRESS.try_with(Arc::clone).ok();
+        if let Some(progress) = &progress {
+            // Without any window hyper does not even ask for the first frame.
+            progress.is_due(Some(Instant::now() + patience));
+        }
+        Self { inner, rest: Bytes::new(), progress, patience, _turn: turn }
     }
 
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -87,7 +94,7 @@ impl http_body::Body for Paced {
         let piece = self.poll_piece(cx);
         if let Some(progress) = &self.progress {
             let handed_out = matches!(&piece, Poll::Ready(Some(Ok(frame))) if frame.is_data());
-            progress.handed_out(handed_out.then(Instant::now));
+            progress.is_due(handed_out.then(|| Instant::now() + self.patience));
         }
         piece
     }
@@ -105,7 +112,6 @@ impl http_body::Body for Paced {
 #[derive(Debug, Clone)]
 pub(super) struct StreamExecutor {
     pub(super) tasks: TaskTracker,
-    pub(super) timeout: Duration,
 }
 
 impl<F> Executor<F> for StreamExecutor
@@ -113,7 +119,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        self.tasks.spawn(Guard { stream, progress: Arc::default(), timeout: self.timeout, alarm: None });
+        self.tasks.spawn(Guard { stream, progress: Arc::default(), alarm: None });
     }
 }
 
@@ -123,7 +129,6 @@ pin_project! {
         #[pin]
         stream: F,
         progress: Arc<Progress>,
-        timeout: Duration,
         // Set only for streams that had to wait: most never do.
         alarm: Option<Pin<Box<Sleep>>>,
     }
@@ -137,18 +142,17 @@ impl<F: Future<Output = ()>> Future for Guard<F> {
         if PROGRESS.sync_scope(Arc::clone(this.progress), || this.stream.poll(cx)).is_ready() {
             return Poll::Ready(());
         }
-        let Some(since) = this.progress.waiting_since() else {
+        let Some(due) = this.progress.due() else {
             *this.alarm = None;
             return Poll::Pending;
         };
-        let due = since + *this.timeout;
         let alarm = this.alarm.get_or_insert_with(|| Box::pin(sleep_until(due)));
         // A piece was taken since the alarm was set: the last one counts.
         if alarm.deadline() != due {
             alarm.as_mut().reset(due);
         }
         ready!(alarm.as_mut().poll(cx));
-        tracing::info!(after = ?*this.timeout, "response cut: its peer takes nothing");
+        tracing::info!("response cut: its peer takes nothing");
         Poll::Ready(())
     }
 }
@@ -161,10 +165,12 @@ mod tests {
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(5);
+
     #[tokio::test]
     async fn a_large_frame_comes_in_pieces_and_whole() {
         let content = Bytes::from((0..100_000_u32).flat_map(u32::to_be_bytes).collect::<Vec<_>>());
-        let mut paced = Paced::new(Body::new(Full::new(content.clone())), None);
+        let mut paced = Paced::new(Body::new(Full::new(content.clone())), None, PATIENCE);
         let mut seen = Vec::new();
         while let Some(frame) = paced.frame().await {
             let data = frame.unwrap().into_data().unwrap();
@@ -179,17 +185,17 @@ mod tests {
     async fn a_stream_whose_frame_is_not_taken_ends_and_one_that_waits_for_us_does_not() {
         let guard = |frames: usize| {
             let stream = async move {
-                let mut paced = Paced::new(Body::new(Full::new(Bytes::from_static(b"frame"))), None);
+                let mut paced = Paced::new(Body::new(Full::new(Bytes::from_static(b"frame"))), None, PATIENCE);
                 for _ in 0..frames {
                     poll_fn(|cx| Pin::new(&mut paced).poll_frame(cx)).await;
                 }
                 std::future::pending::<()>().await;
             };
-            Guard { stream, progress: Arc::default(), timeout: Duration::from_secs(5), alarm: None }
+            Guard { stream, progress: Arc::default(), alarm: None }
         };
         let started = Instant::now();
         guard(1).await;
-        assert_eq!(started.elapsed(), Duration::from_secs(5));
+        assert_eq!(started.elapsed(), PATIENCE);
         // Polled again after the frame, as hyper does when there is room: then the response itself has nothing to send.
         assert!(tokio::time::timeout(Duration::from_hours(1), guard(2)).await.is_err());
     }

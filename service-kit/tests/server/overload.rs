@@ -7,7 +7,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt;
 
 use crate::{
-    raw::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Peer, RST_STREAM, WINDOW_UPDATE},
+    raw::{self, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, Peer, RST_STREAM, WINDOW_UPDATE},
     subject::{FLOW, UNARY},
     support::{await_a_place, eventually, flow, reason, settings, start, unary, within},
 };
@@ -203,6 +203,29 @@ async fn messages_half_sent_on_streams_hold_no_more_than_a_budget() {
 }
 
 #[tokio::test]
+async fn responses_that_are_not_taken_hold_no_more_than_a_quota() {
+    // Not enough for two.
+    let held = 600_000;
+    let server = start(Settings { max_response_bytes_held: held, ..settings() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+    for stream in [1, 3] {
+        peer.call(stream, UNARY, "large").await.unwrap();
+    }
+    let refused = loop {
+        let headers = peer.next_of(HEADERS).await.expect("the connection lives");
+        if headers.flags & END_STREAM != 0 {
+            break headers.stream;
+        }
+    };
+    assert!([1, 3].contains(&refused));
+    server.assert_lives().await;
+    // A peer that goes away takes nothing along.
+    drop(peer);
+    let channel = server.channel().await;
+    within(async { while unary(&channel, "large").await.is_err() {} }).await;
+}
+
+#[tokio::test]
 async fn a_message_that_has_begun_on_a_stream_must_arrive_in_time() {
     let minute = Duration::from_mins(1);
     let limits = Settings { request_timeout: Duration::from_millis(200), default_deadline: minute, ..settings() };
@@ -216,7 +239,8 @@ async fn a_message_that_has_begun_on_a_stream_must_arrive_in_time() {
 
 #[tokio::test]
 async fn open_streams_are_limited_and_a_released_place_is_reused() {
-    let server = start(Settings { max_streams: 2, ..settings() }).await;
+    // A connection has a quarter of them.
+    let server = start(Settings { max_streams: 8, ..settings() }).await;
     let channel = server.channel().await;
     let open = async || within(flow(&channel, Request::new("quiet".to_owned()))).await;
     let (first, _second) = (open().await.unwrap(), open().await.unwrap());

@@ -21,6 +21,9 @@ pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
+/// A parameter of SETTINGS: the window of each stream.
+pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,

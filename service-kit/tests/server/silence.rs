@@ -6,16 +6,20 @@ use service_kit::server::Settings;
 use tonic::Request;
 
 use crate::{
-    raw::{self, DATA, Peer, RST_STREAM, WINDOW_UPDATE},
+    raw::{self, DATA, INITIAL_WINDOW_SIZE, Peer, RST_STREAM, WINDOW_UPDATE},
     subject::{FLOW, UNARY},
     support::{await_a_place, eventually, flow, settings, start, within},
     web,
 };
 
-const INITIAL_WINDOW_SIZE: u16 = 4;
-
 fn impatient() -> Settings {
-    Settings { handshake_timeout: Duration::from_millis(500), stall_timeout: Duration::from_millis(300), ..settings() }
+    let brief = Duration::from_millis(300);
+    Settings {
+        handshake_timeout: Duration::from_millis(500),
+        stall_timeout: brief,
+        response_timeout: brief,
+        ..settings()
+    }
 }
 
 #[tokio::test]
@@ -95,6 +99,25 @@ async fn a_large_unread_unary_response_is_reset() {
     let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
     peer.call(1, UNARY, "large").await.unwrap();
     assert_eq!(peer.next_of(RST_STREAM).await.expect("a reset, not a close").stream, 1);
+}
+
+#[tokio::test]
+async fn a_response_whose_peer_has_no_window_at_all_is_reset() {
+    for (path, text) in [(UNARY, "hello"), (FLOW, "flood")] {
+        let server = start(impatient()).await;
+        let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 0)]).await;
+        peer.call(1, path, text).await.unwrap();
+        assert_eq!(peer.next_of(RST_STREAM).await.expect("a reset, not a close").stream, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_response_of_a_unary_call_waits_for_less_long_than_a_stream() {
+    let server = start(Settings { stall_timeout: Duration::from_mins(5), ..impatient() }).await;
+    let mut peer = Peer::greet(server.tcp().await, &[(INITIAL_WINDOW_SIZE, 1_000)]).await;
+    peer.call(1, FLOW, "flood").await.unwrap();
+    peer.call(3, UNARY, "large").await.unwrap();
+    assert_eq!(peer.next_of(RST_STREAM).await.expect("a reset, not a close").stream, 3);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 //! The messages of a client's stream as they arrive: one that has begun must be complete in time, and its bytes count
-//! against the budget of the process until it is.
+//! against a quota until it is.
 
 use std::{
     pin::Pin,
@@ -13,16 +13,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    budget::{Budget, Held},
     deadline,
     message::{PREFIX_BYTES, announced},
+    quota::{Held, Quota},
 };
 
 /// The body of a request that is a stream of messages.
 #[derive(Debug)]
 pub(super) struct Arriving {
     inner: Body,
-    budget: Budget,
+    quota: Quota,
     timeout: Duration,
     /// The message that has begun.
     partial: Option<Partial>,
@@ -39,15 +39,15 @@ struct Partial {
 
 impl Arriving {
     /// Bounds the messages of a body: each is complete within `timeout` after its first byte.
-    pub(super) fn new(inner: Body, budget: &Budget, timeout: Duration) -> Self {
-        Self { inner, budget: budget.clone(), timeout, partial: None }
+    pub(super) fn new(inner: Body, quota: &Quota, timeout: Duration) -> Self {
+        Self { inner, quota: quota.clone(), timeout, partial: None }
     }
 
     /// Follows the boundaries of messages through more bytes.
     fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
         while !bytes.is_empty() {
-            let (budget, timeout) = (&self.budget, self.timeout);
-            let partial = self.partial.get_or_insert_with(|| Partial::new(budget, timeout));
+            let (quota, timeout) = (&self.quota, self.timeout);
+            let partial = self.partial.get_or_insert_with(|| Partial::new(quota, timeout));
             bytes = partial.take(bytes);
             if partial.is_complete() {
                 self.partial = None;
@@ -61,9 +61,9 @@ impl Arriving {
 }
 
 impl Partial {
-    fn new(budget: &Budget, timeout: Duration) -> Self {
+    fn new(quota: &Quota, timeout: Duration) -> Self {
         let alarm = Box::pin(sleep_until(Instant::now() + timeout));
-        Self { prefix: Vec::with_capacity(PREFIX_BYTES), arrived: 0, held: budget.hold(), alarm }
+        Self { prefix: Vec::with_capacity(PREFIX_BYTES), arrived: 0, held: quota.hold(), alarm }
     }
 
     /// Takes the bytes that belong to the message; returns the rest.
@@ -129,7 +129,7 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _entered = runtime.enter();
-            let mut body = Arriving::new(Body::empty(), &Budget::new(1_000), Duration::from_secs(10));
+            let mut body = Arriving::new(Body::empty(), &Quota::new(1_000, "bytes"), Duration::from_secs(10));
             let (mut bytes, mut ends) = (Vec::new(), Vec::new());
             for length in lengths {
                 bytes.push(0);

@@ -13,7 +13,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
-use super::{cause, deadline, limit::Open, log::CallLog, status};
+use super::{cause, deadline, log::CallLog, quota::Taken, status};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
@@ -29,11 +29,11 @@ pub(super) struct CallBody {
     noted: Option<String>,
     ended: bool,
     /// The place of a stream.
-    _stream: Option<Open>,
+    _stream: Option<Taken>,
 }
 
 impl CallBody {
-    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>, stream: Option<Open>) -> Self {
+    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>, stream: Option<Taken>) -> Self {
         Self { inner, log, due, alarm: None, noted: None, ended: false, _stream: stream }
     }
 

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 
-use super::{budget::Held, deadline, status};
+use super::{deadline, quota::Held, status};
 
 /// A flag and the length, before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -19,7 +19,7 @@ pub(super) fn announced(bytes: &[u8]) -> usize {
 }
 
 /// Returns the request with its message in memory, or fails when that is not complete by `due`, longer than `limit`, or more
-/// than the budget has left, of which it holds its part.
+/// than the quota has left, of which it holds its part.
 pub(super) async fn complete(
     request: Request<Body>,
     limit: usize,

@@ -6,18 +6,19 @@
 
 mod arriving;
 mod body;
-mod budget;
 mod cause;
 mod content_type;
 mod cors;
 pub(super) mod deadline;
 mod host;
-mod limit;
 mod log;
 mod message;
 mod origin;
+mod quota;
 mod request_id;
+mod response;
 mod rest;
+mod shares;
 mod status;
 
 use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
@@ -36,14 +37,16 @@ use tracing::Instrument;
 use self::{
     arriving::Arriving,
     body::CallBody,
-    budget::Budget,
-    limit::{Limit, Open, Share, Streams},
     log::CallLog,
+    quota::{Quota, Taken},
+    response::IsWhole,
     rest::Rest,
+    shares::{Quotas, Share, Shares},
     status::panicked,
 };
 pub use self::{cause::note_cause, deadline::Deadline, request_id::RequestId};
 use super::{
+    admission::counted,
     leaving::Leaving,
     methods::{Kind, Method, Methods},
     settings::{MAX_BUILT_IN_REQUEST_BYTES, MAX_REQUEST_BYTES, Settings},
@@ -65,11 +68,9 @@ struct Layers {
     loopback_hosts_only: bool,
     cors: Option<CorsLayer>,
     settings: Arc<Settings>,
-    limit: Limit,
-    /// The open streams, those of health apart: probes must get through when everything else is full.
-    streams: Streams,
-    health_streams: Streams,
-    budget: Budget,
+    shares: Shares,
+    /// Apart: probes must get through when everything else is full.
+    health_streams: Quota,
 }
 
 impl Stack {
@@ -81,10 +82,8 @@ impl Stack {
             loopback_hosts_only: settings.check_host && local.ip().is_loopback(),
             cors: cors::layer(&settings.cors_allow_origins),
             settings: Arc::clone(settings),
-            limit: Limit::new(settings.max_unary_calls),
-            streams: Streams::new(settings.max_streams),
-            health_streams: Streams::new(MAX_HEALTH_STREAMS),
-            budget: Budget::new(settings.max_request_bytes_held),
+            shares: Shares::new(settings),
+            health_streams: Quota::new(MAX_HEALTH_STREAMS, "streams of health open at a time"),
         })))
     }
 
@@ -97,7 +96,13 @@ impl Stack {
         turns: Turns,
     ) -> ConnectionStack {
         let addresses = TcpConnectInfo { local_addr: local, remote_addr: Some(peer) };
-        ConnectionStack { stack: self.clone(), addresses, leaving, turns, share: self.0.limit.share() }
+        ConnectionStack {
+            stack: self.clone(),
+            addresses,
+            leaving,
+            turns,
+            share: self.0.shares.of_connection(counted(peer.ip())),
+        }
     }
 
     async fn answer(self, request: Request<Body>) -> Response<Body> {
@@ -160,7 +165,7 @@ impl Stack {
     async fn bounded(
         &self,
         mut request: Request<Body>,
-    ) -> Result<(Response<Body>, Option<Instant>, Option<Open>), Status> {
+    ) -> Result<(Response<Body>, Option<Instant>, Option<Taken>), Status> {
         let (started, settings) = (Instant::now(), &self.0.settings);
         let method = self.0.methods.find(request.uri().path());
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
@@ -168,9 +173,10 @@ impl Stack {
         let head_due = requested.unwrap_or(started + settings.default_deadline).min(started + settings.max_deadline);
         let deadline = if unary { Some(head_due) } else { requested };
         request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
-        let stream = self.open_stream(method)?;
+        let quotas = request.extensions_mut().remove::<Arc<Quotas>>().unwrap_or_else(|| self.0.shares.all());
+        let stream = self.open_stream(method, &quotas)?;
 
-        let handler = AssertUnwindSafe(self.handled(request, method, head_due)).catch_unwind();
+        let handler = AssertUnwindSafe(self.handled(request, method, &quotas, head_due)).catch_unwind();
         match timeout_at(head_due, handler).await {
             Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested, stream)),
             Ok(Ok(Err(status))) => Err(status),
@@ -180,11 +186,11 @@ impl Stack {
     }
 
     /// Takes a place for a stream.
-    fn open_stream(&self, method: Option<&Method>) -> Result<Option<Open>, Failure> {
+    fn open_stream(&self, method: Option<&Method>, quotas: &Quotas) -> Result<Option<Taken>, Failure> {
         match method {
             Some(method) if method.kind == Kind::Unary => Ok(None),
-            Some(method) if is_health(method) => self.0.health_streams.open().map(Some),
-            Some(_) => self.0.streams.open().map(Some),
+            Some(method) if is_health(method) => self.0.health_streams.take(1).map(Some),
+            Some(_) => quotas.streams.take(1).map(Some),
             None => Ok(None),
         }
     }
@@ -194,11 +200,12 @@ impl Stack {
         &self,
         mut request: Request<Body>,
         method: Option<&Method>,
+        quotas: &Quotas,
         due: Instant,
     ) -> Result<Response<Body>, Status> {
         let timeout = self.0.settings.request_timeout;
         // Until the handler is done with it.
-        let mut held = self.0.budget.hold();
+        let mut held = quotas.requests.hold();
         match method.map(|method| method.kind) {
             Some(Kind::Unary) => {
                 let limit =
@@ -206,7 +213,7 @@ impl Stack {
                 request = message::complete(request, limit, Instant::now() + timeout, &mut held).await?;
             }
             Some(Kind::Streaming) => {
-                request = request.map(|body| Body::new(Arriving::new(body, &self.0.budget, timeout)));
+                request = request.map(|body| Body::new(Arriving::new(body, &quotas.requests, timeout)));
             }
             None => {}
         }
@@ -219,11 +226,10 @@ impl Stack {
             request.headers_mut().remove("grpc-accept-encoding");
         }
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
-        let counted = unary && !method.is_some_and(is_health);
-        let share = request.extensions_mut().remove::<Share>().filter(|_| counted);
-        let _place = share.map(|share| self.0.limit.enter(&share)).transpose()?;
+        let is_counted = unary && !method.is_some_and(is_health);
+        let _place = is_counted.then(|| quotas.calls.take(1)).transpose()?;
         let Ok(response) = self.0.routes.clone().call(request).await;
-        Ok(response)
+        if unary { response::encode(response, &quotas.responses).await } else { Ok(response) }
     }
 }
 
@@ -276,15 +282,17 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
         let mut request = request.map(|body| if turn.is_none() { rest.keep(body) } else { Body::new(body) });
         request.extensions_mut().insert(self.addresses.clone());
         request.extensions_mut().insert(self.leaving.clone());
-        request.extensions_mut().insert(self.share.clone());
-        let answer = self.stack.clone().answer(request);
+        request.extensions_mut().insert(self.share.quotas.clone());
+        let (answer, settings) = (self.stack.clone().answer(request), self.stack.0.settings.clone());
         Box::pin(async move {
             let response = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|panic| {
                 tracing::error!(cause = panic_text(&*panic), "a layer panicked");
                 refuse(panicked(&*panic))
             });
             rest.read().await;
-            Ok(response.map(|body| Paced::new(body, turn)))
+            let is_whole = response.extensions().get::<IsWhole>().is_some();
+            let patience = if is_whole { settings.response_timeout } else { settings.stall_timeout };
+            Ok(response.map(|body| Paced::new(body, turn, patience)))
         })
     }
 }
