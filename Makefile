@@ -3,13 +3,14 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data in another folder.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build fmt doc web settings-docs api-docs bench-delivery postgres nats pgbouncer clean-data ci
+.PHONY: help run build fmt doc web settings-docs api-docs faults bench-delivery postgres nats pgbouncer clean-data ci
 
 DATA_DIR ?= data
 # The cargo profile of `make run`: dev, which compiles in minutes, or release, which is faster at run time.
 PROFILE ?= dev
 ARGS ?=
 TEST_ARGS ?=
+FAULTS ?=
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(CARGO_BUILD_TARGET_DIR),target)
 PARLANCE := $(TARGET_DIR)/debug/parlance
 FIRST_BUILD := $(if $(filter dev,$(PROFILE)),about 4 minutes on two cores,much longer than with dev)
@@ -93,6 +94,10 @@ settings-docs: ## Write the table of settings in docs/OPERATIONS.md from the bin
 
 deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 	@python3 -m checks.deny
+
+faults: postgres ## Inject faults under load: all, or FAULTS="kill-postgres=300 --senders 200" (--help)
+	$(BUILD)
+	@exec python3 -m checks.faults $(FAULTS)
 
 grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha (installs Go)
 	$(BUILD)

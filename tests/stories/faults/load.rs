@@ -71,8 +71,17 @@ impl Load {
 
     /// Waits until this many more are acknowledged.
     pub async fn wait_for(&self, count: usize) {
+        self.wait_within(Duration::from_secs(30), count).await;
+    }
+
+    /// The same, of so many that it may take long.
+    pub async fn wait_for_long(&self, count: usize) {
+        self.wait_within(Duration::from_secs(30) + Duration::from_millis(20) * count as u32, count).await;
+    }
+
+    async fn wait_within(&self, patience: Duration, count: usize) {
         let until = self.acknowledged() + count;
-        eventually(Duration::from_secs(30), || async {
+        eventually(patience, || async {
             let now = self.acknowledged();
             if now >= until { Ok(()) } else { Err(format!("{now} of {until} acknowledged")) }
         })

@@ -6,15 +6,18 @@ use futures_util::future::join_all;
 use parlance_checker::{Recorder, Violation};
 use tokio::sync::watch;
 
-use super::load::{Load, Subscriber, assert_kept, check_history, read_logs};
+use super::load::{Load, Subscriber, check_history, read_logs};
 use crate::support::{
-    PATIENCE, Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as,
-    user_service_config,
+    Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as, user_service_config,
 };
 
-/// Sends the same requests at two processes at the same time, after running `prepare` in the database; returns every
-/// broken promise.
-pub(super) async fn send_concurrently(prepare: Option<&str>, patience: Duration) -> Vec<Violation> {
+/// Sends the same requests at two processes at the same time, so many at each, after running `prepare` in the database;
+/// returns the number of requests that both acknowledged, and every broken promise.
+pub(super) async fn send_concurrently(
+    prepare: Option<&str>,
+    count: usize,
+    patience: Duration,
+) -> (usize, Vec<Violation>) {
     let world = World::new().await;
     world.users(&["ann", "ben"]).await;
     for id in ["g", "h"] {
@@ -35,18 +38,13 @@ pub(super) async fn send_concurrently(prepare: Option<&str>, patience: Duration)
         loads.push((Load::begin(&recorder, "load", 12, &["g", "h"], &at), moving));
     }
     for (load, _) in &loads {
-        load.wait_for(400).await;
+        load.wait_for_long(count).await;
     }
     let accounts = join_all(loads.into_iter().map(|(load, _)| load.end())).await;
     let both = accounts[0].keys().filter(|id| accounts[1].contains_key(*id)).count();
-    assert!(both >= 400, "only {both} requests were made at both");
+    assert!(both >= count, "only {both} requests were made at both");
     let logs = read_logs(&world.messages(), &["g", "h"]).await;
-    check_history(&recorder, subscribers, &logs, patience).await
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retries_of_one_request_at_two_processes_store_one_row() {
-    assert_kept(&send_concurrently(None, PATIENCE).await);
+    (both, check_history(&recorder, subscribers, &logs, patience).await)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,49 +1,322 @@
-//! The fault matrix: how often each fault is injected, and the report of what it did.
-//!
-//! An ordinary run injects each fault a few times. `PARLANCE_FAULTS=kill-message-service=1000,lose-commit-reply=500` sets
-//! counts, and with `PARLANCE_FAULTS_REPORT` each fault adds a line of JSON to that file. `make faults` does both.
+//! The fault matrix: each fault is injected at random moments under load, and the checker judges the run. `make faults` runs
+//! it with other counts and reports; the name of each fault is that of its test.
 
-use std::{fs::OpenOptions, io::Write, time::Instant};
+use std::time::{Duration, Instant};
 
-use parlance_checker::Violation;
-use serde_json::json;
+use parlance_checker::{Recorder, Violation};
+use parlance_standalone::cluster::StopMode;
+use tokio::sync::watch;
+use tonic::transport::Channel;
 
-use super::load::assert_kept;
+use super::{
+    connections_killed::connections_killed,
+    database_down::{Deployment, How},
+    fault::Fault,
+    load::{Load, Subscriber, check_history, read_logs},
+    many_processes::send_concurrently,
+    process_killed::killed_under_load,
+};
+use crate::support::{
+    Mode, PATIENCE, Process, Proxy, RunningMessageService, RunningUserService, TestDatabase, World, channel_to, group,
+    message_service_config,
+};
 
-/// A fault of the matrix, injected a number of times under load.
-pub struct Fault {
-    name: &'static str,
-    count: usize,
-    began: Instant,
+const CONVERSATIONS: [&str; 4] = ["g", "h", "i", "j"];
+
+/// A load with subscribers, over one channel or a changing one.
+struct Run {
+    recorder: Recorder,
+    subscribers: Vec<(&'static str, Subscriber)>,
+    load: Load,
+    moving: watch::Sender<Channel>,
 }
 
-impl Fault {
-    /// Begins a fault, with the count of an ordinary run unless the environment has another.
-    pub fn begin(name: &'static str, ordinary: usize) -> Self {
-        let counts = std::env::var("PARLANCE_FAULTS").unwrap_or_default();
-        let count = counts.split(',').filter_map(|entry| entry.split_once('=')).find(|(fault, _)| *fault == name);
-        let count = count.map_or(ordinary, |(_, count)| count.parse().expect("PARLANCE_FAULTS has numbers"));
-        Self { name, count, began: Instant::now() }
+impl Run {
+    fn begin(fault: &Fault, channel: Channel) -> Self {
+        let (moving, at) = watch::channel(channel);
+        let recorder = Recorder::default();
+        let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
+        let load = Load::begin(&recorder, "load", fault.senders(), &CONVERSATIONS, &at);
+        Self { recorder, subscribers: subscribers.into(), load, moving }
     }
 
-    /// Returns how often to inject it.
-    pub fn count(&self) -> usize {
-        self.count
+    /// Waits for a random moment at which the load is running.
+    async fn at_a_random_moment(&self, fault: &mut Fault) {
+        let acknowledged = fault.random().usize(20..120);
+        self.load.wait_for(acknowledged).await;
+        let pause = Duration::from_micros(fault.random().u64(0..30_000));
+        tokio::time::sleep(pause).await;
     }
 
-    /// Reports the broken promises, with the load in words and further facts of the run, and fails if there are any.
-    pub fn end(self, load: &str, facts: &[(&str, u64)], violations: &[Violation]) {
-        let facts: serde_json::Map<_, _> =
-            facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-        let line = json!({
-            "fault": self.name, "count": self.count, "load": load, "facts": facts, "violations": violations.len(),
-            "seconds": self.began.elapsed().as_secs(),
-        });
-        eprintln!("{line}");
-        if let Some(path) = std::env::var_os("PARLANCE_FAULTS_REPORT") {
-            let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the report can be opened");
-            file.write_all(format!("{line}\n").as_bytes()).expect("the report can be written");
+    /// Waits for the next acknowledgement after a fault is over.
+    async fn recovers(&self, fault: &mut Fault) {
+        let began = Instant::now();
+        self.load.wait_for(1).await;
+        fault.recovered(began.elapsed());
+    }
+
+    /// Ends the load and checks everything against the stored logs.
+    async fn end(self, fault: &mut Fault, world: &impl Logs) {
+        self.load.wait_for(20).await;
+        let acknowledged = self.load.end().await.len();
+        let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
+        let violations: Vec<Violation> = check_history(&self.recorder, self.subscribers, &logs, PATIENCE).await;
+        fault.add(acknowledged, violations);
+    }
+}
+
+/// Where the stored logs are read at the end.
+trait Logs {
+    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel>;
+}
+
+impl Logs for World {
+    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel> {
+        Self::messages(self)
+    }
+}
+
+impl Logs for Deployment {
+    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel> {
+        self.message_service.messages()
+    }
+}
+
+/// Starts both services with the conversations of a run.
+async fn world() -> World {
+    let world = World::new().await;
+    prepare(&world).await;
+    world
+}
+
+async fn prepare(world: &World) {
+    world.users(&["ann", "ben"]).await;
+    for id in CONVERSATIONS {
+        world.create(group(id, "ann", &["ben"])).await;
+    }
+}
+
+/// Starts both services, with a proxy between message-service and the database.
+async fn world_through_a_proxy() -> (World, Proxy) {
+    let database = TestDatabase::migrated().await;
+    let user_service = RunningUserService::start(&database).await;
+    let proxy = Proxy::start(Mode::Open).await;
+    let address = user_service.address().to_string();
+    let config = message_service_config(&database.url_through(proxy.port()), &address, &["--database-timeout", "2s"]);
+    let world = World { message_service: RunningMessageService::start(config).await, user_service, database };
+    prepare(&world).await;
+    (world, proxy)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_message_service() {
+    let mut fault = Fault::begin(6);
+    for kills in fault.parts() {
+        let (acknowledged, violations) = killed_under_load(None, kills, fault.senders(), PATIENCE).await;
+        fault.add(acknowledged, violations);
+    }
+    fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_user_service() {
+    let mut fault = Fault::begin(3);
+    for kills in fault.parts() {
+        let world = world().await;
+        let url = world.database.url();
+        let mut users = Process::user_service(&url).await;
+        // Users are looked up again and again.
+        let flags = ["--directory-fresh", "100ms"];
+        let service = Process::message_service(&url, &users.address().to_string(), &flags).await;
+        let run = Run::begin(&fault, channel_to(service.address()));
+        for _ in 0..kills {
+            run.at_a_random_moment(&mut fault).await;
+            users.kill();
+            run.load.wait_for(1).await;
+            users = Process::user_service_on(users.address(), &url).await;
+            run.recovers(&mut fault).await;
         }
-        assert_kept(violations);
+        run.end(&mut fault, &world).await;
     }
+    fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn end_database_connections() {
+    let mut fault = Fault::begin(8);
+    for rounds in fault.parts() {
+        let (acknowledged, violations) = connections_killed(None, rounds, fault.senders(), PATIENCE).await;
+        fault.add(acknowledged, violations);
+    }
+    fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_postgres() {
+    restart_postgres(Fault::begin(1), How::Stop(StopMode::Fast)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stop_postgres_immediately() {
+    restart_postgres(Fault::begin(1), How::Stop(StopMode::Immediate)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_postgres() {
+    restart_postgres(Fault::begin(1), How::Kill).await;
+}
+
+async fn restart_postgres(mut fault: Fault, how: How) {
+    for rounds in fault.parts() {
+        let mut deployment = Deployment::with(&CONVERSATIONS).await;
+        let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
+        for _ in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            deployment.stop(how).await;
+            deployment.cluster.start_again().await.unwrap();
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, &deployment).await;
+    }
+    fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pause_postgres() {
+    let mut fault = Fault::begin(1);
+    for rounds in fault.parts() {
+        let deployment = Deployment::with(&CONVERSATIONS).await;
+        let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
+        for _ in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            let paused = deployment.pause();
+            tokio::time::sleep(Duration::from_millis(fault.random().u64(200..3_000))).await;
+            drop(paused);
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, &deployment).await;
+    }
+    fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pause_message_service() {
+    use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
+    let mut fault = Fault::begin(2);
+    for rounds in fault.parts() {
+        let world = world().await;
+        let (url, users) = (world.database.url(), world.user_service.address().to_string());
+        // Two: while one is paused, the other writes on.
+        let replicas =
+            [Process::message_service(&url, &users, &[]).await, Process::message_service(&url, &users, &[]).await];
+        let run = Run::begin(&fault, channel_to(replicas[0].address()));
+        for round in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            let (paused, other) = (&replicas[round % 2], &replicas[(round + 1) % 2]);
+            paused.signal(SIGSTOP);
+            run.moving.send_replace(channel_to(other.address()));
+            tokio::time::sleep(Duration::from_millis(fault.random().u64(200..2_000))).await;
+            paused.signal(SIGCONT);
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, &world).await;
+    }
+    fault.end();
+}
+
+/// The server has committed, and its answer is lost: the connection ends in its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lose_commit_reply() {
+    let mut fault = Fault::begin(10);
+    for rounds in fault.parts() {
+        let (world, proxy) = world_through_a_proxy().await;
+        let run = Run::begin(&fault, channel_to(world.message_service.address()));
+        for _ in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            let before = proxy.lost();
+            // The texts of messages are in the statement that stores them, and in no other.
+            proxy.set(Mode::LosingReplies { to: b"text of " });
+            crate::support::eventually(PATIENCE, || async {
+                if proxy.lost() > before { Ok(()) } else { Err("no reply was lost") }
+            })
+            .await;
+            proxy.set(Mode::Open);
+            fault.count_fact("replies lost", (proxy.lost() - before) as u64);
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, &world).await;
+    }
+    fault.end();
+}
+
+/// Connections to the database are cut at a random byte, in either direction, with FIN or RST.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_database_connections() {
+    let mut fault = Fault::begin(3);
+    for rounds in fault.parts() {
+        let (world, proxy) = world_through_a_proxy().await;
+        let run = Run::begin(&fault, channel_to(world.message_service.address()));
+        cut(&mut fault, &run, &proxy, rounds).await;
+        run.end(&mut fault, &world).await;
+    }
+    fault.end();
+}
+
+/// The same between clients and message-service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_client_connections() {
+    let mut fault = Fault::begin(3);
+    for rounds in fault.parts() {
+        let world = world().await;
+        let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
+        let run = Run::begin(&fault, channel_to(([127, 0, 0, 1], proxy.port()).into()));
+        cut(&mut fault, &run, &proxy, rounds).await;
+        run.end(&mut fault, &world).await;
+    }
+    fault.end();
+}
+
+async fn cut(fault: &mut Fault, run: &Run, proxy: &Proxy, rounds: usize) {
+    for _ in 0..rounds {
+        run.at_a_random_moment(fault).await;
+        let random = fault.random();
+        let (bytes, of_answers, by_reset) = (random.usize(1..4_000), random.bool(), random.bool());
+        let before = proxy.lost();
+        proxy.set(Mode::Cutting { after: bytes, of_answers, by_reset });
+        crate::support::eventually(PATIENCE, || async {
+            if proxy.lost() > before { Ok(()) } else { Err("no connection was cut") }
+        })
+        .await;
+        proxy.set(Mode::Open);
+        fault.count_fact("connections cut", (proxy.lost() - before) as u64);
+        run.recovers(fault).await;
+    }
+}
+
+/// Open connections to the database fall silent and are never closed, as behind a NAT that has forgotten them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_database_connections() {
+    let mut fault = Fault::begin(1);
+    for rounds in fault.parts() {
+        let (world, proxy) = world_through_a_proxy().await;
+        let run = Run::begin(&fault, channel_to(world.message_service.address()));
+        for _ in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            proxy.set(Mode::Silent);
+            tokio::time::sleep(Duration::from_millis(fault.random().u64(50..500))).await;
+            proxy.set(Mode::Open);
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, &world).await;
+    }
+    fault.end();
+}
+
+/// Two replicas get the same sends at the same time; the count is that of sends at each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn send_twice_at_two_replicas() {
+    let mut fault = Fault::begin(400);
+    let (acknowledged, violations) = send_concurrently(None, fault.count(), PATIENCE).await;
+    fault.add(acknowledged, violations);
+    fault.end();
 }

@@ -4,6 +4,7 @@
 mod connections_killed;
 mod database_down;
 mod failover;
+mod fault;
 pub mod load;
 mod locked_rows;
 mod lost_responses;

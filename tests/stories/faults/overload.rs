@@ -94,7 +94,7 @@ async fn a_user_with_too_many_waiting_writes_is_refused_alone() {
     let first = answers.next().await.expect("an answer").unwrap_err();
     assert!(is_refused(&first, "user"), "{first:?}");
     world.send("h", "ben", "meanwhile").await;
-    let (_, more) = tokio::join!(
+    let ((), more) = tokio::join!(
         async {
             while let Some(answer) = answers.next().await {
                 is_refused(&answer.unwrap_err(), "user");

@@ -21,22 +21,22 @@ fn assert_found(violations: &[Violation], kind: Kind) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_response_before_the_commit_is_found() {
-    assert_found(&killed_under_load(Some("AckBeforeCommit"), 4, PATIENCE).await, Kind::Lost);
+    assert_found(&killed_under_load(Some("AckBeforeCommit"), 4, 48, PATIENCE).await.1, Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_off_by_one_resume_position_is_found() {
-    assert_found(&killed_under_load(Some("ResumeOffByOne"), 6, PATIENCE).await, Kind::Gap);
+    assert_found(&killed_under_load(Some("ResumeOffByOne"), 6, 48, PATIENCE).await.1, Kind::Gap);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_before_the_commit_is_found() {
-    assert_found(&connections_killed(Some("PublishBeforeCommit"), 5, PATIENCE).await, Kind::Phantom);
+    assert_found(&connections_killed(Some("PublishBeforeCommit"), 5, 24, PATIENCE).await.1, Kind::Phantom);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swallowed_error_is_found() {
-    assert_found(&connections_killed(Some("SwallowedError"), 5, PATIENCE).await, Kind::Lost);
+    assert_found(&connections_killed(Some("SwallowedError"), 5, 24, PATIENCE).await.1, Kind::Lost);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -61,7 +61,7 @@ async fn a_duplicate_check_before_the_lock_is_found() {
             EXECUTE v_source;
         END;
         $do$";
-    assert_found(&send_concurrently(Some(PREPARE), PATIENCE).await, Kind::Duplicate);
+    assert_found(&send_concurrently(Some(PREPARE), 400, PATIENCE).await.1, Kind::Duplicate);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

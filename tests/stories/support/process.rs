@@ -50,6 +50,14 @@ impl Process {
         process
     }
 
+    /// Starts `user-service` at the address of an earlier one, and waits until it serves.
+    pub async fn user_service_on(listen: SocketAddr, database_url: &str) -> Self {
+        let flags = ["--database-url", database_url];
+        let process = Self::launch("user-service", None, &listen.to_string(), &flags).await;
+        process.wait_until_serving().await;
+        process
+    }
+
     /// Starts `message-service` and waits until it serves. `user_service` is host and port.
     pub async fn message_service(database_url: &str, user_service: &str, more: &[&str]) -> Self {
         Self::message_service_with(None, None, database_url, user_service, more).await
