@@ -1,6 +1,6 @@
 """Injects faults under load and counts broken promises.
 
-    python3 -m checks.faults [FAULT=COUNT ...] [--senders N] [--seed N] [--write]
+    python3 -m checks.faults [FAULT=COUNT ...] [--senders N] [--seed N] [--minutes N] [--write]
     make faults FAULTS="kill-message-service=1000 lose-commit-reply=500"
 
 Each fault is a story of tests/stories/faults/matrix.rs (`make faults FAULTS=--list` lists them). Without FAULT=COUNT all of them run, as
@@ -51,9 +51,9 @@ def main() -> None:
             failed.append(name)
         if result is not None:
             results.append(result)
+            if arguments.write:
+                write(result)
             say(f"  {sentence(result)}")
-    if arguments.write:
-        write(results)
     violations = sum(result["violations"] for result in results)
     injected = sum(result["count"] for result in results)
     say(f"{injected} faults of {len(chosen)} kinds, {violations} promises broken, {len(failed)} kinds failed")
@@ -65,6 +65,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("faults", nargs="*", metavar="FAULT=COUNT")
     parser.add_argument("--senders", type=int, help="senders, each with one send in flight (default: 48)")
     parser.add_argument("--seed", type=int, help="the seed of what is random (default: a new one for each fault)")
+    parser.add_argument("--minutes", type=int, help="the time after which a fault is injected no more (default: none)")
     parser.add_argument("--write", action="store_true", help="put the results into docs/RELIABILITY.md")
     parser.add_argument("--list", action="store_true", help="list the faults")
     return parser.parse_args()
@@ -100,7 +101,7 @@ def inject(program: pathlib.Path, name: str, count: int | None, arguments: argpa
         env = {**os.environ, "PARLANCE_FAULTS_REPORT": str(report)}
         for variable, value in [
             ("PARLANCE_FAULTS", f"{name}={count}" if count else None), ("PARLANCE_FAULTS_SENDERS", arguments.senders),
-            ("PARLANCE_FAULTS_SEED", arguments.seed),
+            ("PARLANCE_FAULTS_SEED", arguments.seed), ("PARLANCE_FAULTS_MINUTES", arguments.minutes),
         ]:
             if value is not None:
                 env[variable] = str(value)
@@ -117,7 +118,7 @@ def inject(program: pathlib.Path, name: str, count: int | None, arguments: argpa
             if running.returncode != 0:
                 output.seek(0)
                 say("".join(f"  | {line}" for line in output.readlines()[-40:]))
-        return json.loads(report.read_text()) if report.exists() else None
+        return json.loads(report.read_text().splitlines()[-1]) if report.exists() else None
 
 
 def wait(running: subprocess.Popen[bytes]) -> None:
@@ -141,13 +142,12 @@ def sentence(result: dict[str, Any]) -> str:
     )
 
 
-def write(results: list[dict[str, Any]]) -> None:
+def write(result: dict[str, Any]) -> None:
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    for result in results:
-        stored[result["fault"]] = {
-            **result, "commit": run("git", "rev-parse", "--short", "HEAD").strip(),
-            "date": datetime.date.today().isoformat(), "machine": machine(),
-        }
+    stored[result["fault"]] = {
+        **result, "commit": run("git", "rev-parse", "--short", "HEAD").strip(),
+        "date": datetime.date.today().isoformat(), "machine": machine(),
+    }
     RESULTS.write_text(json.dumps(dict(sorted(stored.items())), indent=1) + "\n")
     text = DOCUMENT.read_text()
     before, rest = text.split(BEGIN)

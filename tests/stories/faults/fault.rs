@@ -2,7 +2,8 @@
 //!
 //! An ordinary run injects each fault a few times. `PARLANCE_FAULTS=kill-message-service=1000,lose-commit-reply=500` sets
 //! counts, `PARLANCE_FAULTS_SENDERS` the senders, `PARLANCE_FAULTS_SEED` the seed of what is random, and with
-//! `PARLANCE_FAULTS_REPORT` each fault adds a line of JSON to that file. `make faults` does all of this.
+//! `PARLANCE_FAULTS_REPORT` each fault adds lines of JSON to that file, of which the last counts. `PARLANCE_FAULTS_MINUTES` ends a
+//! run early. `make faults` does all of this.
 
 use std::{
     collections::BTreeMap,
@@ -27,6 +28,7 @@ const SENDERS: usize = 48;
 pub struct Fault {
     name: String,
     count: usize,
+    injected: usize,
     senders: usize,
     seed: u64,
     rng: Rng,
@@ -53,6 +55,7 @@ impl Fault {
         Self {
             name,
             count,
+            injected: 0,
             senders: number("PARLANCE_FAULTS_SENDERS").map_or(SENDERS, |senders| senders as usize),
             seed,
             rng: Rng::with_seed(seed),
@@ -64,15 +67,21 @@ impl Fault {
         }
     }
 
-    /// Returns how often to inject it.
+    /// Returns how often to inject it in all.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Returns how often to inject it, in parts.
-    pub fn parts(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.count;
-        (0..count.div_ceil(MAX_OF_PART)).map(move |part| (count - part * MAX_OF_PART).min(MAX_OF_PART))
+    /// Returns how often to inject it in the next part; `None` at the end, or when the time of a limited run is up.
+    pub fn next_part(&self) -> Option<usize> {
+        let is_over =
+            self.injected > 0 && number("PARLANCE_FAULTS_MINUTES").is_some_and(|limit| self.minutes() >= limit);
+        let left = if is_over { 0 } else { self.count - self.injected };
+        (left > 0).then_some(left.min(MAX_OF_PART))
+    }
+
+    fn minutes(&self) -> u64 {
+        self.began.elapsed().as_secs() / 60
     }
 
     /// Returns the number of senders.
@@ -85,10 +94,13 @@ impl Fault {
         &mut self.rng
     }
 
-    /// Takes the outcome of a part: the number of acknowledged messages, and the broken promises.
-    pub fn add(&mut self, acknowledged: usize, violations: Vec<Violation>) {
+    /// Takes the outcome of a part: how often the fault was injected, the number of acknowledged messages, and the broken
+    /// promises. Reports what is known so far.
+    pub fn add(&mut self, injected: usize, acknowledged: usize, violations: Vec<Violation>) {
+        self.injected += injected;
         self.acknowledged += acknowledged;
         self.violations.extend(violations);
+        self.report();
     }
 
     /// Counts something else that the report names.
@@ -101,11 +113,15 @@ impl Fault {
         self.recovered_in = self.recovered_in.max(Some(after));
     }
 
-    /// Reports, and fails if a promise was broken.
+    /// Fails if a promise was broken.
     pub fn end(self) {
+        assert_kept(&self.violations);
+    }
+
+    fn report(&self) {
         let line = json!({
             "fault": self.name,
-            "count": self.count,
+            "count": self.injected,
             "senders": self.senders,
             "acknowledged": self.acknowledged,
             "longest_recovery_ms": self.recovered_in.map(|time| time.as_millis() as u64),
@@ -119,7 +135,6 @@ impl Fault {
             let mut file = OpenOptions::new().create(true).append(true).open(path).expect("the report can be opened");
             file.write_all(format!("{line}\n").as_bytes()).expect("the report can be written");
         }
-        assert_kept(&self.violations);
     }
 }
 

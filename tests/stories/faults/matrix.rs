@@ -56,12 +56,12 @@ impl Run {
     }
 
     /// Ends the load and checks everything against the stored logs.
-    async fn end(self, fault: &mut Fault, world: &impl Logs) {
+    async fn end(self, fault: &mut Fault, rounds: usize, world: &impl Logs) {
         self.load.wait_for(20).await;
         let acknowledged = self.load.end().await.len();
         let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
         let violations: Vec<Violation> = check_history(&self.recorder, self.subscribers, &logs, PATIENCE).await;
-        fault.add(acknowledged, violations);
+        fault.add(rounds, acknowledged, violations);
     }
 }
 
@@ -111,9 +111,9 @@ async fn world_through_a_proxy() -> (World, Proxy) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_message_service() {
     let mut fault = Fault::begin(6);
-    for kills in fault.parts() {
+    while let Some(kills) = fault.next_part() {
         let (acknowledged, violations) = killed_under_load(None, kills, fault.senders(), PATIENCE).await;
-        fault.add(acknowledged, violations);
+        fault.add(kills, acknowledged, violations);
     }
     fault.end();
 }
@@ -121,7 +121,7 @@ async fn kill_message_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kill_user_service() {
     let mut fault = Fault::begin(3);
-    for kills in fault.parts() {
+    while let Some(kills) = fault.next_part() {
         let world = world().await;
         let url = world.database.url();
         let mut users = Process::user_service(&url).await;
@@ -136,7 +136,7 @@ async fn kill_user_service() {
             users = Process::user_service_on(users.address(), &url).await;
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, kills, &world).await;
     }
     fault.end();
 }
@@ -144,9 +144,9 @@ async fn kill_user_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn end_database_connections() {
     let mut fault = Fault::begin(8);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let (acknowledged, violations) = connections_killed(None, rounds, fault.senders(), PATIENCE).await;
-        fault.add(acknowledged, violations);
+        fault.add(rounds, acknowledged, violations);
     }
     fault.end();
 }
@@ -167,7 +167,7 @@ async fn kill_postgres() {
 }
 
 async fn restart_postgres(mut fault: Fault, how: How) {
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let mut deployment = Deployment::with(&CONVERSATIONS).await;
         let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
         for _ in 0..rounds {
@@ -176,7 +176,7 @@ async fn restart_postgres(mut fault: Fault, how: How) {
             deployment.cluster.start_again().await.unwrap();
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &deployment).await;
+        run.end(&mut fault, rounds, &deployment).await;
     }
     fault.end();
 }
@@ -184,7 +184,7 @@ async fn restart_postgres(mut fault: Fault, how: How) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pause_postgres() {
     let mut fault = Fault::begin(1);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let deployment = Deployment::with(&CONVERSATIONS).await;
         let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
         for _ in 0..rounds {
@@ -194,7 +194,7 @@ async fn pause_postgres() {
             drop(paused);
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &deployment).await;
+        run.end(&mut fault, rounds, &deployment).await;
     }
     fault.end();
 }
@@ -203,7 +203,7 @@ async fn pause_postgres() {
 async fn pause_message_service() {
     use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
     let mut fault = Fault::begin(2);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let world = world().await;
         let (url, users) = (world.database.url(), world.user_service.address().to_string());
         // Two: while one is paused, the other writes on.
@@ -219,7 +219,7 @@ async fn pause_message_service() {
             paused.signal(SIGCONT);
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, rounds, &world).await;
     }
     fault.end();
 }
@@ -228,7 +228,7 @@ async fn pause_message_service() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lose_commit_reply() {
     let mut fault = Fault::begin(10);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
         for _ in 0..rounds {
@@ -244,7 +244,7 @@ async fn lose_commit_reply() {
             fault.count_fact("replies lost", (proxy.lost() - before) as u64);
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, rounds, &world).await;
     }
     fault.end();
 }
@@ -253,11 +253,11 @@ async fn lose_commit_reply() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_database_connections() {
     let mut fault = Fault::begin(3);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
         cut(&mut fault, &run, &proxy, rounds).await;
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, rounds, &world).await;
     }
     fault.end();
 }
@@ -266,12 +266,12 @@ async fn cut_database_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cut_client_connections() {
     let mut fault = Fault::begin(3);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let world = world().await;
         let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
         let run = Run::begin(&fault, channel_to(([127, 0, 0, 1], proxy.port()).into()));
         cut(&mut fault, &run, &proxy, rounds).await;
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, rounds, &world).await;
     }
     fault.end();
 }
@@ -297,7 +297,7 @@ async fn cut(fault: &mut Fault, run: &Run, proxy: &Proxy, rounds: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_database_connections() {
     let mut fault = Fault::begin(1);
-    for rounds in fault.parts() {
+    while let Some(rounds) = fault.next_part() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
         for _ in 0..rounds {
@@ -307,7 +307,7 @@ async fn silence_database_connections() {
             proxy.set(Mode::Open);
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, &world).await;
+        run.end(&mut fault, rounds, &world).await;
     }
     fault.end();
 }
@@ -317,6 +317,6 @@ async fn silence_database_connections() {
 async fn send_twice_at_two_replicas() {
     let mut fault = Fault::begin(400);
     let (acknowledged, violations) = send_concurrently(None, fault.count(), PATIENCE).await;
-    fault.add(acknowledged, violations);
+    fault.add(acknowledged, acknowledged, violations);
     fault.end();
 }
