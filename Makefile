@@ -26,7 +26,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 BUILD := cargo build --workspace --bins --examples
 
 # Everything that CI runs, in this order: quick ones first, then those that compile, then those that need many tools.
-CHECKS := fmt-check language size proto breaking api-docs-check deny lint doc test grpcurl transcripts backup-check \
+CHECKS := fmt-check language size proto breaking api-docs-check deny lint doc test fuzz grpcurl transcripts backup-check \
 	observability kubernetes web-check proxies clients containers
 .PHONY: $(CHECKS)
 
@@ -57,7 +57,7 @@ fmt-check: ## Fail when a source is not formatted
 
 lint: ## Run clippy; a warning fails
 	cargo clippy --workspace --all-targets -- -D warnings
-	cargo clippy --workspace --all-targets --features message-service/planted-bugs -- -D warnings
+	cargo clippy --workspace --all-targets --features message-service/planted-bugs,parlance-fuzz/engine -- -D warnings
 
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --lib --bin parlance-bench --examples
@@ -98,6 +98,9 @@ deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 faults: postgres ## Inject faults under load: all, or FAULTS="kill-postgres=300 --senders 200" (--help)
 	$(BUILD)
 	@exec python3 -m checks.faults $(FAULTS)
+
+fuzz: ## Fuzz all that decodes foreign bytes, FUZZ_SECONDS for each target, or FUZZ_RUNS inputs (needs Node.js)
+	@exec python3 -m checks.fuzz
 
 grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha (installs Go)
 	$(BUILD)

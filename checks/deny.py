@@ -29,10 +29,10 @@ def main() -> None:
     if subprocess.run(["cargo", "deny", "--version"], capture_output=True, check=False).returncode != 0:
         sys.exit("cargo-deny is not installed: cargo install --locked cargo-deny")
     if fetches_advisories():
-        show("cargo", "deny", "check")
+        show("cargo", "deny", "--workspace", "check")
     else:
         say("NOT CHECKED: advisories (their database cannot be reached from here)")
-        show("cargo", "deny", "check", "bans", "licenses", "sources")
+        show("cargo", "deny", "--workspace", "check", "bans", "licenses", "sources")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 // Builds the web client: `node build.mjs` into dist/, which is committed and becomes part of the binary; `node build.mjs FOLDER`
-// into another folder, to compare; `node build.mjs tests` builds the tests into build/. The build is reproducible.
+// into another folder, to compare; `node build.mjs tests` builds the tests, and `node build.mjs fuzz` the fuzz target, into build/.
+// The build is reproducible.
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
@@ -13,7 +14,7 @@ const out = resolve(what);
 process.chdir(here);
 
 generate();
-await (what === "tests" ? buildTests() : buildWebClient());
+await (what === "tests" ? buildTests() : what === "fuzz" ? buildFuzzTarget() : buildWebClient());
 
 /** Generates TypeScript from proto/. */
 function generate() {
@@ -60,6 +61,20 @@ async function buildTests() {
     target: "node20",
     sourcemap: "inline",
     external: ["playwright-core"],
+    logLevel: "warning",
+  });
+}
+
+async function buildFuzzTarget() {
+  await build({
+    entryPoints: ["fuzz/page.ts"],
+    outfile: "build/fuzz.mjs",
+    absWorkingDir: here,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    sourcemap: "inline",
     logLevel: "warning",
   });
 }

@@ -36,6 +36,12 @@ mod status;
 mod task;
 mod update;
 
+/// The entry points of the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::task::fuzzing::answers;
+}
+
 pub use client::Client;
 pub use message::{Draft, SendError, Sent};
 pub use replicas::InvalidAddress;

@@ -53,11 +53,11 @@ impl Positions {
                 self.by_conversation.insert(conversation_id.to_owned(), sequence);
                 Verdict::New
             }
-            Some(position) if sequence == *position + 1 => {
+            Some(position) if sequence <= *position => Verdict::Duplicate,
+            Some(position) if sequence - 1 == *position => {
                 *position = sequence;
                 Verdict::New
             }
-            Some(position) if sequence <= *position => Verdict::Duplicate,
             Some(_) => Verdict::Gap,
         }
     }
@@ -70,7 +70,7 @@ impl Positions {
     /// Skips the entries before `oldest_sequence`, which are no longer kept.
     pub(crate) fn truncated(&mut self, conversation_id: &str, oldest_sequence: i64) {
         let position = self.by_conversation.entry(conversation_id.to_owned()).or_default();
-        *position = (*position).max(oldest_sequence - 1);
+        *position = (*position).max(oldest_sequence.saturating_sub(1));
     }
 
     /// Forgets a conversation that has ended. If entries of it arrive later, the first one sets the position.
@@ -157,6 +157,16 @@ mod tests {
                 prop_assert_eq!(received, (1..=length).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn numbers_at_the_ends_of_their_range_are_compared_like_others() {
+        let mut positions = Positions::default();
+        assert_eq!(positions.advance("c", i64::MAX), Verdict::New);
+        assert_eq!(positions.advance("c", i64::MAX), Verdict::Duplicate);
+        assert_eq!(positions.advance("c", 1), Verdict::Duplicate);
+        positions.truncated("d", i64::MIN);
+        assert_eq!(positions.advance("d", 1), Verdict::New);
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! The task of a session: connects, delivers updates, sends frames, and reconnects when a connection is lost.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
@@ -52,19 +55,7 @@ pub(crate) fn spawn(
     updates: mpsc::Sender<Update>,
     positions: Positions,
 ) {
-    let task = Task {
-        settings,
-        commands,
-        updates,
-        positions,
-        queue: FrameQueue::new(WINDOW),
-        buffered: VecDeque::new(),
-        backoff: Backoff::default(),
-        was_caught_up: false,
-        is_closing: false,
-        send_after: None,
-    };
-    tokio::spawn(task.run());
+    tokio::spawn(Task::new(settings, commands, updates, positions).run());
 }
 
 struct Task {
@@ -92,6 +83,26 @@ enum End {
 }
 
 impl Task {
+    fn new(
+        settings: Settings,
+        commands: mpsc::Receiver<Command>,
+        updates: mpsc::Sender<Update>,
+        positions: Positions,
+    ) -> Self {
+        Self {
+            settings,
+            commands,
+            updates,
+            positions,
+            queue: FrameQueue::new(WINDOW),
+            buffered: VecDeque::new(),
+            backoff: Backoff::default(),
+            was_caught_up: false,
+            is_closing: false,
+            send_after: None,
+        }
+    }
+
     async fn run(mut self) {
         let fatal = loop {
             let (replica, channel) = self.settings.replicas.current();

@@ -30,6 +30,15 @@ mod storage;
 mod tasks;
 mod verify;
 
+/// The entry points of the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::{
+        bus::fuzzing::{hint, sealed_hint},
+        grpc::fuzzing::{frames, request},
+    };
+}
+
 pub use app::{App, MessageService, migrate};
 pub use bus::{Address as BusAddress, NotABus, nats::Servers as NatsServers};
 pub use command::{Process, VerifyArgs};

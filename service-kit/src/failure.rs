@@ -16,7 +16,7 @@ pub use crate::reason::Reason;
 const DOMAIN: &str = "parlance";
 
 /// Clients in several languages drop a call whose headers exceed 8 KiB, so a response lists at most this many violations.
-const MAX_VIOLATIONS: usize = 20;
+pub(crate) const MAX_VIOLATIONS: usize = 20;
 
 /// Texts longer than this many bytes are truncated: some repeat what the caller sent.
 const MAX_TEXT_BYTES: usize = 512;
@@ -104,15 +104,16 @@ impl Failure {
 
     /// One field violates its bounds.
     pub fn invalid_field(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self::invalid(vec![Violation { field: field.into(), description: description.into() }])
+        Self::invalid(vec![Violation { field: field.into(), description: description.into() }], 0)
     }
 
-    /// The violated fields of one request. At most 20 are sent. `fields::Fields` collects them.
-    pub fn invalid(violations: Vec<Violation>) -> Self {
+    /// The violated fields of one request, of which at most 20 are sent, and the number of those that are not among them.
+    /// `fields::Fields` collects them.
+    pub fn invalid(violations: Vec<Violation>, unlisted: usize) -> Self {
         let message = violations.first().map_or_else(
             || "invalid request".to_owned(),
             |first| {
-                let more = violations.len() - 1;
+                let more = violations.len() - 1 + unlisted;
                 let tail = if more == 0 { String::new() } else { format!(" (and {more} more)") };
                 format!("{}: {}{tail}", first.field, first.description)
             },

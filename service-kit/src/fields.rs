@@ -23,7 +23,7 @@ use prost_types::FieldMask;
 
 use crate::{
     bounds,
-    failure::{Failure, Violation},
+    failure::{Failure, MAX_VIOLATIONS, Violation},
     parts::{Part, Parts},
 };
 
@@ -57,11 +57,17 @@ impl<T> Part for Field<T> {
 #[must_use = "call `finish`"]
 pub struct Fields {
     violations: Vec<Violation>,
+    /// The number of violations beyond those that are sent.
+    unlisted: usize,
 }
 
 impl Fields {
-    /// Records a violation.
+    /// Records a violation. Those that would not be sent are only counted: a small request can have very many.
     pub fn violation(&mut self, field: impl Into<String>, description: impl Into<String>) {
+        if self.violations.len() >= MAX_VIOLATIONS {
+            self.unlisted += 1;
+            return;
+        }
         self.violations.push(Violation { field: field.into(), description: description.into() });
     }
 
@@ -164,7 +170,7 @@ impl Fields {
     /// `INVALID_ARGUMENT` with every violation recorded, if there is one.
     pub fn finish<P: Parts>(self, fields: P) -> Result<P::Values, Failure> {
         if !self.violations.is_empty() {
-            return Err(Failure::invalid(self.violations));
+            return Err(Failure::invalid(self.violations, self.unlisted));
         }
         fields.into_values().ok_or_else(|| Failure::internal("a field is missing without a violation"))
     }
@@ -197,6 +203,18 @@ mod tests {
         let size = fields.page_size(0);
         let values = fields.finish((user_id, request_id, etag, size)).unwrap();
         assert_eq!(values, ("ann".to_owned(), None, Some("7".to_owned()), 50));
+    }
+
+    #[test]
+    fn violations_that_are_not_sent_are_only_counted() {
+        let mut fields = Fields::default();
+        let mask = FieldMask { paths: vec![String::new(); 500_000] };
+        assert_eq!(fields.update_mask(Some(&mask), ["title"]), Some([false]));
+        assert!(fields.violations.capacity() <= 2 * MAX_VIOLATIONS);
+        let title = fields.parse("title", "", id);
+        let status = Status::from(fields.finish(title).unwrap_err());
+        assert_eq!(status.get_details_bad_request().unwrap().field_violations.len(), MAX_VIOLATIONS);
+        assert!(status.message().ends_with("(and 500000 more)"), "{}", status.message());
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub mod database;
 pub mod failure;
 pub mod fields;
 pub mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod healthcheck;
 pub mod lifecycle;
 pub mod names;

@@ -24,6 +24,12 @@ mod storage;
 mod tasks;
 mod verify;
 
+/// The entry points of the fuzz targets.
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    pub use crate::grpc::fuzzing::request;
+}
+
 pub use app::{App, UserService, migrate};
 pub use command::{Process, VerifyArgs};
 pub use config::{Args, Config};

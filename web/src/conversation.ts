@@ -14,6 +14,9 @@ import { timestampMs } from "@bufbuild/protobuf/wkt";
 /** The time that a user is shown as typing. */
 export const TYPING_MS = 6_000;
 
+/** The last millisecond of `Date`, and the first one, negative; less a day, since the local midnight is a time, too. */
+const MAX_DATE_MS = 8.64e15 - 86_400_000;
+
 /** The most lines kept of a conversation that is not open. */
 const MAX_HIDDEN_LINES = 1_000;
 
@@ -284,6 +287,7 @@ export class Conversation {
   }
 }
 
+/** Returns a time in milliseconds. One that `Date` cannot hold, and no calendar shows, becomes the nearest that it can. */
 function ms(time: Message["createTime"]): number {
-  return time === undefined ? 0 : timestampMs(time);
+  return time === undefined ? 0 : Math.max(-MAX_DATE_MS, Math.min(timestampMs(time), MAX_DATE_MS));
 }

@@ -82,7 +82,9 @@ function wordsOf(status: ConnectError, reason: Reason | "", metadata: Record<str
     const texts = violations.map(({ field, description }) => `${plain(field)}: ${description}`);
     return texts.length > 0 ? `${texts.join("; ")}.` : sentence(status.rawMessage);
   }
-  return WORDS[reason]?.(metadata) ?? sentence(status.rawMessage);
+  // A reason is a text from outside, such as `constructor`.
+  const known = Object.hasOwn(WORDS, reason) ? WORDS[reason] : undefined;
+  return known?.(metadata) ?? sentence(status.rawMessage);
 }
 
 /** The texts for the user by reason. For any other reason, the service's own message is shown. */

@@ -6,6 +6,8 @@
 //! [`Sink`]. What is sent is sealed (`seal.rs`): others on the same server can neither read nor write it.
 
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hint;
 mod metrics;
 pub(crate) mod nats;

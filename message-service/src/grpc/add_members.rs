@@ -12,11 +12,11 @@ use crate::domain::{
     rpc::Rpc,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    user_ids: Vec<UserId>,
-    role: Role,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) user_ids: Vec<UserId>,
+    pub(super) role: Role,
 }
 
 pub(super) async fn answer(
@@ -33,7 +33,7 @@ pub(super) async fn answer(
     Ok(v1::AddMembersResponse { members: members.iter().map(convert::member).collect() })
 }
 
-fn decode(request: &v1::AddMembersRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::AddMembersRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -80,7 +80,7 @@ async fn find_created_before(
 
 /// Reads the request. `fresh` is used for each id that the request does not set. Returns also whether repeating the call
 /// creates nothing twice.
-fn decode(request: &v1::CreateConversationRequest, fresh: Uuid) -> Result<(NewConversation, bool), Failure> {
+pub(super) fn decode(request: &v1::CreateConversationRequest, fresh: Uuid) -> Result<(NewConversation, bool), Failure> {
     let mut fields = Fields::default();
     let kind = decode::kind(&mut fields, request.kind);
     let creator_id = fields.parse("creator_id", &request.creator_id, UserId::parse);

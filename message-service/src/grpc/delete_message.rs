@@ -28,7 +28,7 @@ pub(super) async fn answer(
     Ok(convert::message(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
 }
 
-fn decode(request: &v1::DeleteMessageRequest) -> Result<(ConversationId, Sequence, UserId), Failure> {
+pub(super) fn decode(request: &v1::DeleteMessageRequest) -> Result<(ConversationId, Sequence, UserId), Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let sequence = decode::sequence(&mut fields, request.sequence);

@@ -15,14 +15,14 @@ use crate::domain::{
     sequence::Sequence,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    sequence: Sequence,
-    actor_id: UserId,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) sequence: Sequence,
+    pub(super) actor_id: UserId,
     /// `None`: stays as it is.
-    text: Option<String>,
+    pub(super) text: Option<String>,
     /// `None`: stay as they are.
-    attributes: Option<Attributes>,
+    pub(super) attributes: Option<Attributes>,
 }
 
 pub(super) async fn answer(
@@ -41,7 +41,7 @@ pub(super) async fn answer(
     Ok(convert::message(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
 }
 
-fn decode(request: v1::EditMessageRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: v1::EditMessageRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let sequence = decode::sequence(&mut fields, request.sequence);

@@ -20,7 +20,7 @@ pub(super) async fn answer(
     Ok(convert::conversation(&conversation))
 }
 
-fn decode(request: &v1::GetConversationRequest) -> Result<(ConversationId, UserId), Failure> {
+pub(super) fn decode(request: &v1::GetConversationRequest) -> Result<(ConversationId, UserId), Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -20,7 +20,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::GetMessageReq
     Ok(convert::message(message.ok_or(Refusal::MessageNotFound { conversation_id, sequence })?))
 }
 
-fn decode(request: &v1::GetMessageRequest) -> Result<(ConversationId, Sequence, UserId), Failure> {
+pub(super) fn decode(request: &v1::GetMessageRequest) -> Result<(ConversationId, Sequence, UserId), Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let sequence = decode::sequence(&mut fields, request.sequence);

@@ -36,7 +36,7 @@ pub(super) async fn answer(
     })
 }
 
-fn decode(request: &v1::ListConversationsRequest) -> Result<(UserId, i64), Failure> {
+pub(super) fn decode(request: &v1::ListConversationsRequest) -> Result<(UserId, i64), Failure> {
     let mut fields = Fields::default();
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
     let page_size = fields.page_size(request.page_size);
@@ -52,12 +52,12 @@ fn item_to_proto(item: InboxItem) -> Item {
 }
 
 /// The database keeps microseconds.
-fn key(active_at: OffsetDateTime, conversation_id: &ConversationId) -> Vec<u8> {
+pub(super) fn key(active_at: OffsetDateTime, conversation_id: &ConversationId) -> Vec<u8> {
     let micros = (active_at.unix_timestamp_nanos() / 1_000) as i64;
     [&micros.to_be_bytes(), conversation_id.as_bytes()].concat()
 }
 
-fn read_key(key: &[u8]) -> Result<(OffsetDateTime, ConversationId), Failure> {
+pub(super) fn read_key(key: &[u8]) -> Result<(OffsetDateTime, ConversationId), Failure> {
     let parts = key.split_first_chunk().and_then(|(micros, conversation_id)| {
         let nanos = i128::from(i64::from_be_bytes(*micros)) * 1_000;
         let active_at = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?;

@@ -15,11 +15,11 @@ use crate::{
     storage::MAX_PAGE_BYTES,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    after: Position,
-    page_size: i64,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) after: Position,
+    pub(super) page_size: i64,
 }
 
 pub(super) async fn answer(
@@ -45,7 +45,7 @@ pub(super) async fn answer(
     Ok(v1::ListEventsResponse { events: page.events.iter().map(convert::event).collect(), last_sequence })
 }
 
-fn decode(request: &v1::ListEventsRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::ListEventsRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -32,7 +32,7 @@ pub(super) async fn answer(
     })
 }
 
-fn decode(request: &v1::ListMembersRequest) -> Result<(ConversationId, UserId, i64), Failure> {
+pub(super) fn decode(request: &v1::ListMembersRequest) -> Result<(ConversationId, UserId, i64), Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -13,11 +13,11 @@ use crate::{
     storage::messages::MessageRange,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    page_size: i64,
-    range: MessageRange,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) page_size: i64,
+    pub(super) range: MessageRange,
 }
 
 pub(super) async fn answer(
@@ -46,7 +46,7 @@ pub(super) async fn answer(
     })
 }
 
-fn decode(request: &v1::ListMessagesRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::ListMessagesRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -53,7 +53,7 @@ async fn broadcast(context: &Context, actor: &Actor, member: &Member) {
     });
 }
 
-fn decode(request: &v1::MarkReadRequest) -> Result<(ConversationId, UserId, Position), Failure> {
+pub(super) fn decode(request: &v1::MarkReadRequest) -> Result<(ConversationId, UserId, Position), Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

@@ -13,6 +13,8 @@ mod decode;
 mod delete_message;
 mod edit_message;
 mod frames;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod get_conversation;
 mod get_message;
 mod inbox_share;

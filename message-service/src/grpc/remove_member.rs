@@ -11,10 +11,10 @@ use crate::domain::{
     rpc::Rpc,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    removed: UserId,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) removed: UserId,
 }
 
 pub(super) async fn answer(
@@ -30,7 +30,7 @@ pub(super) async fn answer(
     Ok(v1::RemoveMemberResponse {})
 }
 
-fn decode(request: &v1::RemoveMemberRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::RemoveMemberRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

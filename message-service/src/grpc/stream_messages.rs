@@ -17,7 +17,7 @@ use crate::{
     log::subscription::Subscription,
 };
 
-struct Params {
+pub(super) struct Params {
     conversation_id: ConversationId,
     actor_id: UserId,
     /// `None`: from the head on.
@@ -51,7 +51,7 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
     ))
 }
 
-fn decode(request: &StreamMessagesRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &StreamMessagesRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

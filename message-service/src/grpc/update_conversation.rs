@@ -17,10 +17,10 @@ use crate::domain::{
 /// The version of an etag that the service never made. Versions begin at 1, so it is never the current one.
 const NO_VERSION: i64 = 0;
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    update: UpdateConversation,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) update: UpdateConversation,
 }
 
 pub(super) async fn answer(
@@ -46,7 +46,7 @@ pub(super) async fn answer(
     Ok(convert::conversation(&conversation))
 }
 
-fn decode(request: v1::UpdateConversationRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: v1::UpdateConversationRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation = request.conversation.unwrap_or_default();
     let conversation_id =

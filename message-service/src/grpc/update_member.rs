@@ -13,11 +13,11 @@ use crate::domain::{
     rpc::Rpc,
 };
 
-struct Params {
-    conversation_id: ConversationId,
-    actor_id: UserId,
-    user_id: UserId,
-    role: Role,
+pub(super) struct Params {
+    pub(super) conversation_id: ConversationId,
+    pub(super) actor_id: UserId,
+    pub(super) user_id: UserId,
+    pub(super) role: Role,
 }
 
 pub(super) async fn answer(
@@ -37,7 +37,7 @@ pub(super) async fn answer(
     Ok(convert::member(member))
 }
 
-fn decode(request: &v1::UpdateMemberRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::UpdateMemberRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let conversation_id = decode::conversation_id(&mut fields, &request.conversation_id);
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);

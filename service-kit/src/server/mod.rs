@@ -25,6 +25,8 @@ use tokio_util::task::TaskTracker;
 pub use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
+#[cfg(feature = "fuzzing")]
+pub use self::stack::fuzzing;
 use self::{
     admission::{ACCEPT_BACKOFF, Admission, needs_pause},
     connection::Connections,

@@ -23,7 +23,7 @@ pub(super) async fn answer(
     Ok(encode(&user_ids, found))
 }
 
-fn decode(texts: &[String]) -> Result<Vec<UserId>, Failure> {
+pub(super) fn decode(texts: &[String]) -> Result<Vec<UserId>, Failure> {
     if texts.is_empty() || texts.len() > MAX_USERS {
         return Err(Failure::invalid_field("user_ids", "must be 1 to 1,000 ids"));
     }

@@ -17,7 +17,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::CreateUserReq
 }
 
 /// `fresh` becomes the id of a user whose request has none.
-fn decode(request: &v1::CreateUserRequest, fresh: Uuid) -> Result<NewUser, Failure> {
+pub(super) fn decode(request: &v1::CreateUserRequest, fresh: Uuid) -> Result<NewUser, Failure> {
     let mut fields = Fields::default();
     let user_id = fields.optional("user_id", &request.user_id, UserId::parse);
     let username = fields.parse("username", &request.username, Username::parse);

@@ -14,7 +14,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::DeleteUserReq
     Ok(convert::user::to_wire(changed.into_user(&user_id)?))
 }
 
-fn decode(request: &v1::DeleteUserRequest) -> Result<(UserId, Option<Etag>), Failure> {
+pub(super) fn decode(request: &v1::DeleteUserRequest) -> Result<(UserId, Option<Etag>), Failure> {
     let mut fields = Fields::default();
     let user_id = fields.parse("user_id", &request.user_id, UserId::parse);
     let expected = fields.optional("etag", &request.etag, convert::etag::parse);

@@ -16,7 +16,7 @@ use crate::{
 /// Sorts after the keys of deleted users, which begin with `~`.
 const AFTER_ALL_KEYS: &str = "\u{7f}";
 
-struct Params {
+pub(super) struct Params {
     page_size: i64,
     prefix: UsernamePrefix,
     show_deleted: bool,
@@ -46,7 +46,7 @@ pub(super) async fn answer(
     })
 }
 
-fn decode(request: &v1::ListUsersRequest) -> Result<Params, Failure> {
+pub(super) fn decode(request: &v1::ListUsersRequest) -> Result<Params, Failure> {
     let mut fields = Fields::default();
     let page_size = fields.page_size(request.page_size);
     let prefix = fields.parse("username_prefix", &request.username_prefix, UsernamePrefix::parse);
@@ -65,5 +65,14 @@ impl Params {
         let with_deleted = self.show_deleted && self.prefix.is_empty();
         let until = if with_deleted { AFTER_ALL_KEYS.to_owned() } else { self.prefix.upper_bound() };
         KeyRange { first: self.prefix.as_str().to_owned(), after, until }
+    }
+
+    /// Checks what the fuzzer got accepted.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn check(&self) {
+        assert!((1..=1_000).contains(&self.page_size));
+        assert!(self.prefix.is_empty() || service_kit::fuzzing::is_username(self.prefix.as_str()));
+        let KeyRange { first, until, .. } = self.range(String::new());
+        assert!(first < until);
     }
 }

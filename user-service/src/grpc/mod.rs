@@ -8,6 +8,8 @@ mod convert;
 mod create_user;
 mod deactivate_user;
 mod delete_user;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod get_user;
 mod list_users;
 mod original;

@@ -14,7 +14,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::UpdateUserReq
     Ok(convert::user::to_wire(changed.into_user(&change.user_id)?))
 }
 
-fn decode(request: &v1::UpdateUserRequest) -> Result<UserChange, Failure> {
+pub(super) fn decode(request: &v1::UpdateUserRequest) -> Result<UserChange, Failure> {
     let absent = v1::User::default();
     let user = request.user.as_ref().unwrap_or(&absent);
     let mut fields = Fields::default();

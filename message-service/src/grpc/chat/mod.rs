@@ -4,6 +4,8 @@
 //! merges its replies with the items of the subscription. A client that disconnects drops the stream, which ends the job.
 
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod order;
 mod reply;
 mod session;

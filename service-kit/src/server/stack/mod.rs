@@ -10,6 +10,8 @@ mod cause;
 mod content_type;
 mod cors;
 pub(super) mod deadline;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod host;
 mod log;
 mod message;
