@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use service_kit::{failure::Failure, lifecycle::Lifecycle, page_token::PageTokens};
 
-use super::{inbox_share::InboxShares, typing_limiter::TypingLimiter};
+use super::{read_share::ReadShare, refusals::AllRefusals, typing_limiter::TypingLimiter};
 use crate::{
     bus::Exchange,
     directory::Directory,
@@ -25,7 +25,9 @@ pub(crate) struct Context {
     /// Holds what is to be announced to other replicas.
     pub(super) exchange: Exchange,
     pub(super) typing: TypingLimiter,
-    pub(super) inbox: InboxShares,
+    pub(super) inbox: ReadShare,
+    pub(super) beginnings: ReadShare,
+    pub(super) refusals: AllRefusals,
     /// Runs the sessions of `Chat`.
     pub(super) lifecycle: Lifecycle,
     /// Set once the schema is known to be this binary's. Until then every call is UNAVAILABLE.
@@ -43,8 +45,21 @@ impl Context {
         exchange: Exchange,
         lifecycle: Lifecycle,
     ) -> Self {
-        let (typing, inbox) = (TypingLimiter::default(), InboxShares::default());
-        Self { store, writers, directory, live, pages, exchange, typing, inbox, lifecycle, opened: Arc::default() }
+        let connections = store.database().settings().connections;
+        Self {
+            store,
+            writers,
+            directory,
+            live,
+            pages,
+            exchange,
+            typing: TypingLimiter::default(),
+            inbox: ReadShare::of_inboxes(connections),
+            beginnings: ReadShare::of_streams(connections),
+            refusals: AllRefusals::default(),
+            lifecycle,
+            opened: Arc::default(),
+        }
     }
 
     /// Reads the settings that all replicas share. Call it once the schema is migrated.

@@ -30,6 +30,7 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
     let Params { conversation_id, actor_id, after, epoch } = decode(request.get_ref())?;
     let actor = authorise::actor(context, Rpc::StreamMessages, request.extensions(), actor_id).await?;
 
+    let _turn = context.beginnings.turn(actor.user_id()).await?;
     // Registers first and reads then: entries committed in between move the head that is followed.
     let pending = Subscription::to_one(&context.live, &context.pages, &actor, &conversation_id);
     let (conversation, member) = access::reader(context, &actor, &conversation_id).await?;

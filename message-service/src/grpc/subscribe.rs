@@ -50,6 +50,7 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
 /// Starts the subscription.
 pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params) -> Result<Subscription, Failure> {
     let Params { positions, epoch, start } = params;
+    let _turn = context.beginnings.turn(actor.user_id()).await?;
     Ok(Subscription::to_all(&context.live, &context.pages, actor, positions, epoch.as_ref(), *start).await?)
 }
 

@@ -59,10 +59,10 @@ pub struct Settings {
     pub max_deadline: Duration,
     /// The time in which the message of a unary call must arrive, and each message of a stream from its first byte on.
     pub request_timeout: Duration,
-    /// The bytes that all requests hold together, of their messages beyond 16 KiB, until these are complete and, in unary
+    /// The bytes that all requests hold together, of their messages beyond 1 KiB, until these are complete and, in unary
     /// calls, handled. Beyond, a request is refused with retry advice.
     pub max_request_bytes_held: usize,
-    /// The bytes that the responses of unary calls hold together, beyond 16 KiB of each, until their peers have taken them.
+    /// The bytes that the responses of unary calls hold together, beyond 1 KiB of each, until their peers have taken them.
     /// Beyond, a call is refused with retry advice.
     ///
     /// Of this, and of the three numbers around it, one connection may have a quarter, and all of one address a half if

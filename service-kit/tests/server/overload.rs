@@ -182,7 +182,7 @@ async fn one_connection_takes_a_share_of_the_places() {
 
 #[tokio::test]
 async fn messages_half_sent_on_streams_hold_no_more_than_a_budget() {
-    let (minute, budget) = (Duration::from_mins(1), 10_000);
+    let (minute, budget) = (Duration::from_mins(1), 40_000);
     let limits =
         Settings { max_request_bytes_held: budget, request_timeout: minute, default_deadline: minute, ..settings() };
     let server = start(limits).await;

@@ -5,6 +5,7 @@ mod connections_killed;
 mod database_down;
 mod failover;
 mod fault;
+mod flood;
 pub mod load;
 mod locked_rows;
 mod lost_responses;

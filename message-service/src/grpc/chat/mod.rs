@@ -73,7 +73,7 @@ impl ChatStream {
             // Neither side waits for the end of the other.
             tokio::select! {
                 reply = self.replies.recv() => match reply {
-                    Some(Reply::Item { bytes, .. }) => return Some(Ok(bytes)),
+                    Some(Reply::Item { bytes, .. } | Reply::Refusal { bytes, .. }) => return Some(Ok(bytes)),
                     Some(Reply::Opened(bytes, subscription, open_stream)) => {
                         if let Some(outgoing) = &mut self.outgoing {
                             outgoing.begin(subscription.map(|subscription| *subscription), open_stream);

@@ -4,13 +4,19 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
+use super::super::refusals::Waiting;
 use crate::{directory::OpenStream, log::subscription::Subscription};
 
-/// A message from the session to the stream. The permits bound the number of those that wait.
+/// A message from the session to the stream. The permits bound those that wait.
 pub(super) enum Reply {
     Item {
         bytes: Bytes,
         _permit: OwnedSemaphorePermit,
+    },
+    /// The refusal of a frame that was not handled.
+    Refusal {
+        bytes: Bytes,
+        _waiting: Waiting,
     },
     /// The session is open: the items of its subscription start here.
     Opened(Bytes, Option<Box<Subscription>>, OpenStream),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status, Streaming};
 
 use super::{
-    super::{authorise, context::Context, mark_read, send_message, send_typing, subscribe},
+    super::{authorise, context::Context, mark_read, refusals::Refusals, send_message, send_typing, subscribe},
     frame::{self, Open, SideRequest},
     order::{Order, Place},
     reply::Reply,
@@ -30,12 +30,6 @@ use crate::{
 
 /// The most unanswered frames, including those whose replies the client has not received.
 const MAX_UNANSWERED: usize = 256;
-
-/// The most bytes of refusals that the client has not received. Beyond it, reading pauses.
-const MAX_REFUSALS_BYTES: usize = 64 * 1024;
-
-/// The memory of a waiting reply beside its content, about.
-const OVERHEAD_BYTES: usize = 128;
 
 /// The time in which the client must open the session.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -75,7 +69,7 @@ pub(super) struct Session {
     replies: mpsc::UnboundedSender<Reply>,
     stop_reading: CancellationToken,
     unanswered: Arc<Semaphore>,
-    refusals: Arc<Semaphore>,
+    refusals: Refusals,
     open_by: tokio::time::Instant,
     /// Set by the frame `open`.
     actor_id: Option<UserId>,
@@ -112,7 +106,7 @@ impl Session {
             replies,
             stop_reading,
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS_BYTES)),
+            refusals: Refusals::new(&context.refusals),
             open_by: tokio::time::Instant::now() + OPEN_TIMEOUT,
             actor_id: None,
             actor: None,
@@ -202,10 +196,12 @@ impl Session {
 
     async fn refuse(&mut self, frame_id: u64, failure: Failure) {
         let bytes = frame::nack(frame_id, failure);
-        let cost = (bytes.len() + OVERHEAD_BYTES).min(MAX_REFUSALS_BYTES) as u32;
-        if let Ok(permit) = self.refusals.clone().acquire_many_owned(cost).await {
-            self.reply(Reply::Item { bytes, _permit: permit });
+        match self.refusals.room_for(bytes.len()).await {
+            Ok(waiting) => self.reply(Reply::Refusal { bytes, _waiting: waiting }),
+            Err(failure) => self.end_with(failure.into()),
         }
+        // However many sessions send only what is refused, others have their turns in between.
+        tokio::task::yield_now().await;
     }
 
     fn accept(&mut self, frame_id: u64, frame: Option<Frame>) -> Result<(), Failure> {

@@ -1,7 +1,9 @@
 //! The messages of a client's stream as they arrive: one that has begun must be complete in time, and its bytes count
-//! against a quota until it is.
+//! against a quota until it is. It is passed on only when it is complete: the decoder takes as much memory as a message
+//! announces.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -26,6 +28,11 @@ pub(super) struct Arriving {
     timeout: Duration,
     /// The message that has begun.
     partial: Option<Partial>,
+    /// What has arrived of it.
+    waiting: VecDeque<Frame<Bytes>>,
+    /// What can be passed on.
+    ready: VecDeque<Frame<Bytes>>,
+    has_ended: bool,
 }
 
 #[derive(Debug)]
@@ -40,23 +47,59 @@ struct Partial {
 impl Arriving {
     /// Bounds the messages of a body: each is complete within `timeout` after its first byte.
     pub(super) fn new(inner: Body, quota: &Quota, timeout: Duration) -> Self {
-        Self { inner, quota: quota.clone(), timeout, partial: None }
+        Self {
+            inner,
+            quota: quota.clone(),
+            timeout,
+            partial: None,
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            has_ended: false,
+        }
     }
 
-    /// Follows the boundaries of messages through more bytes.
-    fn follow(&mut self, mut bytes: &[u8]) -> Result<(), Status> {
+    /// Follows the boundaries of messages through more bytes; returns where the last message that ends in them ends, 0 if none
+    /// does.
+    fn follow(&mut self, all: &[u8]) -> Result<usize, Status> {
+        let (mut bytes, mut boundary) = (all, 0);
         while !bytes.is_empty() {
             let (quota, timeout) = (&self.quota, self.timeout);
             let partial = self.partial.get_or_insert_with(|| Partial::new(quota, timeout));
             bytes = partial.take(bytes);
             if partial.is_complete() {
                 self.partial = None;
+                boundary = all.len() - bytes.len();
             }
         }
-        match &mut self.partial {
-            Some(partial) => Ok(partial.held.grow_to(partial.arrived)?),
-            None => Ok(()),
+        if let Some(partial) = &mut self.partial {
+            partial.held.grow_to(partial.arrived)?;
         }
+        Ok(boundary)
+    }
+
+    /// Takes a frame, which is ready as far as messages in it are complete.
+    fn take(&mut self, frame: Frame<Bytes>) -> Result<(), Status> {
+        match frame.into_data() {
+            Ok(mut data) => {
+                let boundary = self.follow(&data)?;
+                if boundary > 0 {
+                    self.ready.append(&mut self.waiting);
+                    self.ready.push_back(Frame::data(data.split_to(boundary)));
+                }
+                if !data.is_empty() {
+                    self.waiting.push_back(Frame::data(data));
+                }
+            }
+            Err(frame) => self.end_with(Some(frame)),
+        }
+        Ok(())
+    }
+
+    /// Passes on what is left: the decoder reports a message that is not complete.
+    fn end_with(&mut self, last: Option<Frame<Bytes>>) {
+        self.has_ended = last.is_none();
+        self.ready.append(&mut self.waiting);
+        self.ready.extend(last);
     }
 }
 
@@ -90,27 +133,37 @@ impl http_body::Body for Arriving {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match Pin::new(&mut self.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let followed = frame.data_ref().map_or(Ok(()), |data| self.follow(data));
-                Poll::Ready(Some(followed.map(|()| frame)))
+        loop {
+            if let Some(frame) = self.ready.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
             }
-            Poll::Pending => {
-                let Some(partial) = &mut self.partial else { return Poll::Pending };
-                ready!(partial.alarm.as_mut().poll(cx));
-                self.partial = None;
-                Poll::Ready(Some(Err(deadline::exceeded().into())))
+            if self.has_ended {
+                return Poll::Ready(None);
             }
-            end @ Poll::Ready(_) => end,
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Err(status) = self.take(frame) {
+                        return Poll::Ready(Some(Err(status)));
+                    }
+                }
+                Poll::Ready(Some(Err(status))) => return Poll::Ready(Some(Err(status))),
+                Poll::Ready(None) => self.end_with(None),
+                Poll::Pending => {
+                    let Some(partial) = &mut self.partial else { return Poll::Pending };
+                    ready!(partial.alarm.as_mut().poll(cx));
+                    self.partial = None;
+                    return Poll::Ready(Some(Err(deadline::exceeded().into())));
+                }
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.ready.is_empty() && self.waiting.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        SizeHint::default()
     }
 }
 

@@ -8,8 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::failure::Failure;
 
-/// A message up to this size is not counted in bytes: it is not larger than the buffers of its stream.
-const FREE_BYTES: usize = 16 * 1024;
+/// A message up to this size is not counted in bytes: its stream takes more.
+const FREE_BYTES: usize = 1024;
 
 /// A bounded amount. Clones share it.
 #[derive(Debug, Clone)]

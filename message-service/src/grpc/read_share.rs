@@ -1,5 +1,6 @@
-//! Shares of the inbox: listing it reads all conversations of its user, which takes long for a user in very many. Neither one
-//! user nor all of them together may keep the database from everything else.
+//! Shares of the database's connections, for reads that take long or come in floods: pages of inboxes, which read all
+//! conversations of their user, and the beginnings of streams. Neither one user nor all of them together may keep the database
+//! from everything else.
 
 use std::{
     collections::HashMap,
@@ -11,20 +12,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::UserId;
 
-/// The most pages that are read at a time. Others wait, until their deadlines.
-const MAX_READS: usize = 4;
-
-/// The most pages of one user that are read or wait.
-const MAX_OF_USER: usize = 8;
-
-/// The pages of inboxes that are being read. Cheap to clone; clones share the counts.
+/// The reads of one kind that run or wait. Cheap to clone; clones share the counts.
 #[derive(Debug, Clone)]
-pub(super) struct InboxShares {
+pub(super) struct ReadShare {
+    /// Those beyond wait, until their deadlines.
     reads: Arc<Semaphore>,
     by_user: Arc<Mutex<HashMap<UserId, usize>>>,
+    most_of_user: usize,
+    what: &'static str,
 }
 
-/// The turn of one page, until it is dropped.
+/// The turn of one read, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     _read: OwnedSemaphorePermit,
@@ -37,17 +35,27 @@ struct Counted {
     by_user: Arc<Mutex<HashMap<UserId, usize>>>,
 }
 
-impl Default for InboxShares {
-    fn default() -> Self {
-        Self { reads: Arc::new(Semaphore::new(MAX_READS)), by_user: Arc::default() }
+impl ReadShare {
+    /// Creates the share of pages of inboxes, of a pool of so many connections.
+    pub(super) fn of_inboxes(connections: u32) -> Self {
+        Self::new(connections, 8, "pages of the inbox read at a time")
     }
-}
 
-impl InboxShares {
-    /// Waits for the turn of a page.
+    /// Creates the share of streams that begin.
+    pub(super) fn of_streams(connections: u32) -> Self {
+        Self::new(connections, 1_000, "streams that begin at a time")
+    }
+
+    /// Half of the connections are left for other reads.
+    fn new(connections: u32, most_of_user: usize, what: &'static str) -> Self {
+        let reads = Arc::new(Semaphore::new((connections as usize / 2).max(1)));
+        Self { reads, by_user: Arc::default(), most_of_user, what }
+    }
+
+    /// Waits for the turn of a read.
     ///
     /// # Errors
-    /// `OVERLOADED` if too many pages of the user wait.
+    /// `OVERLOADED` if too many reads of the user wait.
     pub(super) async fn turn(&self, user_id: &UserId) -> Result<Turn, Failure> {
         let counted = self.count(user_id)?;
         let read = self.reads.clone().acquire_owned().await.map_err(|_| Failure::not_ready())?;
@@ -57,9 +65,8 @@ impl InboxShares {
     fn count(&self, user_id: &UserId) -> Result<Counted, Failure> {
         let mut by_user = lock(&self.by_user);
         let count = by_user.entry(user_id.clone()).or_default();
-        if *count >= MAX_OF_USER {
-            let text = "too many pages of this user's inbox are being read";
-            return Err(Failure::overloaded(text, "user", "pages of the inbox read at a time"));
+        if *count >= self.most_of_user {
+            return Err(Failure::overloaded(format!("too many {} for this user", self.what), "user", self.what));
         }
         *count += 1;
         Ok(Counted { user_id: user_id.clone(), by_user: self.by_user.clone() })
@@ -86,13 +93,13 @@ mod tests {
 
     #[tokio::test]
     async fn one_user_waits_for_turns_and_is_refused_beyond_a_share() {
-        let shares = InboxShares::default();
+        let shares = ReadShare::of_inboxes(8);
         let (ann, ben) = ("ann".into(), "ben".into());
         let mut running = Vec::new();
-        for _ in 0..MAX_READS {
+        for _ in 0..4 {
             running.push(shares.turn(&ann).await.unwrap());
         }
-        let mut waiting: Vec<_> = (MAX_READS..MAX_OF_USER).map(|_| Box::pin(shares.turn(&ann))).collect();
+        let mut waiting: Vec<_> = (4..8).map(|_| Box::pin(shares.turn(&ann))).collect();
         for turn in &mut waiting {
             assert!(turn.now_or_never().is_none());
         }
