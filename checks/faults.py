@@ -46,12 +46,12 @@ def main() -> None:
     results, failed = [], []
     for number, (name, count) in enumerate(chosen.items(), start=1):
         say(f"{name}{f', {count} times' if count else ''} ({number} of {len(chosen)})")
-        result = inject(program, name, count, arguments)
-        if result is None or result["violations"]:
+        result, is_good = inject(program, name, count, arguments)
+        if not is_good or result is None or result["violations"]:
             failed.append(name)
         if result is not None:
             results.append(result)
-            if arguments.write:
+            if arguments.write and is_good:
                 write(result)
             say(f"  {sentence(result)}")
     violations = sum(result["violations"] for result in results)
@@ -94,11 +94,13 @@ def counts(words: list[str], known: list[str]) -> list[tuple[str, int]]:
     return chosen
 
 
-def inject(program: pathlib.Path, name: str, count: int | None, arguments: argparse.Namespace) -> dict[str, Any] | None:
-    """Runs the story of a fault and returns its report; prints the end of its output if it fails."""
+def inject(
+    program: pathlib.Path, name: str, count: int | None, arguments: argparse.Namespace,
+) -> tuple[dict[str, Any] | None, bool]:
+    """Runs the story of a fault. Returns its report, and true if it passed; prints the cause and the end of its output if not."""
     with tempfile.TemporaryDirectory() as folder:
         report = pathlib.Path(folder) / "report"
-        env = {**os.environ, "PARLANCE_FAULTS_REPORT": str(report)}
+        env = {**os.environ, "PARLANCE_FAULTS_REPORT": str(report), "RUST_BACKTRACE": "0"}
         for variable, value in [
             ("PARLANCE_FAULTS", f"{name}={count}" if count else None), ("PARLANCE_FAULTS_SENDERS", arguments.senders),
             ("PARLANCE_FAULTS_SEED", arguments.seed), ("PARLANCE_FAULTS_MINUTES", arguments.minutes),
@@ -117,8 +119,12 @@ def inject(program: pathlib.Path, name: str, count: int | None, arguments: argpa
             wait(running)
             if running.returncode != 0:
                 output.seek(0)
-                say("".join(f"  | {line}" for line in output.readlines()[-40:]))
-        return json.loads(report.read_text().splitlines()[-1]) if report.exists() else None
+                lines = output.readlines()
+                panics = [at for at, line in enumerate(lines) if "panicked at" in line][:3]
+                say("".join(f"  | {line[:2000]}" for at in panics for line in lines[at : at + 3]))
+                say("".join(f"  | {line}" for line in lines[-12:]))
+        last = json.loads(report.read_text().splitlines()[-1]) if report.exists() else None
+        return last, running.returncode == 0
 
 
 def wait(running: subprocess.Popen[bytes]) -> None:

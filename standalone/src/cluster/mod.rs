@@ -41,7 +41,7 @@ pub use self::error::Error;
 use self::layout::Layout;
 use self::lock::Lock;
 use self::options::Location;
-pub use self::options::Options;
+pub use self::options::{Options, Progress};
 pub use self::running::url_of_running;
 pub use self::server::StopMode;
 use self::server::{Launch, Server};
@@ -70,11 +70,11 @@ impl Cluster {
     /// [`Error::OtherVersion`], [`Error::NoAccount`], [`Error::CannotEnter`] when the machine cannot run it;
     /// [`Error::Init`], [`Error::Start`], [`Error::StartTimeout`] when PostgreSQL refuses.
     pub async fn start(options: Options) -> Result<Cluster, Error> {
-        Cluster::start_with(options, || ()).await
+        Cluster::start_with(options, |_| ()).await
     }
 
-    /// Like [`Cluster::start`], and calls `on_create` before it creates a cluster, which takes several seconds.
-    pub async fn start_with(options: Options, on_create: impl FnOnce()) -> Result<Cluster, Error> {
+    /// Like [`Cluster::start`], and reports what takes long.
+    pub async fn start_with(options: Options, progress: impl Fn(Progress)) -> Result<Cluster, Error> {
         let (data_dir, lock, temporary) = match &options.location {
             Location::Folder(folder) => {
                 let folder = layout::prepare_folder(folder)?;
@@ -89,10 +89,10 @@ impl Cluster {
         let layout = Layout::open(&data_dir, temporary.is_none())?;
         leftover::clear(&layout).await?;
         let binaries = Binaries::find(options.bin_dir.as_deref(), &layout.account, layout.data_version()?)?;
-        let password = init::ensure(&layout, &binaries, temporary.is_some(), on_create).await?;
+        let password = init::ensure(&layout, &binaries, temporary.is_some(), || progress(Progress::Creating)).await?;
         let address = Address { port: 0, password };
         let mut cluster = Cluster { server: None, temporary, layout, binaries, options, address, lock };
-        cluster.launch(None).await?;
+        cluster.launch(None, progress).await?;
         Ok(cluster)
     }
 
@@ -113,7 +113,7 @@ impl Cluster {
         let address = Address { port: 0, ..self.address.clone() };
         let mut standby =
             Cluster { server: None, temporary: Some(temporary), layout, binaries, options, address, lock };
-        standby.launch(None).await?;
+        standby.launch(None, |_| ()).await?;
         Ok(standby)
     }
 
@@ -186,7 +186,7 @@ impl Cluster {
         self.server = None;
         // This process holds the lock, so there is no other owner, but a killed postmaster leaves its pid file.
         leftover::clear(&self.layout).await?;
-        self.launch(Some(self.address.port)).await
+        self.launch(Some(self.address.port), |_| ()).await
     }
 
     /// Kills the postmaster and every one of its processes with SIGKILL, as a power cut would: what is committed must
@@ -223,14 +223,14 @@ impl Cluster {
     }
 
     /// Starts the server on `port`, or on a free one, and waits until it accepts queries.
-    async fn launch(&mut self, port: Option<u16>) -> Result<(), Error> {
+    async fn launch(&mut self, port: Option<u16>, progress: impl Fn(Progress)) -> Result<(), Error> {
         let launch = Launch {
             binaries: &self.binaries,
             layout: &self.layout,
             options: &self.options,
             password: &self.address.password,
         };
-        let server = launch.start(port).await?;
+        let server = launch.start(port, progress).await?;
         self.address.port = server.port();
         self.server = Some(server);
         Ok(())

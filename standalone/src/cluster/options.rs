@@ -22,6 +22,15 @@ pub struct Options {
     pub(super) start_timeout: Duration,
 }
 
+/// What a start is doing, for its operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A new cluster is being created, which takes several seconds.
+    Creating,
+    /// The server has been starting for this many seconds, as it does after a crash.
+    Starting(u64),
+}
+
 impl Options {
     /// Options of a permanent cluster in `data_dir`, which is created if missing: 200 connections, otherwise PostgreSQL's
     /// defaults, and two minutes to start (a recovery after a crash may take that long).
@@ -64,7 +73,8 @@ impl Options {
         self
     }
 
-    /// Limits the time of a start, recovery included.
+    /// Limits the time of a start in which the server does not say that it is starting. The recovery after a crash, during which
+    /// it does, may take as long as it needs.
     #[must_use]
     pub fn start_timeout(mut self, timeout: Duration) -> Options {
         self.start_timeout = timeout;

@@ -14,7 +14,7 @@ use super::error::Error;
 use super::layout::Layout;
 use super::leftover;
 use super::log;
-use super::options::Options;
+use super::options::{Options, Progress};
 use super::process;
 
 /// The range of ports. Below every system's range for outgoing connections: a client that keeps calling a stopped
@@ -29,6 +29,9 @@ const IMMEDIATE_STOP: Duration = Duration::from_secs(10);
 
 /// The time that the kernel may take to release a dead server's port and shared memory.
 const LINGERING: Duration = Duration::from_secs(10);
+
+/// A server that is still starting is reported after this long, and again each time.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// The interval between polls.
 const POLL: Duration = Duration::from_millis(20);
@@ -53,14 +56,14 @@ pub(super) struct Launch<'a> {
 impl Launch<'_> {
     /// Starts a server on `port`, or on a free one, and waits until it accepts queries. If a free port is taken by another
     /// process in the meantime, another one is tried.
-    pub(super) async fn start(&self, port: Option<u16>) -> Result<Server, Error> {
+    pub(super) async fn start(&self, port: Option<u16>, progress: impl Fn(Progress)) -> Result<Server, Error> {
         let log_file = self.layout.log_file();
         let started = Instant::now();
         loop {
             let attempt = port.map_or_else(free_port, Ok)?;
             let log_start = log::len(&log_file);
             let mut server = self.spawn(attempt)?;
-            if self.ready(&mut server).await? {
+            if self.ready(&mut server, &progress).await? {
                 return Ok(server);
             }
             let output = log::since(&log_file, log_start);
@@ -115,21 +118,32 @@ impl Launch<'_> {
         own.chain(self.options.settings.iter().cloned()).collect()
     }
 
-    /// Waits until the server accepts queries. Returns false if it exited.
-    async fn ready(&self, server: &mut Server) -> Result<bool, Error> {
+    /// Waits until the server accepts queries, for as long as it says that it is starting. Returns false if it exited.
+    async fn ready(&self, server: &mut Server, progress: &impl Fn(Progress)) -> Result<bool, Error> {
         let address = Address { port: server.port, password: self.password.to_owned() };
         let pid_file = self.layout.data().join("postmaster.pid");
         let started = Instant::now();
+        let (mut patient_since, mut reported) = (started, 0);
         let mut last = "it is starting".to_owned();
         while server.is_running() {
-            // Before it is ready, it would log an error for each connection.
-            if reports_ready(&pid_file, server.pid()) {
-                match connect::ping(&address).await {
+            match state(&pid_file, server.pid()).as_deref() {
+                // It replays what it had written before a crash: to stop it now would make it begin again.
+                Some("starting") => {
+                    patient_since = Instant::now();
+                    let reports = started.elapsed().as_secs() / REPORT_EVERY.as_secs();
+                    if reports > reported {
+                        reported = reports;
+                        progress(Progress::Starting(started.elapsed().as_secs()));
+                    }
+                }
+                // Before that, it would log an error for each connection.
+                Some("ready" | "standby") => match connect::ping(&address).await {
                     Ok(()) => return Ok(true),
                     Err(error) => last = error.to_string(),
-                }
+                },
+                _ => {}
             }
-            if started.elapsed() > self.options.start_timeout {
+            if patient_since.elapsed() > self.options.start_timeout {
                 let seconds = self.options.start_timeout.as_secs();
                 return Err(Error::StartTimeout { seconds, last, log: self.layout.log_file() });
             }
@@ -139,11 +153,11 @@ impl Launch<'_> {
     }
 }
 
-/// Returns true if the pid file reports that this postmaster accepts queries: its first line is the pid, its eighth the state.
-fn reports_ready(pid_file: &PathBuf, pid: u32) -> bool {
-    let text = std::fs::read_to_string(pid_file).unwrap_or_default();
+/// Returns the state that the pid file reports of this postmaster: its first line is the pid, its eighth the state.
+fn state(pid_file: &PathBuf, pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(pid_file).ok()?;
     let line = |number: usize| text.lines().nth(number).map(str::trim);
-    line(0) == Some(pid.to_string().as_str()) && matches!(line(7), Some("ready" | "standby"))
+    if line(0) == Some(pid.to_string().as_str()) { line(7).map(str::to_owned) } else { None }
 }
 
 fn free_port() -> Result<u16, Error> {

@@ -1,5 +1,7 @@
 //! Recovery after the owner was killed with SIGKILL and could not stop anything.
 
+use std::time::Duration;
+
 use nix::sys::signal::Signal;
 use parlance_standalone::cluster::{Cluster, Options};
 
@@ -74,4 +76,18 @@ async fn temporary_clusters_of_killed_runs_are_removed() {
     until("the dead run's server ends", || !is_alive(leftover));
     until("the dead run's folder goes", || !folder.exists());
     assert_eq!(text(&bystander.url("postgres"), "SELECT 'unharmed'").await, "unharmed");
+}
+
+#[tokio::test]
+async fn a_recovery_that_takes_longer_than_a_start_may_is_waited_for() {
+    let hasty = Options::temporary().start_timeout(Duration::from_millis(500)).setting("max_wal_size", "4GB");
+    let mut cluster = Cluster::start(hasty).await.unwrap();
+    let url = cluster.url("postgres");
+    // Written after the last checkpoint, so that all of it is replayed.
+    let rows = "CREATE TABLE kept AS SELECT n, repeat('x', 500) AS padding FROM generate_series(1, 300000) AS n";
+    execute(&url, rows).await;
+    execute(&url, "CREATE INDEX ON kept (padding, n)").await;
+    cluster.kill().await;
+    cluster.start_again().await.unwrap();
+    assert_eq!(text(&url, "SELECT count(*)::text FROM kept").await, "300000");
 }

@@ -10,7 +10,7 @@ mod welcome;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use parlance_standalone::cluster::{Cluster, Options, StopMode};
+use parlance_standalone::cluster::{Cluster, Options, Progress, StopMode};
 use service_kit::{files, telemetry::Telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -80,8 +80,15 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 
 async fn start_private(options: Options) -> anyhow::Result<Cluster> {
     say::aside("Starting PostgreSQL …");
-    let creating = || say::aside("Creating a new PostgreSQL cluster (on the first start only, takes a few seconds) …");
-    let cluster = Cluster::start_with(options, creating).await?;
+    let progress = |progress| match progress {
+        Progress::Creating => {
+            say::aside("Creating a new PostgreSQL cluster (on the first start only, takes a few seconds) …");
+        }
+        Progress::Starting(seconds) => say::aside(format!(
+            "PostgreSQL is recovering from a crash, for {seconds} s so far; it goes on from where it is …"
+        )),
+    };
+    let cluster = Cluster::start_with(options, progress).await?;
     for remark in cluster.remarks() {
         say::aside(remark);
     }
