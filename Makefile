@@ -3,7 +3,7 @@
 # `make run ARGS="--user-listen 127.0.0.1:6001"` passes arguments on; DATA_DIR=… keeps the data in another folder.
 
 .DEFAULT_GOAL := help
-.PHONY: help run build fmt doc web settings-docs api-docs faults bench-delivery postgres nats pgbouncer clean-data ci
+.PHONY: help run build fmt doc web settings-docs api-docs faults flood bench-delivery postgres nats pgbouncer clean-data ci
 
 DATA_DIR ?= data
 # The cargo profile of `make run`: dev, which compiles in minutes, or release, which is faster at run time.
@@ -98,6 +98,11 @@ deny: ## Check advisories, licences and duplicates (needs cargo-deny)
 faults: postgres ## Inject faults under load: all, or FAULTS="kill-postgres=300 --senders 200" (--help)
 	$(BUILD)
 	@exec python3 -m checks.faults $(FAULTS)
+
+flood: postgres ## Let hostile clients attack an optimised replica, and look at the calls of another client meanwhile
+	$(BUILD)
+	cargo build --release --bin message-service
+	@PARLANCE_BINARIES='$(TARGET_DIR)/release' exec python3 -m checks.faults flood-with-hostile-clients=1 $(FAULTS)
 
 fuzz: ## Fuzz all that decodes foreign bytes, FUZZ_SECONDS for each target, or FUZZ_RUNS inputs (needs Node.js)
 	@exec python3 -m checks.fuzz

@@ -22,7 +22,9 @@ use parlance::message::v1::{
 };
 use prost::Message;
 use tokio::net::TcpStream;
+use tonic::Status;
 
+use super::fault::Fault;
 use crate::support::{PATIENCE, Process, World, eventually, group, send_as};
 
 /// The limit of a small pod, less what else is in it.
@@ -57,8 +59,8 @@ const KINDS: [Kind; 11] = [
     Kind { name: "calls cancelled", attack: |target| Box::pin(cancelled_calls(target)) },
 ];
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_clients_neither_stop_others_nor_exhaust_the_memory() {
+/// Lets every kind of hostile client attack; reports the memory, and the calls of the other client.
+pub(super) async fn flood(fault: &mut Fault) {
     let seconds = std::env::var("PARLANCE_FLOOD_SECONDS").map_or(1, |text| text.parse().expect("seconds"));
     let world = World::new().await;
     world.users(&["ann", "ben", "eve"]).await;
@@ -69,6 +71,7 @@ async fn hostile_clients_neither_stop_others_nor_exhaust_the_memory() {
     let (url, users) = (world.database.url(), world.user_service.address().to_string());
     let process = Process::message_service(&url, &users, &[]).await;
     let client = Client { process: &process, sent: 0.into() };
+    let (mut worst, mut attacks) = (0.0_f64, 0);
     let idle = client.works_for(Duration::from_secs(seconds), "no one attacks").await;
     eprintln!("{:<32} {:>9} attempts, p99 {:>8.1?}", "no one attacks", 0, idle);
     let only = std::env::var("PARLANCE_FLOOD_KIND").unwrap_or_default();
@@ -83,10 +86,15 @@ async fn hostile_clients_neither_stop_others_nor_exhaust_the_memory() {
         attacking.abort();
         let (attempts, memory) = (attempts.load(Ordering::Relaxed), process.peak_memory());
         let ratio = p99.as_secs_f64() / idle.as_secs_f64();
+        (worst, attacks) = (worst.max(ratio), attacks + attempts);
         eprintln!("{name:<32} {attempts:>9} attempts, p99 {p99:>8.1?} ({ratio:.1}), {} MiB", memory >> 20);
         assert!(memory < MAX_MEMORY, "{name}: {memory} bytes");
         process.wait_until_serving().await;
     }
+    fault.count_fact("hostile calls", attacks);
+    fault.count_fact("MiB of memory at most", process.peak_memory() >> 20);
+    fault.count_fact("times the idle p99 at most", worst.ceil() as u64);
+    fault.add(KINDS.len(), client.sent.into_inner() as usize, Vec::new());
 }
 
 /// Adds the user `eve` to many conversations.
@@ -120,19 +128,27 @@ impl Client<'_> {
             let n = self.sent.fetch_add(1, Ordering::Relaxed);
             let call = Instant::now();
             let sent = self.process.messages().send_message(send_as(&format!("{n}"), "g", "ann", "hello")).await;
-            sent.unwrap_or_else(|status| panic!("{during}: {status:?}"));
+            sent.unwrap_or_else(|status| self.failed(during, &status));
             took.push(call.elapsed());
             let call = Instant::now();
             let read = GetConversationRequest { conversation_id: "g".to_owned(), actor_id: "ben".to_owned() };
             let read = self.process.conversations().get_conversation(read).await;
-            read.unwrap_or_else(|status| panic!("{during}: {status:?}"));
+            read.unwrap_or_else(|status| self.failed(during, &status));
             took.push(call.elapsed());
-            if n % 10 == 0 {
+            if n.is_multiple_of(10) {
                 self.process.wait_until_serving().await;
             }
         }
         took.sort_unstable();
         took[took.len() * 99 / 100]
+    }
+
+    /// Fails with the log's lines about a call.
+    fn failed<T>(&self, during: &str, status: &Status) -> T {
+        let id = status.metadata().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or("no id");
+        let log = self.process.log();
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(id)).collect();
+        panic!("{during}: {} {}; in the log: {lines:?}", status.code(), status.message());
     }
 }
 
@@ -212,7 +228,7 @@ async fn half_sent_calls(target: Target) {
 }
 
 async fn half_sent_frames(target: Target) {
-    let half = [&[0][..], &1_000_000_u32.to_be_bytes(), &[7; 60_000]].concat();
+    let half = [&[0][..], &1_000_000_u32.to_be_bytes(), &vec![7; 60_000]].concat();
     repeat(target, "/parlance.message.v1.MessageService/Chat", 65_535, 3, half.into(), false).await;
 }
 

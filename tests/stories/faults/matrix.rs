@@ -12,6 +12,7 @@ use super::{
     connections_killed::connections_killed,
     database_down::{Deployment, How},
     fault::Fault,
+    flood::flood,
     load::{Load, Subscriber, check_history, read_logs},
     many_processes::send_concurrently,
     process_killed::killed_under_load,
@@ -318,5 +319,16 @@ async fn send_twice_at_two_replicas() {
     let mut fault = Fault::begin(400);
     let (acknowledged, violations) = send_concurrently(None, fault.count(), PATIENCE).await;
     fault.add(acknowledged, acknowledged, violations);
+    fault.end();
+}
+
+/// The count is that of rounds with every kind of hostile client.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "looks at the calls of another client: `make flood` runs it with nothing beside it"]
+async fn flood_with_hostile_clients() {
+    let mut fault = Fault::begin(1);
+    for _ in 0..fault.count() {
+        flood(&mut fault).await;
+    }
     fault.end();
 }

@@ -233,10 +233,13 @@ fn in_container(name: &str, words: &[String], settings: &[(String, String)]) -> 
     command
 }
 
-/// Returns the path of a binary, which is above the `deps` folder of the test's own executable.
+/// Returns the path of a binary: in the folder that `PARLANCE_BINARIES` names, else above the `deps` folder of the test's own
+/// executable.
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let path = own.parent().and_then(|deps| deps.parent()).expect("a target folder").join(name);
+    let folder = std::env::var_os("PARLANCE_BINARIES").map(PathBuf::from);
+    let folder = folder.or_else(|| Some(own.parent()?.parent()?.to_owned()));
+    let path = folder.expect("a target folder").join(name);
     assert!(path.exists(), "{} does not exist; run make test, which builds it", path.display());
     path
 }
