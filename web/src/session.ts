@@ -31,6 +31,8 @@ const TYPING_INTERVAL_MS = 2_200;
 const PAGE = 50;
 const MAX_BETWEEN = 1_000;
 const MAX_MEMBERS = 1_000;
+/** The most cursors of one stream. */
+const MAX_CURSORS = 10_000;
 
 /** The state of the connection to the service. */
 export type ConnectionState =
@@ -318,9 +320,7 @@ export class Session {
     await this.#refresh();
     // The limit on silence applies from the request on, also to a service that does not answer at all.
     heard();
-    const known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
-    const cursors = known.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
-    const request = { actorId: this.me, cursors, start: SubscribeStart.READ_MARK, epoch: this.#epoch };
+    const request = { actorId: this.me, cursors: this.#cursors(), start: SubscribeStart.READ_MARK, epoch: this.#epoch };
     // Zero means no timeout.
     for await (const item of this.services.messages.subscribe(request, { signal, timeoutMs: 0 })) {
       heard();
@@ -328,6 +328,20 @@ export class Session {
       this.#take(item);
     }
     throw new ConnectError("the stream has ended", Code.Unavailable);
+  }
+
+  /**
+   * Returns the positions to resume from. If they are too many, those of conversations that are read to their end are left
+   * out: the stream starts after the read mark there. If that was moved since the listing, an entry is missing, and the next
+   * stream starts with the position.
+   */
+  #cursors(): { conversationId: string; afterSequence: bigint }[] {
+    let known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
+    if (known.length > MAX_CURSORS) {
+      known = known.filter(({ isRead }) => !isRead).sort((a, b) => Number(b.isBehind) - Number(a.isBehind));
+    }
+    const named = known.slice(0, MAX_CURSORS);
+    return named.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
   }
 
   /** Follows what the leading tab passes on. What it passed on before the listing is in the listing. */

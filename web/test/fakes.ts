@@ -29,6 +29,8 @@ export class FakeServices {
   head = 10n;
   unread = 0n;
   lastRead = 10n;
+  /** The number of further conversations, which are read to their end. */
+  others = 0;
 
   #proceed: () => void = () => undefined;
 
@@ -54,6 +56,10 @@ export class FakeServices {
     return {
       listConversations: () => ({
         items: [
+          ...Array.from({ length: this.others }, (_, at) => ({
+            conversation: { conversationId: `other-${at}`, kind: ConversationKind.GROUP, lastSequence: 1n },
+            membership: { lastReadSequence: 1n },
+          })),
           {
             conversation: { conversationId: "c", kind: ConversationKind.GROUP, title: "C", lastSequence: this.head },
             membership: { conversationId: "c", userId: "ada", lastReadSequence: this.lastRead, unreadCount: this.unread },

@@ -177,3 +177,16 @@ test("messages are marked as read once", async () => {
     assert.equal(conversation.unread, 0);
   });
 });
+
+test("a user in very many conversations sends the cursors that are needed", async () => {
+  const services = new Services();
+  services.others = 10_001;
+  services.scripts = [[message(12n), "hang"], [message(11n), message(12n), allCaughtUp, "hang"]];
+  // The read mark was moved after the listing, so the first stream starts behind the position.
+  const options: Partial<Options> = { changed: () => (services.head = services.subscriptions.length > 0 ? 12n : 10n) };
+  await session(services, async (session) => {
+    await eventually(() => assert.deepEqual(shown(session), [11, 12]));
+    assert.deepEqual(services.subscriptions.map(cursor), [[], [10n]]);
+    assert.equal(session.conversations.length, 10_002);
+  }, options);
+});

@@ -4,6 +4,7 @@
 //! merges its replies with the items of the subscription. A client that disconnects drops the stream, which ends the job.
 
 mod frame;
+mod opening;
 mod order;
 mod reply;
 mod session;
