@@ -85,7 +85,7 @@ def main() -> None:
     say("=== the committed build")
     check_committed_build()
     say("=== the protocol")
-    show("node", "--test", *(f"web/build/{name}.test.mjs" for name in ("backoff", "session", "tabs")))
+    show("node", "--test", *(f"web/build/{name}.test.mjs" for name in ("backoff", "session", "tabs", "text")))
     say("=== the client, in a browser")
     show(parlance, "with-postgres", "--", "node", "--test", "web/build/page.test.mjs", env=environment)
 

@@ -252,6 +252,27 @@ test("message text is never interpreted as HTML", async () => {
   assert.equal(await pia.page.title(), "Parlance");
 });
 
+test("a message that shows nothing has a placeholder, and can be edited and deleted", async () => {
+  await group("blank", ["zoe", "abe"]);
+  await send(services, "blank", "zoe", ["\u2800", "\u200b\u200d"]);
+  await send(services, "blank", "abe", ["\u3164"]);
+  const zoe = await arriveAndSignIn("zoe");
+  await zoe.open("blank");
+  await eventually(async () => assert.equal(await zoe.page.locator(".text .none", { hasText: "(empty message)" }).count(), 3));
+  assert.match(await zoe.row("blank").innerText(), /abe: \(empty message\)/);
+  const last = zoe.page.locator(".line.is-own").last();
+  await last.locator(".none").hover();
+  await last.getByRole("button", { name: "Edit message" }).click();
+  await zoe.page.getByLabel("Text of the message").fill("something");
+  await zoe.page.getByRole("button", { name: "Save" }).click();
+  await zoe.sees("something");
+  const first = zoe.page.locator(".line.is-own").first();
+  await first.locator(".none").hover();
+  await first.getByRole("button", { name: "Delete message" }).click();
+  await first.getByRole("button", { name: "Delete?" }).click();
+  await zoe.sees("Message deleted");
+});
+
 test("a removed member is notified, and a typed message is refused in plain words", async () => {
   await group("club", ["quin", "rob"]);
   const rob = await arriveAndSignIn("rob");
