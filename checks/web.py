@@ -85,7 +85,7 @@ def main() -> None:
     say("=== the committed build")
     check_committed_build()
     say("=== the protocol")
-    show("node", "--test", "web/build/backoff.test.mjs", "web/build/session.test.mjs", "web/build/foreign.test.mjs")
+    show("node", "--test", *(f"web/build/{name}.test.mjs" for name in ("backoff", "session", "foreign", "tabs", "text")))
     say("=== the client, in a browser")
     show(parlance, "with-postgres", "--", "node", "--test", "web/build/page.test.mjs", env=environment)
 

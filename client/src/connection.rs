@@ -2,8 +2,8 @@
 
 use futures_util::{StreamExt, stream, stream::BoxStream};
 use parlance::message::v1::{
-    Ack, ChatOpen, ChatRequest, ChatResponse, MarkReadRequest, Nack, Opened, SendMessageRequest, SendTypingRequest,
-    SubscribeRequest, SubscribeResponse, chat_request::Frame, chat_response::Item,
+    Ack, ChatCursors, ChatOpen, ChatRequest, ChatResponse, MarkReadRequest, Nack, Opened, SendMessageRequest,
+    SendTypingRequest, SubscribeRequest, SubscribeResponse, chat_request::Frame, chat_response::Item,
     conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
     subscribe_response,
 };
@@ -16,13 +16,16 @@ use crate::{settings::Transport, status};
 /// The most frames that the connection buffers.
 const MAX_BUFFERED_FRAMES: usize = 64;
 
+/// The most cursors of one request or frame.
+const MAX_CURSORS: usize = 10_000;
+
 pub(crate) struct Connection {
     /// Dropping the sender half-closes the connection.
     pub(crate) frames: Option<mpsc::Sender<ChatRequest>>,
     pub(crate) items: BoxStream<'static, Result<ChatResponse, Status>>,
 }
 
-/// Connects and sends `open`. The first item is `opened`, unless the connection failed.
+/// Connects and sends `open`, whose cursors are in the order of their importance. The first item is `opened`, unless the connection failed.
 pub(crate) async fn connect(
     channel: Channel,
     transport: Transport,
@@ -44,9 +47,23 @@ async fn chat(
     open: ChatOpen,
     queued: ReceiverStream<ChatRequest>,
 ) -> Result<BoxStream<'static, Result<ChatResponse, Status>>, Status> {
-    let first = ChatRequest { frame_id, frame: Some(Frame::Open(open)) };
-    let requests = stream::once(async { first }).chain(queued);
+    let requests = stream::iter(opening(frame_id, open)).chain(queued);
     Ok(MessageServiceClient::new(channel).chat(requests).await?.into_inner().boxed())
+}
+
+/// Returns the frames that open a session: `open`, and further frames for cursors that do not fit into it.
+fn opening(frame_id: u64, mut open: ChatOpen) -> Vec<ChatRequest> {
+    let further = open.cursors.split_off(open.cursors.len().min(MAX_CURSORS));
+    open.more_cursors = !further.is_empty();
+    let parts = further.len().div_ceil(MAX_CURSORS);
+    let further = further
+        .chunks(MAX_CURSORS)
+        .enumerate()
+        .map(|(at, cursors)| Frame::Cursors(ChatCursors { cursors: cursors.to_vec(), more_cursors: at + 1 < parts }));
+    std::iter::once(Frame::Open(open))
+        .chain(further)
+        .map(|frame| ChatRequest { frame_id, frame: Some(frame) })
+        .collect()
 }
 
 async fn subscribe(
@@ -59,7 +76,9 @@ async fn subscribe(
     let items = if open.send_only {
         stream::pending().boxed()
     } else {
-        let ChatOpen { actor_id, cursors, start, epoch, .. } = open;
+        let ChatOpen { actor_id, mut cursors, start, epoch, .. } = open;
+        // The others start at `start`: entries that were received already are ignored, and a missing one is noticed.
+        cursors.truncate(MAX_CURSORS);
         let request = SubscribeRequest { actor_id, cursors, start, epoch };
         let response = MessageServiceClient::new(channel.clone()).subscribe(request).await?;
         response.into_inner().map(|item| item.map(to_chat)).boxed()
@@ -81,7 +100,9 @@ async fn call(channel: Channel, actor_id: String, request: ChatRequest) -> ChatR
         Some(Frame::Send(send)) => send_message(channel, SendMessageRequest { sender_id: actor_id, ..send }).await,
         Some(Frame::MarkRead(mark)) => mark_read(channel, MarkReadRequest { actor_id, ..mark }).await,
         Some(Frame::Typing(typing)) => send_typing(channel, SendTypingRequest { actor_id, ..typing }).await,
-        Some(Frame::Open(_)) | None => Err(Status::invalid_argument("not a frame that can be executed")),
+        Some(Frame::Open(_) | Frame::Cursors(_)) | None => {
+            Err(Status::invalid_argument("not a frame that can be executed"))
+        }
     };
     let item = match done {
         Ok(ack) => Item::Ack(Ack { frame_id, ..ack }),
@@ -125,4 +146,30 @@ fn to_chat(response: SubscribeResponse) -> ChatResponse {
         subscribe_response::Item::Truncated(truncated) => Item::Truncated(truncated),
     });
     ChatResponse { item }
+}
+
+#[cfg(test)]
+mod tests {
+    use parlance::message::v1::Cursor;
+
+    use super::*;
+
+    fn sizes(cursors: usize) -> Vec<(usize, bool)> {
+        let open = ChatOpen { cursors: vec![Cursor::default(); cursors], ..ChatOpen::default() };
+        let frames = opening(7, open).into_iter().inspect(|request| assert_eq!(request.frame_id, 7));
+        let sizes = frames.map(|request| match request.frame {
+            Some(Frame::Open(open)) => (open.cursors.len(), open.more_cursors),
+            Some(Frame::Cursors(part)) => (part.cursors.len(), part.more_cursors),
+            frame => panic!("{frame:?}"),
+        });
+        sizes.collect()
+    }
+
+    #[test]
+    fn many_cursors_are_sent_in_several_frames() {
+        assert_eq!(sizes(0), [(0, false)]);
+        assert_eq!(sizes(MAX_CURSORS), [(MAX_CURSORS, false)]);
+        assert_eq!(sizes(MAX_CURSORS + 1), [(MAX_CURSORS, true), (1, false)]);
+        assert_eq!(sizes(3 * MAX_CURSORS), [(MAX_CURSORS, true), (MAX_CURSORS, true), (MAX_CURSORS, false)]);
+    }
 }

@@ -1,6 +1,6 @@
 //! The position of a session in each conversation, and the check of incoming entries against it. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parlance::message::v1::Cursor;
 
@@ -21,6 +21,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Positions {
     by_conversation: HashMap<String, i64>,
+    /// The conversations of which an entry was missing: their cursors come first, in case not all are sent.
+    with_gaps: HashSet<String>,
     /// The epoch of the log that the positions are in; empty if it is not known.
     epoch: String,
 }
@@ -28,7 +30,7 @@ pub(crate) struct Positions {
 impl Positions {
     /// Resumes from the cursors of an earlier session and the epoch of these.
     pub(crate) fn new(cursors: impl IntoIterator<Item = (String, i64)>, epoch: String) -> Self {
-        Self { by_conversation: cursors.into_iter().collect(), epoch }
+        Self { by_conversation: cursors.into_iter().collect(), with_gaps: HashSet::new(), epoch }
     }
 
     /// Enters an epoch: the service has checked the positions, and closed those that do not belong to it. Returns true if it
@@ -58,13 +60,22 @@ impl Positions {
                 *position = sequence;
                 Verdict::New
             }
-            Some(_) => Verdict::Gap,
+            Some(_) => {
+                self.with_gaps.insert(conversation_id.to_owned());
+                Verdict::Gap
+            }
         }
     }
 
     /// Checks a `caught_up` mark. Returns false if entries before it are missing.
     pub(crate) fn caught_up(&mut self, conversation_id: &str, sequence: i64) -> bool {
-        *self.by_conversation.entry(conversation_id.to_owned()).or_insert(sequence) >= sequence
+        let has_all = *self.by_conversation.entry(conversation_id.to_owned()).or_insert(sequence) >= sequence;
+        if has_all {
+            self.with_gaps.remove(conversation_id);
+        } else {
+            self.with_gaps.insert(conversation_id.to_owned());
+        }
+        has_all
     }
 
     /// Skips the entries before `oldest_sequence`, which are no longer kept.
@@ -76,6 +87,7 @@ impl Positions {
     /// Forgets a conversation that has ended. If entries of it arrive later, the first one sets the position.
     pub(crate) fn closed(&mut self, conversation_id: &str) {
         self.by_conversation.remove(conversation_id);
+        self.with_gaps.remove(conversation_id);
     }
 
     /// Advances past an update that the application has received. The update was checked before it was buffered.
@@ -100,10 +112,12 @@ impl Positions {
         }
     }
 
-    /// Returns the cursors to resume with.
+    /// Returns the cursors to resume with, first those that must be sent.
     pub(crate) fn cursors(&self) -> Vec<Cursor> {
         let cursor = |(id, after): (&String, &i64)| Cursor { conversation_id: id.clone(), after_sequence: *after };
-        self.by_conversation.iter().map(cursor).collect()
+        let mut cursors: Vec<Cursor> = self.by_conversation.iter().map(cursor).collect();
+        cursors.sort_by_key(|cursor| !self.with_gaps.contains(&cursor.conversation_id));
+        cursors
     }
 
     /// Returns the last sequence by conversation id.
@@ -179,6 +193,7 @@ mod tests {
         positions.truncated("c", 40);
         assert_eq!((positions.advance("c", 39), positions.advance("c", 40)), (Verdict::Duplicate, Verdict::New));
         assert!(positions.caught_up("d", 5) && !positions.caught_up("d", 6));
+        assert_eq!(positions.cursors()[0].conversation_id, "d", "an entry of it was missing");
         assert_eq!(positions.cursors().len(), 2);
     }
 }

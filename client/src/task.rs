@@ -167,7 +167,7 @@ impl Task {
         let cursors = if send_only { Vec::new() } else { self.positions.cursors() };
         let epoch = self.positions.epoch().to_owned();
         let actor_id = self.settings.actor_id.clone();
-        let open = ChatOpen { actor_id, cursors, start: start.into(), send_only, epoch };
+        let open = ChatOpen { actor_id, cursors, start: start.into(), send_only, epoch, more_cursors: false };
         let frame_id = self.queue.next_frame_id();
         let mut connection = connection::connect(channel, self.settings.transport, frame_id, open).await?;
         match connection.items.next().await {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -22,6 +23,8 @@ const (
 	silence = 45 * time.Second
 	// The server refuses more than 256 unanswered frames.
 	maxUnanswered = 128
+	// The most cursors of one frame.
+	maxCursors = 10_000
 	// The items that wait for the application. While it is full the session reads nothing, answers to frames included.
 	maxKept = 1024
 )
@@ -139,14 +142,22 @@ func (s *Session) connect(ctx context.Context) (isOpen bool, pause time.Duration
 	open := &messagev1.ChatOpen{
 		ActorId: s.actorID, Epoch: s.epoch, Start: messagev1.SubscribeStart_SUBSCRIBE_START_BEGINNING,
 	}
+	var cursors []*messagev1.Cursor
 	for id, after := range s.cursors {
-		open.Cursors = append(open.Cursors, &messagev1.Cursor{ConversationId: id, AfterSequence: after})
+		cursors = append(cursors, &messagev1.Cursor{ConversationId: id, AfterSequence: after})
 	}
+	open.Cursors, cursors = cursors[:min(len(cursors), maxCursors)], cursors[min(len(cursors), maxCursors):]
+	open.MoreCursors = len(cursors) > 0
 	transmit := func(frame *messagev1.ChatRequest) {
 		// If this fails the stream is broken, and receiving returns the error.
 		_ = stream.Send(frame)
 	}
 	transmit(&messagev1.ChatRequest{Frame: &messagev1.ChatRequest_Open{Open: open}})
+	for part := range slices.Chunk(cursors, maxCursors) {
+		cursors = cursors[len(part):]
+		more := &messagev1.ChatCursors{Cursors: part, MoreCursors: len(cursors) > 0}
+		transmit(&messagev1.ChatRequest{Frame: &messagev1.ChatRequest_Cursors{Cursors: more}})
+	}
 
 	responses, ended := make(chan *messagev1.ChatResponse), make(chan error, 1)
 	go receive(ctx, stream, responses, ended)

@@ -18,6 +18,8 @@ export const FIRST_PAUSE = 100;
 export const LAST_PAUSE = 5_000;
 // A send is answered within a few seconds, unless the server is unreachable.
 const SEND_TIMEOUT = 10_000;
+/** The most cursors of one request. Other conversations are read from the beginning again; entries that are known are ignored. */
+const MAX_CURSORS = 10_000;
 // The server sends a heartbeat after 30 s of silence at most.
 const SILENCE = 45_000;
 
@@ -168,7 +170,7 @@ export class Inbox {
   #request(): SubscribeRequest {
     return SubscribeRequest.create({
       actorId: this.#actorId,
-      cursors: [...this.cursors].map(([conversationId, afterSequence]) => ({ conversationId, afterSequence })),
+      cursors: [...this.cursors].slice(0, MAX_CURSORS).map(([conversationId, afterSequence]) => ({ conversationId, afterSequence })),
       start: SubscribeStart.SUBSCRIBE_START_BEGINNING,
       epoch: this.#epoch,
     });

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator
+from itertools import islice
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
@@ -17,6 +18,8 @@ LAST_PAUSE = 5.0
 SEND_TIMEOUT = 10.0
 # The server sends a heartbeat after 30 s of silence at most.
 SILENCE = 45.0
+# The most cursors of one request. Other conversations are read from the beginning again; entries that are known are ignored.
+MAX_CURSORS = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +135,7 @@ class Inbox:
             actor_id=self._actor_id,
             cursors=[
                 messages_pb2.Cursor(conversation_id=conversation_id, after_sequence=sequence)
-                for conversation_id, sequence in self.cursors.items()
+                for conversation_id, sequence in islice(self.cursors.items(), MAX_CURSORS)
             ],
             start=messages_pb2.SUBSCRIBE_START_BEGINNING,
             epoch=self.epoch,

@@ -9,7 +9,7 @@ async function begin(): Promise<void> {
   const answer = await fetch("/config.json", { cache: "no-store" });
   const { user_service, message_service } = (await answer.json()) as { user_service: string; message_service: string };
   const addresses: Addresses = { userService: user_service, messageService: message_service };
-  render(<Root services={connect(addresses)} />, document.body);
+  render(<Root services={connect(addresses)} address={addresses.messageService} />, document.body);
 }
 
 begin().catch(() => {

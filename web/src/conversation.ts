@@ -87,6 +87,16 @@ export class Conversation {
     return this.from > this.oldest;
   }
 
+  /** True if entries after the position are known to exist. */
+  get isBehind(): boolean {
+    return (this.position ?? 0) < this.#counted;
+  }
+
+  /** True if a stream that starts after the read mark starts at the position. */
+  get isRead(): boolean {
+    return this.position === this.lastRead && !this.isBehind;
+  }
+
   /** Applies an item of a listing, which may be older than the entries streamed since. */
   list(item: Item): void {
     const { conversation, membership, lastMessage } = item;

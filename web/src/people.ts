@@ -5,6 +5,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { User } from "../gen/parlance/user/v1/user_pb";
 import { UserState } from "../gen/parlance/user/v1/user_pb";
 import { requestId, type Services } from "./services";
+import { visible } from "./text";
 
 /** The most ids in one call. */
 const MAX_IDS = 1_000;
@@ -89,5 +90,5 @@ export class People {
 }
 
 export function nameOf(user: User | undefined): string {
-  return user === undefined ? "" : user.displayName || user.username;
+  return user === undefined ? "" : (visible(user.displayName) ?? user.username);
 }

@@ -1,35 +1,46 @@
 // A session of one user: the protocol, without the view. Uses `Subscribe`, one stream from the service for all
 // conversations, and unary calls for everything else.
 //
+// - One tab of a user has the stream; it passes each item on to the others (see tabs.ts).
 // - Each conversation is received in order, without gaps and duplicates, proved by its sequences. A stream that skips an
 //   entry or is silent for too long is abandoned, and the next one starts at the cursors.
 // - A message keeps its `request_id` over all attempts, so it is stored once; messages to one conversation keep their order.
 
 import { Code, ConnectError } from "@connectrpc/connect";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 
 import { ConversationKind, type Member } from "../gen/parlance/message/v1/conversation_pb";
 import type { Closed, Event } from "../gen/parlance/message/v1/event_pb";
 import type { Message } from "../gen/parlance/message/v1/message_pb";
-import { SubscribeStart, type SubscribeResponse } from "../gen/parlance/message/v1/message_service_pb";
+import { SubscribeResponseSchema, SubscribeStart, type SubscribeResponse } from "../gen/parlance/message/v1/message_service_pb";
 import { Backoff } from "./backoff";
 import { Conversation, TYPING_MS, type Draft } from "./conversation";
 import { errorOf, failureOf, type Failure } from "./failure";
 import { requestId, type Services } from "./services";
+import type { Note, Tabs } from "./tabs";
 
 /** The silence after which a stream is considered lost; the service sends a heartbeat every 30 s at the latest. */
 const SILENCE_MS = 45_000;
+/** The silence of the leading tab, in proportion, after which another tab takes over. A hidden tab's timers are late. */
+const LEADER_PATIENCE = 2;
+/** The time by which another tab's request to connect now comes after the leader's own attempt is due. */
+const LATE_MS = 250;
 /** The interval of typing notifications: the service merges those within two seconds. */
 const TYPING_INTERVAL_MS = 2_200;
 const PAGE = 50;
 const MAX_BETWEEN = 1_000;
 const MAX_MEMBERS = 1_000;
+/** The most cursors of one stream. */
+const MAX_CURSORS = 10_000;
 
 /** The state of the connection to the service. */
 export type ConnectionState =
   | { state: "connecting" }
   | { state: "live" }
   | { state: "reconnecting" }
+  /** Other users occupy the connections that the browser allows. */
+  | { state: "crowded" }
   | { state: "ended"; words: string };
 
 export interface Options {
@@ -37,6 +48,8 @@ export interface Options {
   changed: () => void;
   /** Called when the user is no longer in a conversation. */
   left?: (conversation: Conversation, failure: Failure) => void;
+  /** The tabs of this user; without it, the session has a stream of its own. */
+  tabs?: Tabs | undefined;
   silenceMs?: number;
   random?: () => number;
 }
@@ -57,6 +70,9 @@ export class Session {
   #epoch = "";
   /** The retry delay that a draining service requests. */
   #retryDelayMs = 0;
+  /** The number of attempts to connect, and what ends the present one. */
+  #attempts = 0;
+  #giveUp: () => void = () => undefined;
 
   constructor(
     private readonly services: Services,
@@ -64,6 +80,13 @@ export class Session {
     private readonly options: Options,
   ) {
     this.#backoff = new Backoff(options.random);
+    const { tabs } = options;
+    if (tabs === undefined) return;
+    tabs.onRole = () => this.#giveUp();
+    tabs.onHello = () => this.#greet(tabs);
+    tabs.onWake = (attempt) => {
+      if (attempt === undefined || attempt === this.#attempts) this.#endPauses();
+    };
   }
 
   /** The conversations, newest activity first. */
@@ -78,26 +101,38 @@ export class Session {
 
   /** Connects and reconnects until `close`, or until the user may not have a session. Resolves then. */
   async run(): Promise<void> {
+    const { tabs } = this.options;
+    await tabs?.ready;
     while (!this.#isClosed) {
+      const led = tabs?.leads;
+      this.#attempts += 1;
       const failure = failureOf(await this.#follow().catch((error: unknown) => error));
       if (this.#isClosed) return;
       if (failure.endsSession) {
         this.#set({ state: "ended", words: failure.words });
+        tabs?.close();
         return;
       }
-      this.#set({ state: this.connection.state === "connecting" ? "connecting" : "reconnecting" });
-      await this.#pause(this.#backoff.next(Math.max(failure.retryDelayMs, this.#retryDelayMs)));
+      this.#disconnected();
+      if (tabs?.leads === led) await this.#retryLater(Math.max(failure.retryDelayMs, this.#retryDelayMs));
     }
   }
 
   close(): void {
     this.#closing.abort();
-    this.wake();
+    this.options.tabs?.close();
+    this.#endPauses();
   }
 
   /** Ends all pauses before retries: the network is back, or the page is visible again. */
   wake(): void {
-    for (const sleeper of [...this.#sleepers]) sleeper();
+    this.options.tabs?.post({ kind: "wake" });
+    this.#endPauses();
+  }
+
+  /** Continues after a time in which the page received nothing from the other tabs. */
+  resume(): void {
+    this.options.tabs?.takeOver();
   }
 
   /** Loads what the view of a conversation needs when it is opened. */
@@ -230,41 +265,139 @@ export class Session {
     return this.#closing.signal.aborted;
   }
 
+  get #isFollower(): boolean {
+    return this.options.tabs?.leads === false;
+  }
+
   #set(connection: ConnectionState): void {
     this.connection = connection;
     this.options.changed();
   }
 
-  /** Follows one stream until its end, which is always an error. */
+  #disconnected(): void {
+    this.#set({ state: this.connection.state === "connecting" ? "connecting" : "reconnecting" });
+  }
+
+  async #retryLater(requestedMs: number): Promise<void> {
+    const { tabs } = this.options;
+    const retryMs = this.#backoff.next(requestedMs);
+    if (tabs?.leads) tabs.post({ kind: "lost", retryMs, attempt: this.#attempts });
+    await this.#pause(retryMs);
+  }
+
+  #endPauses(): void {
+    for (const sleeper of [...this.#sleepers]) sleeper();
+  }
+
+  /** Follows the stream of this tab, or what the leading tab passes on, until its end, which is always an error. */
   async #follow(): Promise<never> {
     this.#retryDelayMs = 0;
+    const { tabs, silenceMs = SILENCE_MS } = this.options;
     const attempt = new AbortController();
     const giveUp = () => attempt.abort();
+    this.#giveUp = giveUp;
     this.#closing.signal.addEventListener("abort", giveUp);
     let silence: ReturnType<typeof setTimeout> | undefined;
-    const heard = () => {
+    const limit = (ms: number, giveUp: () => void) => () => {
       clearTimeout(silence);
-      silence = setTimeout(giveUp, this.options.silenceMs ?? SILENCE_MS);
+      silence = setTimeout(giveUp, ms);
     };
     try {
-      await this.#refresh();
-      // The limit on silence applies from the request on, also to a service that does not answer at all.
-      heard();
-      const known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
-      const cursors = known.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
-      const request = { actorId: this.me, cursors, start: SubscribeStart.READ_MARK, epoch: this.#epoch };
-      // Zero means no timeout.
-      const items = this.services.messages.subscribe(request, { signal: attempt.signal, timeoutMs: 0 });
-      for await (const item of items) {
-        heard();
-        this.#take(item);
-      }
-      throw new ConnectError("the stream has ended", Code.Unavailable);
+      if (tabs === undefined || tabs.leads) return await this.#stream(attempt.signal, limit(silenceMs, giveUp));
+      return await this.#listen(tabs, attempt.signal, limit(LEADER_PATIENCE * silenceMs, () => tabs.takeOver()));
     } finally {
       clearTimeout(silence);
       this.#closing.signal.removeEventListener("abort", giveUp);
       giveUp();
     }
+  }
+
+  /** Follows one stream from the service. */
+  async #stream(signal: AbortSignal, heard: () => void): Promise<never> {
+    const { tabs } = this.options;
+    await tabs?.connection(signal, () => this.#crowded());
+    tabs?.post({ kind: "began" });
+    await this.#refresh();
+    // The limit on silence applies from the request on, also to a service that does not answer at all.
+    heard();
+    const request = { actorId: this.me, cursors: this.#cursors(), start: SubscribeStart.READ_MARK, epoch: this.#epoch };
+    // Zero means no timeout.
+    for await (const item of this.services.messages.subscribe(request, { signal, timeoutMs: 0 })) {
+      heard();
+      if (tabs !== undefined) pass(tabs, item);
+      this.#take(item);
+    }
+    throw new ConnectError("the stream has ended", Code.Unavailable);
+  }
+
+  /**
+   * Returns the positions to resume from. If they are too many, those of conversations that are read to their end are left
+   * out: the stream starts after the read mark there. If that was moved since the listing, an entry is missing, and the next
+   * stream starts with the position.
+   */
+  #cursors(): { conversationId: string; afterSequence: bigint }[] {
+    let known = [...this.#conversations.values()].filter((conversation) => conversation.position !== undefined);
+    if (known.length > MAX_CURSORS) {
+      known = known.filter(({ isRead }) => !isRead).sort((a, b) => Number(b.isBehind) - Number(a.isBehind));
+    }
+    const named = known.slice(0, MAX_CURSORS);
+    return named.map(({ id, position }) => ({ conversationId: id, afterSequence: BigInt(position ?? 0) }));
+  }
+
+  /** Follows what the leading tab passes on. What it passed on before the listing is in the listing. */
+  async #listen(tabs: Tabs, signal: AbortSignal, heard: () => void): Promise<never> {
+    heard();
+    await this.#refresh();
+    tabs.post({ kind: "hello" });
+    try {
+      for (;;) {
+        const note = await tabs.next(signal);
+        heard();
+        await this.#takeNote(tabs, note);
+      }
+    } catch (error) {
+      if (failureOf(error).code === Code.DataLoss) tabs.takeOver();
+      throw error;
+    }
+  }
+
+  async #takeNote(tabs: Tabs, note: Note): Promise<void> {
+    switch (note.kind) {
+      case "item":
+        this.#take(fromBinary(SubscribeResponseSchema, note.bytes));
+        break;
+      case "began":
+        this.#disconnected();
+        await this.#refresh();
+        break;
+      case "lost":
+        this.#disconnected();
+        // In case it comes from a tab that leads no longer.
+        tabs.post({ kind: "hello" });
+        // The timers of the leader are late if it is hidden.
+        setTimeout(() => {
+          if (this.connection.state !== "live") tabs.post({ kind: "wake", attempt: note.attempt });
+        }, note.retryMs + LATE_MS);
+        break;
+      case "crowded":
+        this.#set({ state: "crowded" });
+        break;
+      default:
+        break;
+    }
+  }
+
+  /** Notifies another tab of the state of the stream. */
+  #greet(tabs: Tabs): void {
+    if (this.connection.state === "crowded") tabs.post({ kind: "crowded" });
+    if (this.connection.state !== "live") return;
+    pass(tabs, create(SubscribeResponseSchema, { item: { case: "heartbeat", value: { epoch: this.#epoch } } }));
+    pass(tabs, create(SubscribeResponseSchema, { item: { case: "caughtUp", value: {} } }));
+  }
+
+  #crowded(): void {
+    this.#set({ state: "crowded" });
+    this.options.tabs?.post({ kind: "crowded" });
   }
 
   /** Handles one item. An error means that the stream cannot be trusted. */
@@ -278,7 +411,7 @@ export class Session {
         if (conversationId === "") {
           this.#backoff.reset();
           this.#set({ state: "live" });
-          this.wake();
+          this.#endPauses();
         } else if (!this.#known(conversationId).caughtUp(Number(sequence))) {
           throw gap(conversationId);
         }
@@ -295,7 +428,8 @@ export class Session {
         this.options.changed();
         break;
       case "heartbeat":
-        // The cursors that do not belong to this epoch were closed before.
+        // The cursors that do not belong to this epoch were closed before: those of the tab with the stream.
+        if (this.#isFollower && this.#epoch !== "" && this.#epoch !== item.value.epoch) throw otherEpoch();
         this.#epoch = item.value.epoch;
         break;
       default:
@@ -454,6 +588,14 @@ export class Session {
       this.#sleepers.add(done);
     });
   }
+}
+
+function pass(tabs: Tabs, item: SubscribeResponse): void {
+  tabs.post({ kind: "item", bytes: toBinary(SubscribeResponseSchema, item) });
+}
+
+function otherEpoch(): ConnectError {
+  return new ConnectError("the log was set back, and the service has not checked the positions of this tab", Code.DataLoss);
 }
 
 function gap(conversationId: string): ConnectError {

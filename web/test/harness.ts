@@ -5,7 +5,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
 
-import { type Browser, chromium, type Locator, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, chromium, type Locator, type Page } from "playwright-core";
 
 import { connect, requestId, type Services } from "../src/services";
 
@@ -105,6 +105,8 @@ export class Person {
   /** The errors that the browser reported. */
   readonly complaints: string[] = [];
   readonly requested = new Set<string>();
+  /** The number of streams that the page has opened. */
+  streams = 0;
 
   private constructor(
     readonly name: string,
@@ -114,6 +116,11 @@ export class Person {
   /** Opens a new window at the sign-in page. */
   static async arrive(browser: Browser, parlance: Parlance, name: string, options: Options = {}): Promise<Person> {
     const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, locale: "en-GB", ...options });
+    return Person.arriveIn(context, parlance, name);
+  }
+
+  /** Opens another tab of a browser at the sign-in page. */
+  static async arriveIn(context: BrowserContext, parlance: Parlance, name: string): Promise<Person> {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE_MS);
     const person = new Person(name, page);
@@ -123,6 +130,7 @@ export class Person {
     page.on("pageerror", (error) => person.complaints.push(String(error)));
     page.on("request", (request) => {
       if (/^(https?|wss?):/.test(request.url())) person.requested.add(new URL(request.url()).origin);
+      if (request.method() === "POST" && request.url().endsWith("/Subscribe")) person.streams += 1;
     });
     await page.goto(parlance.page);
     return person;

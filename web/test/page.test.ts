@@ -53,6 +53,13 @@ async function arriveAndSignIn(name: string): Promise<Person> {
   return person;
 }
 
+/** Signs in in another tab of the same browser. */
+async function openTab(first: Person, name: string): Promise<Person> {
+  const person = await Person.arriveIn(first.page.context(), parlance, name);
+  people.push(person);
+  return person;
+}
+
 /** A user, and a group of theirs with others, made beside the page. */
 async function group(id: string, names: string[]): Promise<string> {
   for (const name of names) {
@@ -245,6 +252,27 @@ test("message text is never interpreted as HTML", async () => {
   assert.equal(await pia.page.title(), "Parlance");
 });
 
+test("a message that shows nothing has a placeholder, and can be edited and deleted", async () => {
+  await group("blank", ["zoe", "abe"]);
+  await send(services, "blank", "zoe", ["\u2800", "\u200b\u200d"]);
+  await send(services, "blank", "abe", ["\u3164"]);
+  const zoe = await arriveAndSignIn("zoe");
+  await zoe.open("blank");
+  await eventually(async () => assert.equal(await zoe.page.locator(".text .none", { hasText: "(empty message)" }).count(), 3));
+  assert.match(await zoe.row("blank").innerText(), /abe: \(empty message\)/);
+  const last = zoe.page.locator(".line.is-own").last();
+  await last.locator(".none").hover();
+  await last.getByRole("button", { name: "Edit message" }).click();
+  await zoe.page.getByLabel("Text of the message").fill("something");
+  await zoe.page.getByRole("button", { name: "Save" }).click();
+  await zoe.sees("something");
+  const first = zoe.page.locator(".line.is-own").first();
+  await first.locator(".none").hover();
+  await first.getByRole("button", { name: "Delete message" }).click();
+  await first.getByRole("button", { name: "Delete?" }).click();
+  await zoe.sees("Message deleted");
+});
+
 test("a removed member is notified, and a typed message is refused in plain words", async () => {
   await group("club", ["quin", "rob"]);
   const rob = await arriveAndSignIn("rob");
@@ -347,4 +375,70 @@ test("every action works with the keyboard", async () => {
   await wim.page.getByRole("dialog").waitFor();
   await keyboard.press("Escape");
   await wim.page.getByRole("dialog").waitFor({ state: "detached" });
+});
+
+test("eight tabs of one user share one stream, and continue when the tab that has it is closed", async () => {
+  await group("tabs", ["amy", "ben"]);
+  const first = await arrive("amy");
+  const tabs = [first];
+  while (tabs.length < 8) tabs.push(await openTab(first, "amy"));
+  for (const tab of tabs) {
+    await tab.signIn();
+    await tab.open("tabs");
+  }
+  const expected: string[] = [];
+  const everyTabShows = (texts: string[]) =>
+    Promise.all(tabs.map((tab) => eventually(async () => assert.deepEqual(await tab.texts(), texts))));
+  for (const [at, tab] of tabs.entries()) {
+    await tab.says(`from tab ${at}`);
+    expected.push(`from tab ${at}`);
+    await first.sees(`from tab ${at}`);
+  }
+  await everyTabShows(expected);
+  assert.deepEqual(tabs.map((tab) => tab.streams), [1, 0, 0, 0, 0, 0, 0, 0]);
+
+  const during = Array.from({ length: 40 }, (_, at) => `while it closes ${at}`);
+  const sending = send(services, "tabs", "ben", during);
+  await tabs.shift()?.page.close();
+  people.shift();
+  await sending;
+  await everyTabShows([...expected, ...during]);
+  for (const tab of tabs) await tab.isConnected();
+  assert.equal(tabs.reduce((sum, tab) => sum + tab.streams, 0), 1, "one of them has opened a stream");
+  await tabs[3]?.says("from another tab");
+  await everyTabShows([...expected, ...during, "from another tab"]);
+
+  // Hidden or not, all are live again after a restart.
+  await parlance.stop();
+  for (const tab of tabs) await tab.page.locator(".sidebar .status", { hasText: "Reconnecting…" }).waitFor();
+  await parlance.again();
+  for (const tab of tabs) await tab.isConnected();
+  await send(services, "tabs", "ben", ["after the restart"]);
+  await everyTabShows([...expected, ...during, "from another tab", "after the restart"]);
+  for (const tab of tabs) tab.complaints.splice(0, tab.complaints.length, ...tab.complaints.filter((text) => !text.includes("net::ERR_")));
+});
+
+test("with too many users in one browser, the page says so, and connects when another user has left", async () => {
+  const names = ["user-1", "user-2", "user-3", "user-4", "user-5", "user-6", "user-7"];
+  await group("crowd", names);
+  const [first = "", ...others] = names;
+  const tabs = [await arriveAndSignIn(first)];
+  for (const name of others.slice(0, 3)) {
+    const tab = await openTab(tabs[0] as Person, name);
+    await tab.signIn();
+    tabs.push(tab);
+  }
+  const tooMany = [];
+  for (const name of others.slice(3)) {
+    const tab = await openTab(tabs[0] as Person, name);
+    await tab.page.getByLabel("Your name").fill(name);
+    await tab.page.getByLabel("Your name").press("Enter");
+    await tab.page.getByText("This browser allows too few connections for so many users.").first().waitFor();
+    tooMany.push(tab);
+  }
+  await tabs[1]?.open("crowd");
+  await tabs[1]?.says("calls still pass");
+  await tabs[1]?.sees("calls still pass");
+  for (const tab of tabs.slice(1)) await tab.page.getByRole("button", { name: "Sign out" }).click();
+  for (const tab of tooMany) await tab.isConnected();
 });

@@ -4,102 +4,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, createClient, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb";
-import { ConversationKind } from "../gen/parlance/message/v1/conversation_pb";
-import { ConversationService } from "../gen/parlance/message/v1/conversation_service_pb";
 import { EventSchema } from "../gen/parlance/message/v1/event_pb";
-import { MessageSchema } from "../gen/parlance/message/v1/message_pb";
-import { MessageService, type SubscribeRequest, SubscribeResponseSchema } from "../gen/parlance/message/v1/message_service_pb";
-import { UserService } from "../gen/parlance/user/v1/user_service_pb";
 import { type Options, Session } from "../src/session";
-import { eventually } from "./harness";
-
-type Item = MessageInitShape<typeof SubscribeResponseSchema>;
-
-/** Fake services with one conversation, `c`, whose head is 10, and one script of items for each subscription. */
-class Services {
-  readonly subscriptions: SubscribeRequest[] = [];
-  readonly sent: string[] = [];
-  readonly marked: bigint[] = [];
-  /** The items of each subscription; `hang` keeps it open, else it ends. The last script is used for all that follow. */
-  scripts: (Item | "hang" | ConnectError)[][] = [["hang"]];
-  /** The errors that sends are answered with before they succeed. */
-  refusals: ConnectError[] = [];
-  head = 10n;
-  unread = 0n;
-  lastRead = 10n;
-
-  get all() {
-    const transport = createRouterTransport(({ service }) => {
-      service(UserService, {});
-      service(ConversationService, this.#conversations);
-      service(MessageService, this.#messages);
-    });
-    return {
-      users: createClient(UserService, transport),
-      conversations: createClient(ConversationService, transport),
-      messages: createClient(MessageService, transport),
-    };
-  }
-
-  get #conversations(): Partial<ServiceImpl<typeof ConversationService>> {
-    return {
-      listConversations: () => ({
-        items: [
-          {
-            conversation: { conversationId: "c", kind: ConversationKind.GROUP, title: "C", lastSequence: this.head },
-            membership: { conversationId: "c", userId: "ada", lastReadSequence: this.lastRead, unreadCount: this.unread },
-          },
-        ],
-      }),
-      markRead: ({ sequence }) => {
-        this.marked.push(sequence);
-        return { lastReadSequence: sequence };
-      },
-    };
-  }
-
-  get #messages(): Partial<ServiceImpl<typeof MessageService>> {
-    const services = this;
-    return {
-      async *subscribe(request, { signal }) {
-        const script = services.scripts[Math.min(services.subscriptions.length, services.scripts.length - 1)] ?? [];
-        services.subscriptions.push(request);
-        for (const item of script) {
-          if (item instanceof ConnectError) throw item;
-          if (item === "hang") await new Promise((resolve) => signal.addEventListener("abort", resolve));
-          else yield create(SubscribeResponseSchema, item);
-        }
-      },
-      sendMessage: ({ requestId, text, senderId, conversationId }) => {
-        services.sent.push(`${requestId} ${text}`);
-        const refusal = services.refusals.shift();
-        if (refusal !== undefined) throw refusal;
-        return { message: { conversationId, senderId, requestId, text, sequence: 11n, changeSequence: 11n } };
-      },
-    };
-  }
-}
-
-function message(sequence: bigint, senderId = "bob", requestId = ""): Item {
-  const value = create(MessageSchema, { conversationId: "c", sequence, senderId, text: `${sequence}`, changeSequence: sequence, requestId });
-  const event = create(EventSchema, { conversationId: "c", sequence, actorId: senderId, kind: { case: "messageSent", value } });
-  return { item: { case: "event", value: event } };
-}
-
-function caughtUp(sequence: bigint): Item {
-  return { item: { case: "caughtUp", value: { conversationId: "c", sequence } } };
-}
-
-const allCaughtUp: Item = { item: { case: "caughtUp", value: {} } };
-
-function refusal(code: Code, reason: string): ConnectError {
-  return new ConnectError("no", code, undefined, [{ desc: ErrorInfoSchema, value: { domain: "parlance", reason } }]);
-}
+import {
+  allCaughtUp, caughtUp, cursor, eventually, FakeServices as Services, heartbeat, type Item, message, refusal, shown,
+} from "./fakes";
 
 /** A session, until the test is done with it. */
 async function session(services: Services, test: (session: Session) => Promise<void>, options: Partial<Options> = {}) {
@@ -112,12 +26,6 @@ async function session(services: Services, test: (session: Session) => Promise<v
     await running;
   }
 }
-
-function shown(session: Session): number[] {
-  return session.get("c")?.lines.map((line) => line.sequence) ?? [];
-}
-
-const cursor = (request: SubscribeRequest | undefined) => request?.cursors.map(({ afterSequence }) => afterSequence);
 
 test("a session starts at the listed position and resumes after a disconnect without duplicates", async () => {
   const services = new Services();
@@ -235,7 +143,6 @@ test("a closed conversation is removed; one with a cursor ahead of the head is r
 });
 
 test("the epoch of the positions is returned with them", async () => {
-  const heartbeat = (epoch: string): Item => ({ item: { case: "heartbeat", value: { epoch } } });
   const broken = refusal(Code.Unavailable, "DATABASE_UNAVAILABLE");
   const services = new Services();
   // The second stream ends before its cursors are known to be of its epoch.
@@ -269,4 +176,17 @@ test("messages are marked as read once", async () => {
     assert.deepEqual(services.marked, [11n]);
     assert.equal(conversation.unread, 0);
   });
+});
+
+test("a user in very many conversations sends the cursors that are needed", async () => {
+  const services = new Services();
+  services.others = 10_001;
+  services.scripts = [[message(12n), "hang"], [message(11n), message(12n), allCaughtUp, "hang"]];
+  // The read mark was moved after the listing, so the first stream starts behind the position.
+  const options: Partial<Options> = { changed: () => (services.head = services.subscriptions.length > 0 ? 12n : 10n) };
+  await session(services, async (session) => {
+    await eventually(() => assert.deepEqual(shown(session), [11, 12]));
+    assert.deepEqual(services.subscriptions.map(cursor), [[], [10n]]);
+    assert.equal(session.conversations.length, 10_002);
+  }, options);
 });

@@ -22,8 +22,11 @@ use crate::{
     log::subscription::{Start, Subscription},
 };
 
-/// The most cursors that a client may bring.
+/// The most cursors of one request or frame.
 const MAX_CURSORS: usize = 10_000;
+
+/// The most cursors of one session, in several frames.
+const MAX_CURSORS_OF_SESSION: usize = 100_000;
 
 /// The starting points of a subscription to all conversations of a user.
 pub(super) struct Params {
@@ -32,6 +35,25 @@ pub(super) struct Params {
     epoch: Option<Epoch>,
     /// For conversations without a cursor.
     start: Start,
+}
+
+impl Params {
+    /// Adds a further part of the cursors.
+    ///
+    /// # Errors
+    /// None of them was added: one is invalid or a repetition, or they are too many.
+    pub(super) fn extend(&mut self, cursors: &[v1::Cursor]) -> Result<(), Failure> {
+        let mut fields = Fields::default();
+        let more = positions(&mut fields, cursors);
+        let is_within = self.positions.len() + cursors.len() <= MAX_CURSORS_OF_SESSION;
+        decode::demand(&mut fields, is_within, "cursors", "must be at most 100,000 in one session");
+        let more = fields.finish(more)?;
+        if more.keys().any(|id| self.positions.contains_key(id)) {
+            return Err(Failure::invalid_field("cursors", "must not name a conversation of an earlier part"));
+        }
+        self.positions.extend(more);
+        Ok(())
+    }
 }
 
 pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequest>) -> Result<Outgoing, Failure> {
@@ -86,4 +108,28 @@ fn positions(fields: &mut Fields, cursors: &[v1::Cursor]) -> Field<HashMap<Conve
         });
     }
     positions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursors(ids: std::ops::Range<usize>) -> Vec<v1::Cursor> {
+        ids.map(|n| v1::Cursor { conversation_id: format!("c{n}"), after_sequence: 1 }).collect()
+    }
+
+    #[test]
+    fn the_parts_of_the_cursors_are_bounded_together_and_all_or_none_is_added() {
+        let mut params = Params { positions: HashMap::new(), epoch: None, start: Start::Now };
+        for part in 0..9 {
+            params.extend(&cursors(part * MAX_CURSORS..(part + 1) * MAX_CURSORS)).unwrap();
+        }
+        params.extend(&cursors(90_000..90_001)).unwrap();
+        for refused in [cursors(90_001..100_001), cursors(90_000..90_002)] {
+            assert!(params.extend(&refused).is_err());
+            assert_eq!(params.positions.len(), 90_001);
+        }
+        params.extend(&cursors(90_001..100_000)).unwrap();
+        assert_eq!(params.positions.len(), MAX_CURSORS_OF_SESSION);
+    }
 }

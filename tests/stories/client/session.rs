@@ -108,6 +108,31 @@ async fn a_session_resumes_after_the_service_is_killed_and_restarted() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_more_than_ten_thousand_conversations_resumes() {
+    const MANY: i64 = 10_001;
+    for transport in TRANSPORTS {
+        let world = World::with_group().await;
+        world.database.join_many("cat", MANY).await;
+        let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
+        let client = client(&[format!("127.0.0.1:{}", proxy.port()).parse().unwrap()]);
+        let (cat, mut updates, _) = caught_up(client.session("cat").start(Start::Now).transport(transport)).await;
+        assert_eq!(cat.cursors().len() as i64, MANY);
+        proxy.set(Mode::Closed);
+        until(&mut updates, |update| matches!(update, Update::Disconnected { .. })).await;
+        // Sending moves the read mark, too: a conversation without a cursor starts after it.
+        let moved = ["c1", "c500", "c5000", "c10000", "c10001"];
+        for id in moved {
+            world.send(id, "cat", "from another device").await;
+        }
+        proxy.set(Mode::Open);
+        let received = until(&mut updates, |update| matches!(update, Update::AllCaughtUp)).await;
+        for id in moved {
+            assert_eq!(sequences(&received, id), [2], "{transport:?}: {id}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_new_session_resumes_from_saved_cursors() {
     let world = World::with_group().await;

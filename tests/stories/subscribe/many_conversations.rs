@@ -35,20 +35,7 @@ async fn a_long_backlog_of_one_conversation_delays_no_other() {
 async fn a_member_of_five_thousand_conversations_subscribes_with_few_queries() {
     const MANY: i64 = 5_000;
     let world = World::with_group().await;
-    let mut outside = world.database.connect().await;
-    for insert in [
-        "INSERT INTO parlance_message.conversations
-            (conversation_id, kind, title, creator_id, last_sequence, last_entry_at, created_at, updated_at)
-         SELECT 'c' || n, 2, '', 'cat', 1, now(), now(), now() FROM generate_series(1, $1) AS n",
-        "INSERT INTO parlance_message.members (conversation_id, user_id, role, join_sequence, joined_at,
-            last_read_sequence, last_read_ordinal)
-         SELECT 'c' || n, 'cat', 1, 1, now(), 1, 0 FROM generate_series(1, $1) AS n",
-        "INSERT INTO parlance_message.changes (conversation_id, sequence, kind, actor_id, user_id, role, joined_at,
-            created_at)
-         SELECT 'c' || n, 1, 3, 'cat', 'cat', 1, now(), now() FROM generate_series(1, $1) AS n",
-    ] {
-        sqlx::query(insert).bind(MANY).execute(&mut outside).await.unwrap();
-    }
+    world.database.join_many("cat", MANY).await;
     let replica = world.replica().await;
     let mut inbox =
         crate::support::Inbox::subscribe(&replica.messages(), "cat", &[], SubscribeStart::ReadMark).await.unwrap();
@@ -63,7 +50,7 @@ async fn a_member_of_five_thousand_conversations_subscribes_with_few_queries() {
     replica.stop().await.unwrap();
     let (commits,): (i64,) =
         sqlx::query_as("SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()")
-            .fetch_one(&mut outside)
+            .fetch_one(&mut world.database.connect().await)
             .await
             .unwrap();
     assert!(commits < MANY / 2, "{commits} transactions in all");

@@ -53,6 +53,24 @@ impl TestDatabase {
         &self.name
     }
 
+    /// Makes a user the owner and only member of conversations `c1`, `c2`, … that have no other entry.
+    pub async fn join_many(&self, user_id: &str, count: i64) {
+        let mut outside = self.connect().await;
+        for insert in [
+            "INSERT INTO parlance_message.conversations
+                (conversation_id, kind, title, creator_id, last_sequence, last_entry_at, created_at, updated_at)
+             SELECT 'c' || n, 2, '', $2, 1, now(), now(), now() FROM generate_series(1, $1) AS n",
+            "INSERT INTO parlance_message.members (conversation_id, user_id, role, join_sequence, joined_at,
+                last_read_sequence, last_read_ordinal)
+             SELECT 'c' || n, $2, 1, 1, now(), 1, 0 FROM generate_series(1, $1) AS n",
+            "INSERT INTO parlance_message.changes (conversation_id, sequence, kind, actor_id, user_id, role, joined_at,
+                created_at)
+             SELECT 'c' || n, 1, 3, $2, $2, 1, now(), now() FROM generate_series(1, $1) AS n",
+        ] {
+            sqlx::query(insert).bind(count).bind(user_id).execute(&mut outside).await.unwrap();
+        }
+    }
+
     /// Clones this one, which must be without connections.
     pub async fn copy(&self) -> Self {
         Self::create(&format!("TEMPLATE {}", self.name)).await

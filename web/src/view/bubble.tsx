@@ -4,9 +4,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 
 import type { Message } from "../../gen/parlance/message/v1/message_pb";
 import type { Conversation, Draft } from "../conversation";
+import { visible } from "../text";
 import { use } from "./context";
 import { Avatar, Icon, ConfirmButton } from "./parts";
-import { timeOfDay } from "./wording";
+import { EMPTY, timeOfDay } from "./wording";
 
 interface Props {
   message: Message;
@@ -35,7 +36,7 @@ export function Bubble({ message, timeMs, isFirst, isLast, showsSender, isEditin
           <Edit message={message} onDone={() => onEdit(undefined)} />
         ) : (
           <p class="text">
-            {isDeleted ? "Message deleted" : message.text}
+            {isDeleted ? "Message deleted" : <Text text={message.text} />}
             <time class="meta">
               {message.editTime !== undefined && !isDeleted && "edited "}
               {timeOfDay(timeMs)}
@@ -55,6 +56,11 @@ export function Bubble({ message, timeMs, isFirst, isLast, showsSender, isEditin
   );
 }
 
+/** A text, or a placeholder if there is nothing to see: without it, there would be nothing to click either. */
+function Text({ text }: { text: string }) {
+  return visible(text) === undefined ? <span class="none">{EMPTY}</span> : <>{text}</>;
+}
+
 /** A message that is not stored yet; looks like a stored one, but fainter. */
 export function DraftBubble({ conversation, draft }: { conversation: Conversation; draft: Draft }) {
   const { session } = use();
@@ -63,7 +69,7 @@ export function DraftBubble({ conversation, draft }: { conversation: Conversatio
     <li class={draft.refused === undefined ? "line is-own is-draft is-first" : "line is-own is-refused is-first"}>
       <div class="bubble">
         <p class="text">
-          {draft.text}
+          <Text text={draft.text} />
           <span class="meta">{draft.refused === undefined ? state : "not sent"}</span>
         </p>
       </div>

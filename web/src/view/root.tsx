@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Services } from "../services";
 import { People } from "../people";
 import { Session } from "../session";
+import { tabsOf } from "../tabs";
 import { ContextProvider, conversationOfHash, hrefOf } from "./context";
 import { Icon } from "./parts";
 import { Sidebar } from "./sidebar";
@@ -17,7 +18,8 @@ import { titleOf } from "./wording";
 const USER_KEY = "parlance.user";
 const TOAST_MS = 8_000;
 
-export function Root({ services }: { services: Services }) {
+/** `address` is that of message-service. */
+export function Root({ services, address }: { services: Services; address: string }) {
   const changed = useChanges();
   const people = useMemo(() => new People(services.users, changed), [services]);
   const [me, setMe] = useState(() => sessionStorage.getItem(USER_KEY) ?? undefined);
@@ -32,18 +34,20 @@ export function Root({ services }: { services: Services }) {
     setMe(userId);
   };
   if (me === undefined) return <SignIn people={people} onDone={signIn} />;
-  return <Chat key={me} me={me} services={services} people={people} changed={changed} onLeave={() => signIn(undefined)} />;
+  const shared = { services, address, people, changed };
+  return <Chat key={me} me={me} {...shared} onLeave={() => signIn(undefined)} />;
 }
 
 interface ChatProps {
   me: string;
   services: Services;
+  address: string;
   people: People;
   changed: () => void;
   onLeave: () => void;
 }
 
-function Chat({ me, services, people, changed, onLeave }: ChatProps) {
+function Chat({ me, services, address, people, changed, onLeave }: ChatProps) {
   const [toast, setToast] = useState("");
   const [isStarting, setIsStarting] = useState(false);
   const openId = useOpenConversation();
@@ -57,16 +61,20 @@ function Chat({ me, services, people, changed, onLeave }: ChatProps) {
   const session = useMemo(() => {
     return new Session(services, me, {
       changed,
+      tabs: tabsOf(address, me),
       left: (conversation) => notify(`You are no longer in ${titleOf(conversation, people)}.`),
     });
   }, []);
   useEffect(() => {
     void session.run();
     const wake = () => session.wake();
+    const resume = ({ persisted }: PageTransitionEvent) => persisted && session.resume();
     addEventListener("online", wake);
+    addEventListener("pageshow", resume);
     document.addEventListener("visibilitychange", wake);
     return () => {
       removeEventListener("online", wake);
+      removeEventListener("pageshow", resume);
       document.removeEventListener("visibilitychange", wake);
       clearTimeout(timer.current);
       session.close();

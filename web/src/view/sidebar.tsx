@@ -46,13 +46,21 @@ export function Sidebar({ openId, onStart, onLeave }: Props) {
 
 /** The status of the connection; empty while it is live. */
 export function ConnectionStatus() {
-  const { connection } = use().session;
+  const { state } = use().session.connection;
   return (
     <p class="status" role="status">
-      {connection.state === "live" ? "" : connection.state === "connecting" ? "Connecting…" : "Reconnecting…"}
+      {STATUS[state]}
     </p>
   );
 }
+
+const STATUS = {
+  connecting: "Connecting…",
+  live: "",
+  reconnecting: "Reconnecting…",
+  crowded: "This browser allows too few connections for so many users. Close the tabs of another user to connect.",
+  ended: "",
+} as const;
 
 function Row({ conversation, isOpen }: { conversation: Conversation; isOpen: boolean }) {
   const { session, people } = use();

@@ -4,11 +4,15 @@ import { ConversationKind } from "../../gen/parlance/message/v1/conversation_pb"
 import type { Event } from "../../gen/parlance/message/v1/event_pb";
 import type { Conversation } from "../conversation";
 import type { People } from "../people";
+import { visible } from "../text";
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
 const short = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 const date = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "long", year: "numeric" });
+
+/** The placeholder of a message that shows nothing. */
+export const EMPTY = "(empty message)";
 
 const DAY_MS = 86_400_000;
 
@@ -51,7 +55,7 @@ export function list(names: readonly string[]): string {
 
 export function titleOf(conversation: Conversation, people: People): string {
   if (conversation.kind === ConversationKind.DIRECT) return conversation.peerId ? people.name(conversation.peerId) : "…";
-  return conversation.title || conversation.id;
+  return visible(conversation.title) ?? conversation.id;
 }
 
 export function subtitleOf(conversation: Conversation): string {
@@ -67,7 +71,7 @@ export function subtitleOf(conversation: Conversation): string {
 export function previewOf(conversation: Conversation, people: People, me: string): string {
   const { last } = conversation;
   if (last === undefined) return "No messages yet";
-  const text = last.deleteTime === undefined ? last.text : "Message deleted";
+  const text = last.deleteTime === undefined ? (visible(last.text) ?? EMPTY) : "Message deleted";
   if (last.senderId === me) return `You: ${text}`;
   return conversation.kind === ConversationKind.DIRECT ? text : `${people.name(last.senderId)}: ${text}`;
 }

@@ -23,6 +23,8 @@ pub(super) struct Open {
     pub(super) actor_id: UserId,
     /// `None` for a session that only sends.
     pub(super) subscribe: Option<subscribe::Params>,
+    /// More cursors follow.
+    pub(super) is_partial: bool,
 }
 
 /// A request that is handled one at a time, beside the messages.
@@ -47,8 +49,10 @@ pub(super) fn open(open: &v1::ChatOpen) -> Result<Open, Failure> {
     let params = subscribe::decode(&mut fields, &open.cursors, open.start, &open.epoch);
     let has_cursors = open.send_only && !open.cursors.is_empty();
     decode::demand(&mut fields, !has_cursors, "cursors", "must be absent with send_only");
+    let has_more = open.send_only && open.more_cursors;
+    decode::demand(&mut fields, !has_more, "more_cursors", "must be false with send_only");
     let (actor_id, params) = fields.finish((actor_id, params))?;
-    Ok(Open { actor_id, subscribe: (!open.send_only).then_some(params) })
+    Ok(Open { actor_id, subscribe: (!open.send_only).then_some(params), is_partial: open.more_cursors })
 }
 
 /// Reads a message of the session's actor. Returns also whether sending it again stores nothing twice.
@@ -78,7 +82,7 @@ pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &UserId) -> Resu
 
 /// Returns the failure of a frame that is empty or of a kind that this binary does not know.
 pub(super) fn empty() -> Failure {
-    Failure::invalid_field("frame", "must be open, send, mark_read or typing")
+    Failure::invalid_field("frame", "must be open, cursors, send, mark_read or typing")
 }
 
 fn check_actor(field: &str, named: &str, actor_id: &UserId) -> Result<(), Failure> {

@@ -6,6 +6,7 @@
 mod frame;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzzing;
+mod opening;
 mod order;
 mod reply;
 mod session;

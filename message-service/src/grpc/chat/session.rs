@@ -9,29 +9,30 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use parlance::message::v1::{ChatRequest, chat_request::Frame};
+use parlance::message::v1::{ChatCursors, ChatRequest, chat_request::Frame};
 use service_kit::failure::{Failure, Reason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status, Streaming};
 
 use super::{
-    super::{authorise, context::Context, mark_read, refusals::Refusals, send_message, send_typing, subscribe},
-    frame::{self, Open, SideRequest},
+    super::{context::Context, mark_read, refusals::Refusals, send_message, send_typing},
+    frame::{self, SideRequest},
+    opening::{Opening, Partial, session_not_open, session_open},
     order::{Order, Place},
     reply::Reply,
 };
 use crate::{
     actor::Actor,
-    directory::{DirectoryError, OpenStream},
+    directory::DirectoryError,
     domain::{ids::UserId, message::NewMessage, rpc::Rpc},
-    log::{subscription::Subscription, writer::QueuePermit},
+    log::writer::QueuePermit,
 };
 
 /// The most unanswered frames, including those whose replies the client has not received.
 const MAX_UNANSWERED: usize = 256;
 
-/// The time in which the client must open the session.
+/// The time in which the client must open the session, with all cursors.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The timeout of one frame.
@@ -56,8 +57,6 @@ struct WaitingSideRequest {
     permit: OwnedSemaphorePermit,
 }
 
-type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
-
 /// The answer to a send, and its place if it was refused.
 type Storing = BoxFuture<'static, (Reply, Option<(Place, Failure)>)>;
 
@@ -75,6 +74,8 @@ pub(super) struct Session {
     actor_id: Option<UserId>,
     /// Set once the session is open.
     actor: Option<Actor>,
+    /// The frame `open`, while cursors are missing.
+    partial: Option<Partial>,
     opening: Option<Opening>,
     sends: VecDeque<WaitingSend>,
     /// The running check that the sender of the waiting messages is active.
@@ -110,6 +111,7 @@ impl Session {
             open_by: tokio::time::Instant::now() + OPEN_TIMEOUT,
             actor_id: None,
             actor: None,
+            partial: None,
             opening: None,
             sends: VecDeque::new(),
             admission: None,
@@ -143,7 +145,7 @@ impl Session {
                     Err(status) => self.end_with(status),
                 },
                 () = self.stop_reading.cancelled(), if !self.is_read => self.is_read = true,
-                () = tokio::time::sleep_until(self.open_by), if self.actor_id.is_none() && !self.is_read => {
+                () = tokio::time::sleep_until(self.open_by), if self.awaits_open() && !self.is_read => {
                     return Err(session_not_open().into());
                 }
                 (frame_id, opened) = running(&mut self.opening) => {
@@ -163,6 +165,11 @@ impl Session {
                 Some(stored) = self.stores.next(), if !self.stores.is_empty() => self.stored(stored),
             }
         }
+    }
+
+    /// Returns true until the client has sent all that opens the session.
+    fn awaits_open(&self) -> bool {
+        self.actor_id.is_none() || self.partial.is_some()
     }
 
     /// Returns true if no frame is being handled.
@@ -209,14 +216,15 @@ impl Session {
             None => return Err(frame::empty()),
             Some(Frame::Open(_)) if self.actor_id.is_some() => return Err(session_open()),
             Some(Frame::Open(open)) => {
-                self.open(frame_id, frame::open(&open)?);
+                self.open(Partial::new(frame_id, frame::open(&open)?));
                 return Ok(());
             }
+            Some(Frame::Cursors(part)) => return self.accept_cursors(&part),
             Some(frame) => frame,
         };
         let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open()) };
         match frame {
-            Frame::Open(_) => return Err(session_open()),
+            Frame::Open(_) | Frame::Cursors(_) => return Err(session_open()),
             Frame::Send(request) => {
                 let (new, is_repeatable) = frame::send(request, &actor_id)?;
                 self.accept_send(frame_id, new, is_repeatable)?;
@@ -252,22 +260,26 @@ impl Session {
         self.unanswered.clone().try_acquire_owned().map_err(|_| too_many())
     }
 
-    fn open(&mut self, frame_id: u64, open: Open) {
-        let Open { actor_id, subscribe } = open;
-        self.actor_id = Some(actor_id.clone());
-        let (context, extensions) = (self.context.clone(), self.extensions.clone());
-        self.opening = Some(Box::pin(async move {
-            let begin = async {
-                let actor = authorise::actor(&context, Rpc::Chat, &extensions, actor_id).await?;
-                let subscription = match &subscribe {
-                    Some(params) => Some(subscribe::begin(&context, &actor, params).await?),
-                    None => None,
-                };
-                let open_stream = context.directory.open_stream(actor.user_id());
-                Ok((actor, subscription, open_stream))
-            };
-            (frame_id, begin.await)
-        }));
+    /// Opens the session, unless cursors are missing.
+    fn open(&mut self, partial: Partial) {
+        self.actor_id = Some(partial.actor_id().clone());
+        if partial.is_complete() {
+            self.partial = None;
+            self.opening = Some(partial.open(&self.context, &self.extensions));
+        } else {
+            self.partial = Some(partial);
+        }
+    }
+
+    /// Adds cursors to the frame `open`.
+    fn accept_cursors(&mut self, part: &ChatCursors) -> Result<(), Failure> {
+        let is_open = self.actor_id.is_some();
+        let Some(mut partial) = self.partial.take() else {
+            return Err(if is_open { session_open() } else { session_not_open() });
+        };
+        let added = partial.add(part);
+        self.open(partial);
+        added
     }
 
     /// Starts a check that the sender of the waiting messages is active, unless one is running.
@@ -366,16 +378,6 @@ async fn handle_side_request(
             Ok(frame::done(frame_id, &conversation_id, None))
         }
     }
-}
-
-fn session_open() -> Failure {
-    let text = "the session is already open, and is unchanged";
-    Failure::of(Reason::SessionOpen, text).precondition("session", "the session must not be open yet")
-}
-
-fn session_not_open() -> Failure {
-    let text = "the session is not open: the first frame must be open";
-    Failure::of(Reason::SessionNotOpen, text).precondition("session", "the session must be open")
 }
 
 fn too_many() -> Failure {

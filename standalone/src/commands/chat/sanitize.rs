@@ -11,6 +11,22 @@ pub(super) fn sanitize_line(text: &str) -> String {
     sanitize(text).replace('\n', " ")
 }
 
+/// Returns the text, or a placeholder if a reader would see nothing of it: only white space, invisible characters, and
+/// characters with an empty glyph.
+pub(super) fn visible(text: &str) -> &str {
+    if text.chars().all(shows_nothing) { "(empty message)" } else { text }
+}
+
+/// White space, and `Default_Ignorable_Code_Point` of Unicode 16 but for those that [`sanitize`] makes visible.
+fn shows_nothing(character: char) -> bool {
+    character.is_whitespace() && !character.is_control()
+        || matches!(character,
+            '\n' | '\t' | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 fn harmless(character: char) -> char {
     match character {
         '\n' => character,
@@ -46,6 +62,16 @@ mod tests {
     fn ordinary_text_is_unchanged() {
         for text in ["Grüße, 世界", "שלום", "👩‍👩‍👧 👍🏽", "e\u{301}"] {
             assert_eq!(sanitize(text), text);
+        }
+    }
+
+    #[test]
+    fn a_text_that_shows_nothing_has_a_placeholder() {
+        for text in ["\u{2800}", "\u{200b}\u{200d}\n", "\u{3164} ", "\u{fe0f}", "\u{e0041}"] {
+            assert_eq!(visible(text), "(empty message)", "{text:?}");
+        }
+        for text in ["x", "\u{200b}x", "\u{202e}", "\x07", "❤\u{fe0f}", "\u{2801}"] {
+            assert_eq!(visible(text), text);
         }
     }
 

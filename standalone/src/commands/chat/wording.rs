@@ -3,7 +3,10 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use parlance::message::v1::{Event, Member, MemberRole, Message, event::Kind};
 
-use super::line::{Line, Style};
+use super::{
+    line::{Line, Style},
+    sanitize::visible,
+};
 
 /// Formats entries as lines, with a heading whenever the day changes.
 pub(super) struct Wording {
@@ -22,8 +25,8 @@ impl Wording {
     pub(super) fn message(&mut self, message: &Message) -> Vec<Line> {
         let text = match (message.delete_time, message.edit_time) {
             (Some(_), _) => "(deleted)".to_owned(),
-            (None, Some(_)) => format!("{} (edited)", message.text.trim_end()),
-            (None, None) => message.text.clone(),
+            (None, Some(_)) => format!("{} (edited)", visible(message.text.trim_end())),
+            (None, None) => visible(&message.text).to_owned(),
         };
         self.at(message.create_time, |time| Line {
             style: Style::Message,
@@ -38,7 +41,7 @@ impl Wording {
         let text = match &event.kind {
             Some(Kind::MessageSent(message)) => return self.message(message),
             Some(Kind::MessageEdited(message)) => {
-                format!("{actor} edited the message of {}: {}", self.time(message.create_time), message.text)
+                format!("{actor} edited the message of {}: {}", self.time(message.create_time), visible(&message.text))
             }
             Some(Kind::MessageDeleted(message)) if message.sender_id == *actor => {
                 format!("{actor} deleted the message of {}", self.time(message.create_time))
@@ -136,6 +139,8 @@ mod tests {
         assert_eq!(said(&wording().message(&message())), ["12:00 bob: hello"]);
         let edited = Message { edit_time: Some(NOON), ..message() };
         assert_eq!(said(&wording().message(&edited)), ["12:00 bob: hello (edited)"]);
+        let blank = Message { text: "\u{2800}".to_owned(), ..message() };
+        assert_eq!(said(&wording().message(&blank)), ["12:00 bob: (empty message)"]);
         let deleted = Message { delete_time: Some(NOON), text: String::new(), ..edited };
         assert_eq!(said(&wording().message(&deleted)), ["12:00 bob: (deleted)"]);
     }

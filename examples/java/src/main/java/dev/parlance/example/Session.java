@@ -1,6 +1,7 @@
 package dev.parlance.example;
 
 import dev.parlance.message.v1.Ack;
+import dev.parlance.message.v1.ChatCursors;
 import dev.parlance.message.v1.ChatOpen;
 import dev.parlance.message.v1.ChatRequest;
 import dev.parlance.message.v1.ChatResponse;
@@ -15,6 +16,7 @@ import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.ClientResponseObserver;
 import java.time.Duration;
 import java.util.ArrayDeque;
+import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.Map;
@@ -36,6 +38,9 @@ final class Session implements AutoCloseable {
 
   /** The server refuses more than 256 unanswered frames. */
   private static final int MAX_UNANSWERED = 128;
+
+  /** The most cursors of one frame. */
+  private static final int MAX_CURSORS = 10_000;
 
   /** The most items that wait for the application. Beyond that nothing is read, answers to frames included. */
   private static final int MAX_KEPT = 1_024;
@@ -237,14 +242,24 @@ final class Session implements AutoCloseable {
 
     void open() {
       MessageServiceGrpc.newStub(channel).withExecutor(thread).chat(this);
+      var all = new ArrayList<Cursor>();
+      cursors.forEach(
+          (id, after) -> all.add(Cursor.newBuilder().setConversationId(id).setAfterSequence(after).build()));
+      int end = Math.min(MAX_CURSORS, all.size());
       var open =
           ChatOpen.newBuilder()
               .setActorId(actorId)
               .setEpoch(epoch)
-              .setStart(SubscribeStart.SUBSCRIBE_START_BEGINNING);
-      cursors.forEach(
-          (id, after) -> open.addCursors(Cursor.newBuilder().setConversationId(id).setAfterSequence(after)));
+              .setStart(SubscribeStart.SUBSCRIBE_START_BEGINNING)
+              .addAllCursors(all.subList(0, end))
+              .setMoreCursors(end < all.size());
       requests.onNext(ChatRequest.newBuilder().setOpen(open).build());
+      while (end < all.size()) {
+        int start = end;
+        end = Math.min(start + MAX_CURSORS, all.size());
+        var part = ChatCursors.newBuilder().addAllCursors(all.subList(start, end)).setMoreCursors(end < all.size());
+        requests.onNext(ChatRequest.newBuilder().setCursors(part).build());
+      }
       expectMore();
     }
 

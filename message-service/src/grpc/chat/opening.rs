@@ -1,0 +1,79 @@
+//! Opens a session, once its client has sent all cursors.
+
+use futures_util::future::BoxFuture;
+use parlance::message::v1::ChatCursors;
+use service_kit::failure::{Failure, Reason};
+use tonic::Extensions;
+
+use super::{
+    super::{authorise, context::Context, subscribe},
+    frame::Open,
+};
+use crate::{
+    actor::Actor,
+    directory::OpenStream,
+    domain::{ids::UserId, rpc::Rpc},
+    log::subscription::Subscription,
+};
+
+/// The id of the frame `open`, and its result.
+pub(super) type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
+
+/// The frame `open`, with the cursors so far.
+pub(super) struct Partial {
+    frame_id: u64,
+    open: Open,
+}
+
+impl Partial {
+    pub(super) fn new(frame_id: u64, open: Open) -> Self {
+        Self { frame_id, open }
+    }
+
+    pub(super) fn actor_id(&self) -> &UserId {
+        &self.open.actor_id
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        !self.open.is_partial
+    }
+
+    /// Adds a part of the cursors.
+    ///
+    /// # Errors
+    /// None of the part was added.
+    pub(super) fn add(&mut self, part: &ChatCursors) -> Result<(), Failure> {
+        if let Some(params) = &mut self.open.subscribe {
+            params.extend(&part.cursors)?;
+        }
+        self.open.is_partial = part.more_cursors;
+        Ok(())
+    }
+
+    pub(super) fn open(self, context: &Context, extensions: &Extensions) -> Opening {
+        let Self { frame_id, open: Open { actor_id, subscribe, .. } } = self;
+        let (context, extensions) = (context.clone(), extensions.clone());
+        Box::pin(async move {
+            let begin = async {
+                let actor = authorise::actor(&context, Rpc::Chat, &extensions, actor_id).await?;
+                let subscription = match &subscribe {
+                    Some(params) => Some(subscribe::begin(&context, &actor, params).await?),
+                    None => None,
+                };
+                let open_stream = context.directory.open_stream(actor.user_id());
+                Ok((actor, subscription, open_stream))
+            };
+            (frame_id, begin.await)
+        })
+    }
+}
+
+pub(super) fn session_open() -> Failure {
+    let text = "the session is already open, and is unchanged";
+    Failure::of(Reason::SessionOpen, text).precondition("session", "the session must not be open yet")
+}
+
+pub(super) fn session_not_open() -> Failure {
+    let text = "the session is not open: the first frame must be open";
+    Failure::of(Reason::SessionNotOpen, text).precondition("session", "the session must be open")
+}
