@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use parlance::{
     message::v1::{
-        Ack, AddMembersRequest, CaughtUp, ChatOpen, ChatRequest, ChatResponse, Closed, Conversation,
+        Ack, AddMembersRequest, CaughtUp, ChatCursors, ChatOpen, ChatRequest, ChatResponse, Closed, Conversation,
         CreateConversationRequest, Cursor, Draining, EditMessageRequest, Event, Heartbeat, ListConversationsRequest,
         ListEventsRequest, ListMessagesRequest, MarkReadRequest, Message as WireMessage, Nack, Opened,
         SendMessageRequest, SendTypingRequest, StreamMessagesRequest, SubscribeRequest, Truncated,
@@ -150,9 +150,23 @@ pub(crate) fn user_requests() -> Vec<Vec<u8>> {
 
 /// Sessions, as length-delimited frames.
 pub(crate) fn chat_frames() -> Vec<Vec<u8>> {
-    let open = ChatOpen { actor_id: own("ada"), cursors: cursors(), start: 1, send_only: false, epoch: own("one") };
+    let open = ChatOpen {
+        actor_id: own("ada"),
+        cursors: cursors(),
+        start: 1,
+        send_only: false,
+        epoch: own("one"),
+        more_cursors: true,
+    };
+    let more = ChatCursors { cursors: cursors(), more_cursors: false };
     let typing = SendTypingRequest { conversation_id: own("general"), actor_id: own("ada") };
-    let frames = [Frame::Open(open), Frame::Send(send_request()), Frame::MarkRead(plain()), Frame::Typing(typing)];
+    let frames = [
+        Frame::Open(open),
+        Frame::Cursors(more),
+        Frame::Send(send_request()),
+        Frame::MarkRead(plain()),
+        Frame::Typing(typing),
+    ];
     let encoded: Vec<Vec<u8>> = (1..)
         .zip(frames)
         .map(|(frame_id, frame)| ChatRequest { frame_id, frame: Some(frame) }.encode_length_delimited_to_vec())

@@ -89,6 +89,11 @@ impl Fault {
         self.senders
     }
 
+    /// Sets the number of senders of a fault whose load is its own.
+    pub fn with_senders(self, senders: usize) -> Self {
+        Self { senders, ..self }
+    }
+
     /// Returns what is random in it.
     pub fn random(&mut self) -> &mut Rng {
         &mut self.rng

@@ -316,7 +316,8 @@ async fn silence_database_connections() {
 /// Two replicas get the same sends at the same time; the count is that of sends at each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn send_twice_at_two_replicas() {
-    let mut fault = Fault::begin(400);
+    // Twelve at each.
+    let mut fault = Fault::begin(400).with_senders(24);
     let (acknowledged, violations) = send_concurrently(None, fault.count(), PATIENCE).await;
     fault.add(acknowledged, acknowledged, violations);
     fault.end();

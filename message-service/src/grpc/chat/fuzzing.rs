@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use parlance::message::v1::{ChatRequest, ChatResponse, chat_request::Frame};
+use parlance::message::v1::{ChatOpen, ChatRequest, ChatResponse, chat_request::Frame};
 use prost::Message;
 use service_kit::{
     failure::Failure,
@@ -13,6 +13,7 @@ use service_kit::{
 
 use super::{
     frame::{self, SideRequest},
+    opening::Partial,
     order::Order,
 };
 use crate::domain::ids::UserId;
@@ -59,6 +60,13 @@ fn handle(frame: Option<Frame>, actor_id: &mut UserId, order: &mut Order, now: I
         },
         Some(Frame::Typing(request)) => {
             frame::typing(&request, actor_id)?;
+        }
+        Some(Frame::Cursors(part)) => {
+            let open = ChatOpen { actor_id: actor_id.to_string(), more_cursors: true, ..ChatOpen::default() };
+            let mut partial = Partial::new(1, frame::open(&open)?);
+            partial.add(&part)?;
+            assert!(part.cursors.iter().all(|cursor| is_id(&cursor.conversation_id) && cursor.after_sequence >= 0));
+            assert_eq!(partial.is_complete(), !part.more_cursors);
         }
         None => return Err(frame::empty()),
     }
