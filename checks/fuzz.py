@@ -3,7 +3,7 @@
     python3 -m checks.fuzz                    all targets (`make fuzz`)
     python3 -m checks.fuzz hints page         these
 
-FUZZ_SECONDS is the time for each target, 20 by default; FUZZ_RUNS, if it is set, is a number of inputs for each instead.
+FUZZ_SECONDS is the time for each target, 5 by default; FUZZ_RUNS, if it is set, is a number of inputs for each instead.
 
 The Rust targets (fuzz/) run under libFuzzer, which prefers inputs that reach new code. The crates of the workspace are compiled
 for it once more, by fuzz/instrument; third-party crates are those of the tests. The target of the web client (web/fuzz) builds
@@ -28,7 +28,7 @@ from checks.web import WEB, require_node
 FUZZER = BINARIES / "parlance-fuzz"
 FOLDER = TARGET / "fuzz"
 PAGE = "page"
-SECONDS = int(os.environ.get("FUZZ_SECONDS") or 20)
+SECONDS = int(os.environ.get("FUZZ_SECONDS") or 5)
 RUNS = int(os.environ.get("FUZZ_RUNS") or 0)
 # The longest input, in bytes: all of a decoder is reached with far less, and short inputs are faster.
 MAX_BYTES = 4096

@@ -317,7 +317,7 @@ async fn silence_database_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn send_twice_at_two_replicas() {
     // Twelve at each.
-    let mut fault = Fault::begin(400).with_senders(24);
+    let mut fault = Fault::begin(200).with_senders(24);
     let (acknowledged, violations) = send_concurrently(None, fault.count(), PATIENCE).await;
     fault.add(acknowledged, acknowledged, violations);
     fault.end();
