@@ -29,9 +29,6 @@ STORIES = "faults::matrix::"
 DOCUMENT = ROOT / "docs/RELIABILITY.md"
 RESULTS = ROOT / "docs/reliability.json"
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
-NETWORK = "slow-network-"
-# A slow and lossy network, on the loopback of a network namespace of its own.
-NETEM = "ip link set lo up && tc qdisc add dev lo root netem delay 20ms 10ms loss 1% duplicate 1% reorder 5%"
 
 
 def main() -> None:
@@ -109,8 +106,6 @@ def inject(
                 env[variable] = str(value)
         story = [program, STORIES + name.replace("-", "_"), "--exact", "--include-ignored", "--nocapture"]
         command = [str(word) for word in [BINARIES / "parlance", "with-postgres", "--", *story]]
-        if name.startswith(NETWORK):
-            command = ["unshare", "--net", "sh", "-ec", f'{NETEM}; exec "$@"', "sh", *command]
         # Its own log, not a pipe: a long run writes much.
         with tempfile.TemporaryFile("w+") as output:
             running = subprocess.Popen(
