@@ -102,7 +102,7 @@ faults: postgres ## Inject faults under load: all, or FAULTS="kill-postgres=300 
 flood: postgres ## Let hostile clients attack an optimised replica, and look at the calls of another client meanwhile
 	$(BUILD)
 	cargo build --release --bin message-service
-	@PARLANCE_BINARIES='$(TARGET_DIR)/release' exec python3 -m checks.faults flood-with-hostile-clients=1 $(FAULTS)
+	@PARLANCE_BINARIES='$(TARGET_DIR)/release' exec python3 -m checks.faults flood-with-hostile-clients=1
 
 fuzz: ## Fuzz all that decodes foreign bytes, FUZZ_SECONDS for each target, or FUZZ_RUNS inputs (needs Node.js)
 	@exec python3 -m checks.fuzz

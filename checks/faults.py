@@ -3,8 +3,8 @@
     python3 -m checks.faults [FAULT=COUNT ...] [--senders N] [--seed N] [--minutes N] [--write]
     make faults FAULTS="kill-message-service=1000 lose-commit-reply=500"
 
-Each fault is a story of tests/stories/faults/matrix.rs (`make faults FAULTS=--list` lists them). Without FAULT=COUNT all of them run, as
-often as in `make test`. They run one after the other; the checker judges each. `--write` puts the results into docs/RELIABILITY.md, in
+Each fault is a story of tests/stories/faults/matrix.rs (`make faults FAULTS=--list` lists them). Without FAULT=COUNT those of
+`make test` run, as often as there; the others must be named. They run one after the other; the checker judges each. `--write` puts the results into docs/RELIABILITY.md, in
 place of earlier ones of the same faults.
 """
 
@@ -34,12 +34,12 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 def main() -> None:
     arguments = parse()
     program = stories()
-    known = faults_of(program)
+    known, alone = faults_of(program, "--include-ignored"), faults_of(program, "--ignored")
     if arguments.list:
         for name in known:
             say(name)
         return
-    chosen = dict(counts(arguments.faults, known)) or dict.fromkeys(known, None)
+    chosen = dict(counts(arguments.faults, known)) or dict.fromkeys([name for name in known if name not in alone], None)
     results, failed = [], []
     for number, (name, count) in enumerate(chosen.items(), start=1):
         say(f"{name}{f', {count} times' if count else ''} ({number} of {len(chosen)})")
@@ -76,8 +76,8 @@ def stories() -> pathlib.Path:
     return pathlib.Path(next(program for program in programs if program))
 
 
-def faults_of(program: pathlib.Path) -> list[str]:
-    listed = run(program, "--list", "--include-ignored", STORIES)
+def faults_of(program: pathlib.Path, which: str) -> list[str]:
+    listed = run(program, "--list", which, STORIES)
     return [name.replace("_", "-") for name in re.findall(rf"^{STORIES}(\w+): test$", listed, re.MULTILINE)]
 
 
