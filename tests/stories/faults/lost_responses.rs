@@ -8,21 +8,11 @@ use parlance::message::v1::{Conversation, GetConversationRequest, UpdateConversa
 use tokio::sync::Mutex;
 use tonic::{Code, Request};
 
-use crate::support::{
-    Mode, PATIENCE, Proxy, Reader, RunningMessageService, RunningUserService, TestDatabase, World, eventually, group,
-    message_service_config, refused, retry_delay, send, send_as,
-};
+use crate::support::{Mode, PATIENCE, Proxy, Reader, World, eventually, group, refused, retry_delay, send, send_as};
 
 /// A world whose message-service reaches the database through a proxy.
 async fn world() -> (World, Proxy) {
-    let database = TestDatabase::migrated().await;
-    let user_service = RunningUserService::start(&database).await;
-    let proxy = Proxy::start(Mode::Open).await;
-    let address = user_service.address().to_string();
-    let flags = ["--database-timeout", "2s", "--writers", "1"];
-    let config = message_service_config(&database.url_through(proxy.port()), &address, &flags);
-    let message_service = RunningMessageService::start(config).await;
-    let world = World { message_service, user_service, database };
+    let (world, proxy) = World::with_proxied_database(&["--database-timeout", "2s", "--writers", "1"]).await;
     world.users(&["ann", "ben"]).await;
     world.create(group("g", "ann", &["ben"])).await;
     // The writer's connection is open from here on.

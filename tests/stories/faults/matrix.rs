@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use parlance::message::v1::message_service_client::MessageServiceClient;
 use parlance_checker::{Recorder, Violation};
 use parlance_standalone::cluster::StopMode;
 use tokio::sync::watch;
@@ -17,10 +18,7 @@ use super::{
     many_processes::send_concurrently,
     process_killed::killed_under_load,
 };
-use crate::support::{
-    Mode, PATIENCE, Process, Proxy, RunningMessageService, RunningUserService, TestDatabase, World, channel_to, group,
-    message_service_config,
-};
+use crate::support::{Mode, PATIENCE, Process, Proxy, World, channel_to, eventually, group};
 
 const CONVERSATIONS: [&str; 4] = ["g", "h", "i", "j"];
 
@@ -41,6 +39,17 @@ impl Run {
         Self { recorder, subscribers: subscribers.into(), load, moving }
     }
 
+    /// Injects a fault so often, each time at a random moment, and waits until it is over.
+    async fn inject(&self, fault: &mut Fault, rounds: usize, mut once: impl AsyncFnMut(&mut Fault)) {
+        for _ in 0..rounds {
+            self.at_a_random_moment(fault).await;
+            once(fault).await;
+            let began = Instant::now();
+            self.load.wait_for(1).await;
+            fault.recovered(began.elapsed());
+        }
+    }
+
     /// Waits for a random moment at which the load is running.
     async fn at_a_random_moment(&self, fault: &mut Fault) {
         let acknowledged = fault.random().usize(20..120);
@@ -49,37 +58,13 @@ impl Run {
         tokio::time::sleep(pause).await;
     }
 
-    /// Waits for the next acknowledgement after a fault is over.
-    async fn recovers(&self, fault: &mut Fault) {
-        let began = Instant::now();
-        self.load.wait_for(1).await;
-        fault.recovered(began.elapsed());
-    }
-
     /// Ends the load and checks everything against the stored logs.
-    async fn end(self, fault: &mut Fault, rounds: usize, world: &impl Logs) {
+    async fn end(self, fault: &mut Fault, rounds: usize, messages: &MessageServiceClient<Channel>) {
         self.load.wait_for(20).await;
         let acknowledged = self.load.end().await.len();
-        let logs = read_logs(&world.messages(), &CONVERSATIONS).await;
+        let logs = read_logs(messages, &CONVERSATIONS).await;
         let violations: Vec<Violation> = check_history(&self.recorder, self.subscribers, &logs, PATIENCE).await;
         fault.add(rounds, acknowledged, violations);
-    }
-}
-
-/// Where the stored logs are read at the end.
-trait Logs {
-    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel>;
-}
-
-impl Logs for World {
-    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel> {
-        Self::messages(self)
-    }
-}
-
-impl Logs for Deployment {
-    fn messages(&self) -> parlance::message::v1::message_service_client::MessageServiceClient<Channel> {
-        self.message_service.messages()
     }
 }
 
@@ -97,14 +82,9 @@ async fn prepare(world: &World) {
     }
 }
 
-/// Starts both services, with a proxy between message-service and the database.
+/// The same with a proxy between message-service and the database.
 async fn world_through_a_proxy() -> (World, Proxy) {
-    let database = TestDatabase::migrated().await;
-    let user_service = RunningUserService::start(&database).await;
-    let proxy = Proxy::start(Mode::Open).await;
-    let address = user_service.address().to_string();
-    let config = message_service_config(&database.url_through(proxy.port()), &address, &["--database-timeout", "2s"]);
-    let world = World { message_service: RunningMessageService::start(config).await, user_service, database };
+    let (world, proxy) = World::with_proxied_database(&["--database-timeout", "2s"]).await;
     prepare(&world).await;
     (world, proxy)
 }
@@ -130,14 +110,13 @@ async fn kill_user_service() {
         let flags = ["--directory-fresh", "100ms"];
         let service = Process::message_service(&url, &users.address().to_string(), &flags).await;
         let run = Run::begin(&fault, channel_to(service.address()));
-        for _ in 0..kills {
-            run.at_a_random_moment(&mut fault).await;
+        run.inject(&mut fault, kills, async |_| {
             users.kill();
             run.load.wait_for(1).await;
             users = Process::user_service_on(users.address(), &url).await;
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, kills, &world).await;
+        })
+        .await;
+        run.end(&mut fault, kills, &world.messages()).await;
     }
     fault.end();
 }
@@ -171,13 +150,12 @@ async fn restart_postgres(mut fault: Fault, how: How) {
     while let Some(rounds) = fault.next_part() {
         let mut deployment = Deployment::with(&CONVERSATIONS).await;
         let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
-        for _ in 0..rounds {
-            run.at_a_random_moment(&mut fault).await;
+        run.inject(&mut fault, rounds, async |_| {
             deployment.stop(how).await;
             deployment.cluster.start_again().await.unwrap();
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, rounds, &deployment).await;
+        })
+        .await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
     }
     fault.end();
 }
@@ -188,14 +166,13 @@ async fn pause_postgres() {
     while let Some(rounds) = fault.next_part() {
         let deployment = Deployment::with(&CONVERSATIONS).await;
         let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
-        for _ in 0..rounds {
-            run.at_a_random_moment(&mut fault).await;
+        run.inject(&mut fault, rounds, async |fault| {
             let paused = deployment.pause();
             tokio::time::sleep(Duration::from_millis(fault.random().u64(200..3_000))).await;
             drop(paused);
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, rounds, &deployment).await;
+        })
+        .await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
     }
     fault.end();
 }
@@ -211,16 +188,17 @@ async fn pause_message_service() {
         let replicas =
             [Process::message_service(&url, &users, &[]).await, Process::message_service(&url, &users, &[]).await];
         let run = Run::begin(&fault, channel_to(replicas[0].address()));
-        for round in 0..rounds {
-            run.at_a_random_moment(&mut fault).await;
+        let mut round = 0;
+        run.inject(&mut fault, rounds, async |fault| {
             let (paused, other) = (&replicas[round % 2], &replicas[(round + 1) % 2]);
             paused.signal(SIGSTOP);
             run.moving.send_replace(channel_to(other.address()));
             tokio::time::sleep(Duration::from_millis(fault.random().u64(200..2_000))).await;
             paused.signal(SIGCONT);
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, rounds, &world).await;
+            round += 1;
+        })
+        .await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }
@@ -232,20 +210,17 @@ async fn lose_commit_reply() {
     while let Some(rounds) = fault.next_part() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
-        for _ in 0..rounds {
-            run.at_a_random_moment(&mut fault).await;
+        run.inject(&mut fault, rounds, async |fault| {
             let before = proxy.lost();
             // The texts of messages are in the statement that stores them, and in no other.
             proxy.set(Mode::LosingReplies { to: b"text of " });
-            crate::support::eventually(PATIENCE, || async {
-                if proxy.lost() > before { Ok(()) } else { Err("no reply was lost") }
-            })
-            .await;
+            eventually(PATIENCE, || async { if proxy.lost() > before { Ok(()) } else { Err("no reply was lost") } })
+                .await;
             proxy.set(Mode::Open);
             fault.count_fact("replies lost", (proxy.lost() - before) as u64);
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, rounds, &world).await;
+        })
+        .await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }
@@ -258,7 +233,7 @@ async fn cut_database_connections() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
         cut(&mut fault, &run, &proxy, rounds).await;
-        run.end(&mut fault, rounds, &world).await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }
@@ -272,26 +247,23 @@ async fn cut_client_connections() {
         let proxy = Proxy::before(world.message_service.address().to_string(), Mode::Open).await;
         let run = Run::begin(&fault, channel_to(([127, 0, 0, 1], proxy.port()).into()));
         cut(&mut fault, &run, &proxy, rounds).await;
-        run.end(&mut fault, rounds, &world).await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }
 
 async fn cut(fault: &mut Fault, run: &Run, proxy: &Proxy, rounds: usize) {
-    for _ in 0..rounds {
-        run.at_a_random_moment(fault).await;
+    run.inject(fault, rounds, async |fault| {
         let random = fault.random();
         let (bytes, of_answers, by_reset) = (random.usize(1..4_000), random.bool(), random.bool());
         let before = proxy.lost();
         proxy.set(Mode::Cutting { after: bytes, of_answers, by_reset });
-        crate::support::eventually(PATIENCE, || async {
-            if proxy.lost() > before { Ok(()) } else { Err("no connection was cut") }
-        })
-        .await;
+        eventually(PATIENCE, || async { if proxy.lost() > before { Ok(()) } else { Err("no connection was cut") } })
+            .await;
         proxy.set(Mode::Open);
         fault.count_fact("connections cut", (proxy.lost() - before) as u64);
-        run.recovers(fault).await;
-    }
+    })
+    .await;
 }
 
 /// Open connections to the database fall silent and are never closed, as behind a NAT that has forgotten them.
@@ -301,14 +273,13 @@ async fn silence_database_connections() {
     while let Some(rounds) = fault.next_part() {
         let (world, proxy) = world_through_a_proxy().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
-        for _ in 0..rounds {
-            run.at_a_random_moment(&mut fault).await;
+        run.inject(&mut fault, rounds, async |fault| {
             proxy.set(Mode::Silent);
             tokio::time::sleep(Duration::from_millis(fault.random().u64(50..500))).await;
             proxy.set(Mode::Open);
-            run.recovers(&mut fault).await;
-        }
-        run.end(&mut fault, rounds, &world).await;
+        })
+        .await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }

@@ -46,6 +46,17 @@ impl World {
         (Self { message_service, user_service, database }, proxy)
     }
 
+    /// Starts both, with a proxy through which message-service reaches the database.
+    pub async fn with_proxied_database(flags: &[&str]) -> (Self, Proxy) {
+        let database = TestDatabase::migrated().await;
+        let user_service = RunningUserService::start(&database).await;
+        let proxy = Proxy::start(Mode::Open).await;
+        let address = user_service.address().to_string();
+        let config = message_service_config(&database.url_through(proxy.port()), &address, flags);
+        let message_service = RunningMessageService::start(config).await;
+        (Self { message_service, user_service, database }, proxy)
+    }
+
     /// Creates the world of most stories: users `ann`, `ben`, `cat`, `dan`, and a group `g` created by Ann with Ben in
     /// it.
     pub async fn with_group() -> Self {
