@@ -173,12 +173,25 @@ async fn empty_variables_count_as_not_set_and_switches_take_the_usual_words() {
 }
 
 #[tokio::test]
-async fn a_hangup_drains() {
+async fn a_hangup_drains_unless_the_process_was_started_to_ignore_it() {
     let database = TestDatabase::migrated().await;
     let mut process = Process::user_service(&database.url()).await;
     process.signal(Signal::SIGHUP);
+    if ignores_hangups() {
+        // As under nohup, which the process has inherited.
+        process.wait_until_serving().await;
+        assert!(!process.log().contains("shutdown requested"), "{}", process.log());
+        process.terminate();
+    }
     let ended = process.ended().await;
     assert!(ended.success() && process.log().contains("shutdown requested"), "{ended}: {}", process.log());
+}
+
+/// Returns true if this process was started to ignore SIGHUP, which is signal 1.
+fn ignores_hangups() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).expect("a mask") & 1 == 1)
 }
 
 #[tokio::test]
