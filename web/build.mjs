@@ -50,25 +50,18 @@ async function buildWebClient() {
 
 async function buildTests() {
   rmSync("build", { recursive: true, force: true });
-  await build({
-    entryPoints: readdirSync("test").map((file) => join("test", file)),
-    outdir: "build",
-    outExtension: { ".js": ".mjs" },
-    absWorkingDir: here,
-    bundle: true,
-    platform: "node",
-    format: "esm",
-    target: "node20",
-    sourcemap: "inline",
-    external: ["playwright-core"],
-    logLevel: "warning",
-  });
+  const entryPoints = readdirSync("test").map((file) => join("test", file));
+  const outExtension = { ".js": ".mjs" };
+  await buildForNode({ entryPoints, outdir: "build", outExtension, external: ["playwright-core"] });
 }
 
 async function buildFuzzTarget() {
+  await buildForNode({ entryPoints: ["fuzz/page.ts"], outfile: "build/fuzz.mjs" });
+}
+
+async function buildForNode(options) {
   await build({
-    entryPoints: ["fuzz/page.ts"],
-    outfile: "build/fuzz.mjs",
+    ...options,
     absWorkingDir: here,
     bundle: true,
     platform: "node",
