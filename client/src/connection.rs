@@ -25,7 +25,8 @@ pub(crate) struct Connection {
     pub(crate) items: BoxStream<'static, Result<ChatResponse, Status>>,
 }
 
-/// Connects and sends `open`, whose cursors are in the order of their importance. The first item is `opened`, unless the connection failed.
+/// Connects and sends `open`, whose cursors are in the order of their importance. The first item is `opened`, unless the
+/// connection failed.
 pub(crate) async fn connect(
     channel: Channel,
     transport: Transport,
