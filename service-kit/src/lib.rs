@@ -10,6 +10,7 @@ pub mod bounds;
 pub mod caller;
 pub mod command;
 pub mod config;
+pub mod counts;
 pub mod database;
 pub mod failure;
 pub mod fields;

@@ -2,12 +2,9 @@
 //! conversations of their user, and the beginnings of streams. Neither one user nor all of them together may keep the database
 //! from everything else.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
-use service_kit::{failure::Failure, sync::lock};
+use service_kit::{counts::Counts, failure::Failure, sync::lock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::UserId;
@@ -17,7 +14,7 @@ use crate::domain::ids::UserId;
 pub(super) struct ReadShare {
     /// Those beyond wait, until their deadlines.
     reads: Arc<Semaphore>,
-    by_user: Arc<Mutex<HashMap<UserId, usize>>>,
+    by_user: Arc<Mutex<Counts<UserId>>>,
     most_of_user: usize,
     what: &'static str,
 }
@@ -32,7 +29,7 @@ pub(super) struct Turn {
 #[derive(Debug)]
 struct Counted {
     user_id: UserId,
-    by_user: Arc<Mutex<HashMap<UserId, usize>>>,
+    by_user: Arc<Mutex<Counts<UserId>>>,
 }
 
 impl ReadShare {
@@ -63,25 +60,16 @@ impl ReadShare {
     }
 
     fn count(&self, user_id: &UserId) -> Result<Counted, Failure> {
-        let mut by_user = lock(&self.by_user);
-        let count = by_user.entry(user_id.clone()).or_default();
-        if *count >= self.most_of_user {
+        if !lock(&self.by_user).add(user_id, 1, self.most_of_user) {
             return Err(Failure::overloaded(format!("too many {} for this user", self.what), "user", self.what));
         }
-        *count += 1;
         Ok(Counted { user_id: user_id.clone(), by_user: self.by_user.clone() })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut by_user = lock(&self.by_user);
-        if let Some(count) = by_user.get_mut(&self.user_id) {
-            *count -= 1;
-            if *count == 0 {
-                by_user.remove(&self.user_id);
-            }
-        }
+        lock(&self.by_user).take_back(&self.user_id, 1);
     }
 }
 

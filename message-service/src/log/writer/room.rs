@@ -1,12 +1,10 @@
 //! The room for waiting writes: bounded by bytes, for the process and for each acting user, so that a user with very many
 //! writes in flight is refused and others are not.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-};
+use std::sync::{Arc, Mutex};
 
 use service_kit::{
+    counts::Counts,
     lifecycle::Lifecycle,
     sync::lock,
     telemetry::metrics::{Counter, counter, gauge, watch},
@@ -33,7 +31,7 @@ pub(super) struct Room {
 #[derive(Debug, Default)]
 struct Taken {
     bytes: usize,
-    by_user: HashMap<UserId, usize>,
+    by_user: Counts<UserId>,
 }
 
 /// There is no room for a write.
@@ -82,23 +80,16 @@ impl Taken {
         if self.bytes.saturating_add(bytes) > MAX_BYTES {
             return Err(Full::Queue);
         }
-        let of_user = self.by_user.get(user_id).copied().unwrap_or_default().saturating_add(bytes);
-        if of_user > MAX_BYTES_OF_USER {
+        if !self.by_user.add(user_id, bytes, MAX_BYTES_OF_USER) {
             return Err(Full::Share);
         }
         self.bytes += bytes;
-        self.by_user.insert(user_id.clone(), of_user);
         Ok(())
     }
 
     fn give_back(&mut self, user_id: &UserId, bytes: usize) {
         self.bytes -= bytes;
-        if let Some(of_user) = self.by_user.get_mut(user_id) {
-            *of_user -= bytes;
-            if *of_user == 0 {
-                self.by_user.remove(user_id);
-            }
-        }
+        self.by_user.take_back(user_id, bytes);
     }
 }
 
