@@ -21,6 +21,9 @@ use crate::support::{
     message_service_config, retry_delay, send, send_as, user_service_config,
 };
 
+/// The server's.
+pub(super) const MAX_CONNECTIONS: usize = 50;
+
 pub(super) struct Deployment {
     pub(super) cluster: Cluster,
     pub(super) message_service: RunningMessageService,
@@ -35,7 +38,7 @@ impl Deployment {
 
     /// The same with these groups.
     pub(super) async fn with(groups: &[&str]) -> Self {
-        let cluster = Cluster::start(Options::temporary().max_connections(50)).await.unwrap();
+        let cluster = Cluster::start(Options::temporary().max_connections(MAX_CONNECTIONS as u32)).await.unwrap();
         cluster.create_database("parlance").await.unwrap();
         let url = cluster.url("parlance");
         let timeout = ["--database-timeout", "2s"];

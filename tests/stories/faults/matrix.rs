@@ -1,72 +1,20 @@
 //! The fault matrix: each fault is injected at random moments under load, and the checker judges the run. `make faults` runs
 //! it with other counts and reports; the name of each fault is that of its test.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use parlance::message::v1::message_service_client::MessageServiceClient;
-use parlance_checker::{Recorder, Violation};
 use parlance_standalone::cluster::StopMode;
-use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use super::{
     connections_killed::connections_killed,
     database_down::{Deployment, How},
     fault::Fault,
     flood::flood,
-    load::{Load, Subscriber, check_history, read_logs},
     many_processes::send_concurrently,
     process_killed::killed_under_load,
+    run::{CONVERSATIONS, Run},
 };
 use crate::support::{Mode, PATIENCE, Process, Proxy, World, channel_to, eventually, group};
-
-const CONVERSATIONS: [&str; 4] = ["g", "h", "i", "j"];
-
-/// A load with subscribers, over one channel or a changing one.
-struct Run {
-    recorder: Recorder,
-    subscribers: Vec<(&'static str, Subscriber)>,
-    load: Load,
-    moving: watch::Sender<Channel>,
-}
-
-impl Run {
-    fn begin(fault: &Fault, channel: Channel) -> Self {
-        let (moving, at) = watch::channel(channel);
-        let recorder = Recorder::default();
-        let subscribers = CONVERSATIONS.map(|id| (id, Subscriber::begin(&recorder, "ben", id, &at)));
-        let load = Load::begin(&recorder, "load", fault.senders(), &CONVERSATIONS, &at);
-        Self { recorder, subscribers: subscribers.into(), load, moving }
-    }
-
-    /// Injects a fault so often, each time at a random moment, and waits until it is over.
-    async fn inject(&self, fault: &mut Fault, rounds: usize, mut once: impl AsyncFnMut(&mut Fault)) {
-        for _ in 0..rounds {
-            self.at_a_random_moment(fault).await;
-            once(fault).await;
-            let began = Instant::now();
-            self.load.wait_for(1).await;
-            fault.recovered(began.elapsed());
-        }
-    }
-
-    /// Waits for a random moment at which the load is running.
-    async fn at_a_random_moment(&self, fault: &mut Fault) {
-        let acknowledged = fault.random().usize(20..120);
-        self.load.wait_for(acknowledged).await;
-        let pause = Duration::from_micros(fault.random().u64(0..30_000));
-        tokio::time::sleep(pause).await;
-    }
-
-    /// Ends the load and checks everything against the stored logs.
-    async fn end(self, fault: &mut Fault, rounds: usize, messages: &MessageServiceClient<Channel>) {
-        self.load.wait_for(20).await;
-        let acknowledged = self.load.end().await.len();
-        let logs = read_logs(messages, &CONVERSATIONS).await;
-        let violations: Vec<Violation> = check_history(&self.recorder, self.subscribers, &logs, PATIENCE).await;
-        fault.add(rounds, acknowledged, violations);
-    }
-}
 
 /// Starts both services with the conversations of a run.
 async fn world() -> World {
@@ -303,4 +251,48 @@ async fn flood_with_hostile_clients() {
         flood(&mut fault).await;
     }
     fault.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root; `make faults` runs it"]
+async fn power_loss() {
+    super::power_loss::power_loss(Fault::begin(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root; `make faults` runs it"]
+async fn full_disk() {
+    super::full_disk::full_disk(Fault::begin(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_only_postgres() {
+    super::read_only::under_load(Fault::begin(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exhaust_connections() {
+    super::connections_exhausted::exhaust_connections(Fault::begin(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_away() {
+    super::nats::away(Fault::begin(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_partitioned() {
+    super::nats::partitioned(Fault::begin(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nats_lies() {
+    super::nats::lying(Fault::begin(2)).await;
+}
+
+/// The count is that of hundreds of sends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root; `make faults` runs it"]
+async fn delay_and_loss() {
+    super::bad_network::delay_and_loss(Fault::begin(10)).await;
 }

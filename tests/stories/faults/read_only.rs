@@ -7,7 +7,11 @@ use parlance::{message::v1::SendMessageRequest, user::v1::CreateUserRequest};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{PATIENCE, World, code_and_reason, eventually, group, health, send};
+use super::{
+    fault::Fault,
+    run::{CONVERSATIONS, Run},
+};
+use crate::support::{PATIENCE, World, channel_to, code_and_reason, eventually, group, health, send};
 
 /// Makes new sessions read only, or ends that, and ends all other sessions.
 async fn set_read_only(world: &World, outside: &mut PgConnection, is_read_only: bool) {
@@ -86,4 +90,33 @@ async fn connections_to_a_read_only_server_are_not_kept() {
         world.user_service.create(&format!("w{n}")).await;
         world.messages().send_message(message(&format!("o{n}"))).await.unwrap();
     }
+}
+
+/// The same under load, again and again.
+pub(super) async fn under_load(mut fault: Fault) {
+    while let Some(rounds) = fault.next_part() {
+        let world = World::new().await;
+        world.users(&["ann", "ben"]).await;
+        for id in CONVERSATIONS {
+            world.create(group(id, "ann", &["ben"])).await;
+        }
+        let mut outside = world.database.connect().await;
+        let run = Run::begin(&fault, channel_to(world.message_service.address()));
+        for _ in 0..rounds {
+            run.at_a_random_moment(&mut fault).await;
+            set_read_only(&world, &mut outside, true).await;
+            end_sessions(&mut outside).await;
+            eventually(PATIENCE, || async {
+                match world.user_service.users().create_user(new_user("none")).await {
+                    Err(status) if code_and_reason(&status).1 == "DATABASE_UNAVAILABLE" => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            })
+            .await;
+            set_read_only(&world, &mut outside, false).await;
+            run.recovers(&mut fault).await;
+        }
+        run.end(&mut fault, rounds, &world).await;
+    }
+    fault.end();
 }

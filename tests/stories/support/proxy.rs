@@ -50,7 +50,12 @@ impl Proxy {
 
     /// Starts one before any host and port.
     pub async fn before(server: String, mode: Mode) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1", server, mode).await
+    }
+
+    /// Starts one at an address of this machine.
+    pub async fn at(own: &str, server: String, mode: Mode) -> Self {
+        let listener = TcpListener::bind((own, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, modes) = watch::channel(mode);
         let (server, servers) = watch::channel(server);
