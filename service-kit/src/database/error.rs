@@ -103,6 +103,20 @@ impl Error {
         matches!(self, Self::NotConnected(_) | Self::Unavailable(_) | Self::Timeout { .. })
     }
 
+    /// True if the server does not offer TLS, or its certificate is not accepted, although the settings ask for it.
+    pub(super) fn is_untrusted(&self) -> bool {
+        let Self::NotConnected(error) = self else { return false };
+        match error {
+            sqlx::Error::Tls(_) => true,
+            // The driver reads and writes through the TLS session, so its errors come as errors of the connection.
+            sqlx::Error::Io(error) => {
+                let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+                matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
+            }
+            _ => false,
+        }
+    }
+
     /// True when the call may have taken effect although it failed.
     pub fn outcome_is_unknown(&self) -> bool {
         match self {

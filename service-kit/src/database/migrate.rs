@@ -67,6 +67,12 @@ pub enum MigrateError {
          (PgBouncer: pool_mode=session), or connect to PostgreSQL itself"
     )]
     SharedSessions,
+    /// The server is not the one that the settings ask for.
+    #[error(
+        "the server cannot be trusted as the URL of the database demands: compare sslmode, sslrootcert and the host name \
+         with the server's certificate"
+    )]
+    Untrusted(#[source] Error),
     /// The database cannot store every text.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
@@ -90,7 +96,9 @@ impl MigrateError {
             Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } => true,
             // The connection broke, or the server became a standby, while refinery used it.
             Self::Refinery { source, .. } => driver_error(source).is_some_and(error::is_outage),
-            Self::Newer { .. } | Self::SharedSessions | Self::Encoding(_) | Self::Database(_) => false,
+            Self::Newer { .. } | Self::SharedSessions | Self::Untrusted(_) | Self::Encoding(_) | Self::Database(_) => {
+                false
+            }
         }
     }
 }
@@ -100,7 +108,9 @@ impl MigrateError {
 /// # Errors
 /// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
 pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
-    let mut connection = settings.open().await?;
+    let opened = settings.open().await;
+    let mut connection =
+        opened.map_err(|error| if error.is_untrusted() { MigrateError::Untrusted(error) } else { error.into() })?;
     if server::is_shared(settings, &mut connection).await? {
         return Err(MigrateError::SharedSessions);
     }

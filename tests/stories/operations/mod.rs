@@ -5,6 +5,7 @@ mod damage;
 mod pooler;
 mod settings;
 mod start;
+mod tls;
 mod verify;
 
 use std::process::Command;
