@@ -20,16 +20,21 @@ use crate::support::{
 };
 
 /// A primary with a standby, and both services behind a proxy that leads to the primary of the moment.
-struct Deployment {
-    primary: Cluster,
-    standby: Cluster,
+pub(super) struct Deployment {
+    pub(super) primary: Cluster,
+    pub(super) standby: Cluster,
     proxy: Proxy,
-    message_service: RunningMessageService,
-    _user_service: RunningUserService,
+    pub(super) message_service: RunningMessageService,
+    pub(super) user_service: RunningUserService,
 }
 
 impl Deployment {
     async fn new() -> Self {
+        Self::with(&["g", "h"]).await
+    }
+
+    /// Starts all of it, with these groups of Ann and Ben.
+    pub(super) async fn with(groups: &[&str]) -> Self {
         let primary = Cluster::start(Options::temporary().max_connections(50)).await.unwrap();
         primary.create_database("parlance").await.unwrap();
         let standby = primary.standby().await.unwrap();
@@ -43,10 +48,10 @@ impl Deployment {
         for name in ["ann", "ben"] {
             user_service.create(name).await;
         }
-        for id in ["g", "h"] {
+        for id in groups {
             message_service.conversations().create_conversation(group(id, "ann", &["ben"])).await.unwrap();
         }
-        Self { primary, standby, proxy, message_service, _user_service: user_service }
+        Self { primary, standby, proxy, message_service, user_service }
     }
 
     async fn send(&self, conversation_id: &str, request_id: &str) -> i64 {
@@ -65,8 +70,18 @@ impl Deployment {
         until(&self.standby, "pg_last_wal_replay_lsn() >= $1::pg_lsn", &lsn).await;
     }
 
+    /// Makes every commit of the primary wait for the standby.
+    pub(super) async fn replicate_synchronously(&self) {
+        let mut primary = connect(&self.primary).await;
+        for statement in ["ALTER SYSTEM SET synchronous_standby_names = 'walreceiver'", "SELECT pg_reload_conf()"] {
+            sqlx::raw_sql(statement).execute(&mut primary).await.unwrap();
+        }
+        until(&self.primary, "$1 = '' AND EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')", "")
+            .await;
+    }
+
     /// Cuts the standby off: what is committed from here on is lost in a failover.
-    async fn cut_off(&self) {
+    pub(super) async fn cut_off(&self) {
         let mut standby = connect(&self.standby).await;
         for statement in ["ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()"] {
             sqlx::raw_sql(statement).execute(&mut standby).await.unwrap();
@@ -75,12 +90,23 @@ impl Deployment {
     }
 
     /// Kills the primary and promotes the standby.
-    async fn fail_over(&mut self) {
+    pub(super) async fn fail_over(&mut self) {
         self.primary.kill().await;
+        self.promote().await;
+    }
+
+    /// Promotes the standby, in place of a primary that is lost.
+    pub(super) async fn promote(&mut self) {
         let mut standby = connect(&self.standby).await;
         let (promoted,): (bool,) = sqlx::query_as("SELECT pg_promote()").fetch_one(&mut standby).await.unwrap();
         assert!(promoted);
         self.proxy.redirect_to(format!("127.0.0.1:{}", self.standby.port()));
+    }
+
+    /// Replaces the lost primary by a new standby of the promoted one.
+    pub(super) async fn rejoin(&mut self) {
+        let rejoined = self.standby.standby().await.unwrap();
+        self.primary = std::mem::replace(&mut self.standby, rejoined);
     }
 
     async fn stream(&self, after: i64, epoch: &str) -> Result<Stream, Status> {

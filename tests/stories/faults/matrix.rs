@@ -254,6 +254,16 @@ async fn flood_with_hostile_clients() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_synchronous() {
+    super::failover_under_load::synchronous(Fault::begin(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fail_over_asynchronous() {
+    super::failover_under_load::asynchronous(Fault::begin(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root; `make faults` runs it"]
 async fn power_loss() {
     super::power_loss::power_loss(Fault::begin(3)).await;

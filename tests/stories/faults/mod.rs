@@ -7,6 +7,7 @@ mod connections_killed;
 mod database_down;
 mod disk;
 mod failover;
+mod failover_under_load;
 mod fault;
 mod flood;
 mod full_disk;
