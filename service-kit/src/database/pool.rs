@@ -2,6 +2,7 @@
 //! session could be opened, and does not know the server process of a call that must be cancelled.
 
 use std::{
+    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -132,7 +133,8 @@ impl Shared {
     /// Opens a session, trying again until the deadline while the server is starting or has no room.
     async fn open(&self, deadline: Instant) -> Result<Session, Error> {
         let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(500));
-        let mut last = Error::NotConnected(sqlx::Error::PoolTimedOut);
+        let too_slow = io::Error::new(io::ErrorKind::TimedOut, "the server did not complete a login in time");
+        let mut last = Error::NotConnected(too_slow.into());
         loop {
             match timeout_at(deadline, self.settings.session()).await {
                 Ok(Ok(session)) => return Ok(session),
