@@ -83,7 +83,7 @@ pub(super) async fn delay_and_loss(mut fault: Fault) {
         for _ in 0..hundreds {
             run.load.wait_for(100).await;
         }
-        run.end(&mut fault, hundreds, &world).await;
+        run.end(&mut fault, hundreds, &world.messages()).await;
     }
     fault.end();
 }

@@ -25,7 +25,7 @@ pub(super) async fn exhaust_connections(mut fault: Fault) {
             }
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, rounds, &deployment).await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
     }
     fault.end();
 }

@@ -8,12 +8,10 @@ use std::{
     process::Command,
 };
 
-use parlance::message::v1::message_service_client::MessageServiceClient;
 use parlance_standalone::cluster::{Cluster, Error, Options};
 use tempfile::TempDir;
-use tonic::transport::Channel;
 
-use super::run::{CONVERSATIONS, Logs};
+use super::run::CONVERSATIONS;
 use crate::support::{
     Mode, Proxy, RunningMessageService, RunningUserService, group, message_service_config, user_service_config,
 };
@@ -152,12 +150,6 @@ impl Deployment {
         self.proxy.redirect_to(address(&cluster));
         self.cluster = Some(cluster);
         Ok(())
-    }
-}
-
-impl Logs for Deployment {
-    fn messages(&self) -> MessageServiceClient<Channel> {
-        self.message_service.messages()
     }
 }
 

@@ -14,18 +14,15 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
-use crate::support::{
-    Mode, PATIENCE, Proxy, RunningMessageService, RunningUserService, code_and_reason, eventually, group,
-    message_service_config, metadata, read_log, send_as, user_service_config,
-};
+use crate::support::{Mode, PATIENCE, Process, Proxy, code_and_reason, eventually, group, metadata, read_log, send_as};
 
 /// A primary with a standby, and both services behind a proxy that leads to the primary of the moment.
 pub(super) struct Deployment {
     pub(super) primary: Cluster,
     pub(super) standby: Cluster,
     proxy: Proxy,
-    pub(super) message_service: RunningMessageService,
-    pub(super) user_service: RunningUserService,
+    pub(super) message_service: Process,
+    pub(super) user_service: Process,
 }
 
 impl Deployment {
@@ -41,10 +38,8 @@ impl Deployment {
         let proxy = Proxy::before(format!("127.0.0.1:{}", primary.port()), Mode::Open).await;
         let url = primary.url("parlance").replace(&format!(":{}/", primary.port()), &format!(":{}/", proxy.port()));
         let timeout = ["--database-timeout", "2s"];
-        let user_service = RunningUserService::launch(user_service_config(&url, &timeout)).await;
-        user_service.wait_until_serving().await;
-        let address = user_service.address().to_string();
-        let message_service = RunningMessageService::start(message_service_config(&url, &address, &timeout)).await;
+        let user_service = Process::user_service_with(&url, &timeout).await;
+        let message_service = Process::message_service(&url, &user_service.address().to_string(), &timeout).await;
         for name in ["ann", "ben"] {
             user_service.create(name).await;
         }

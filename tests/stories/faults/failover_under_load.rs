@@ -4,19 +4,18 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
-use parlance::message::v1::{event::Kind as Entry, message_service_client::MessageServiceClient};
+use parlance::message::v1::event::Kind as Entry;
 use parlance_checker::{Kind, Recorder, Violation};
 use parlance_client::{Client, Session, Update, Updates};
 use sqlx::{Connection, PgConnection};
 use tokio::{sync::watch, time::timeout};
-use tonic::transport::Channel;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
     failover::Deployment,
     fault::Fault,
     load::{self, Account, Load, check_history, read_logs},
-    run::{CONVERSATIONS, Logs, Run},
+    run::{CONVERSATIONS, Run},
 };
 use crate::support::{PATIENCE, channel_to, code_and_reason, eventually, metadata};
 
@@ -26,20 +25,14 @@ const RESUMED: Duration = Duration::from_secs(5);
 /// The failovers of an ordinary run.
 const THERE_AND_BACK: usize = 2;
 
-impl Logs for Deployment {
-    fn messages(&self) -> MessageServiceClient<Channel> {
-        self.message_service.messages()
-    }
-}
-
 impl Deployment {
     /// Waits until both services report this health.
     async fn wait_until_both(&self, expected: ServingStatus) {
         eventually(PATIENCE, || async {
-            let seen = (self.user_service.health("").await, self.message_service.health("").await);
+            let seen = tokio::join!(self.user_service.health(), self.message_service.health());
             match &seen {
                 (Ok(users), Ok(messages)) if (*users, *messages) == (expected, expected) => Ok(()),
-                _ => Err(format!("{seen:?}")),
+                _ => Err(format!("{seen:?}\n{}\n{}", self.user_service.log(), self.message_service.log())),
             }
         })
         .await;
@@ -68,7 +61,7 @@ pub(super) async fn synchronous(mut fault: Fault) {
             deployment.rejoin().await;
             deployment.replicate_synchronously().await;
         }
-        run.end(&mut fault, rounds, &deployment).await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
     }
     fault.end();
 }

@@ -31,7 +31,7 @@ pub(super) async fn full_disk(mut fault: Fault) {
             }
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, rounds, &deployment).await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
     }
     fault.end();
 }

@@ -48,7 +48,7 @@ pub(super) async fn away(mut fault: Fault) {
             pair.goes_on(&mut fault).await;
             nats = NatsServer::start_again(port).await;
         }
-        pair.run.end(&mut fault, rounds, &pair.world).await;
+        pair.run.end(&mut fault, rounds, &pair.world.messages()).await;
     }
     fault.end();
 }
@@ -67,7 +67,7 @@ pub(super) async fn partitioned(mut fault: Fault) {
             pair.goes_on(&mut fault).await;
             proxies[round % 2].set(Mode::Open);
         }
-        pair.run.end(&mut fault, rounds, &pair.world).await;
+        pair.run.end(&mut fault, rounds, &pair.world.messages()).await;
     }
     fault.end();
 }
@@ -81,7 +81,7 @@ pub(super) async fn lying(mut fault: Fault) {
             pair.goes_on(&mut fault).await;
             lying.abort();
         }
-        pair.run.end(&mut fault, rounds, &pair.world).await;
+        pair.run.end(&mut fault, rounds, &pair.world.messages()).await;
     }
     fault.end();
 }

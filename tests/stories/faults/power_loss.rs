@@ -30,7 +30,7 @@ pub(super) async fn power_loss(mut fault: Fault) {
             deployment.turn_on().await.unwrap();
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, cuts, &deployment).await;
+        run.end(&mut fault, cuts, &deployment.message_service.messages()).await;
     }
     fault.end();
 }

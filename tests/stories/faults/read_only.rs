@@ -116,7 +116,7 @@ pub(super) async fn under_load(mut fault: Fault) {
             set_read_only(&world, &mut outside, false).await;
             run.recovers(&mut fault).await;
         }
-        run.end(&mut fault, rounds, &world).await;
+        run.end(&mut fault, rounds, &world.messages()).await;
     }
     fault.end();
 }

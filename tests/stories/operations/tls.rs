@@ -105,12 +105,7 @@ async fn a_server_of_the_operators_own_authority_is_checked_in_full() {
     let users = Process::user_service(&url).await;
     let messages = Process::message_service(&url, &users.address().to_string(), &[]).await;
     for name in ["ann", "ben"] {
-        let user = parlance::user::v1::CreateUserRequest {
-            user_id: name.to_owned(),
-            username: name.to_owned(),
-            ..Default::default()
-        };
-        users.users().create_user(user).await.unwrap();
+        users.create(name).await;
     }
     messages.conversations().create_conversation(group("g", "ann", &["ben"])).await.unwrap();
     let message = SendMessageRequest { request_id: "one".to_owned(), ..send("g", "ann", "over TLS") };

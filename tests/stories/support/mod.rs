@@ -25,7 +25,7 @@ pub use self::{
     process::{Process, binary},
     proxy::{Mode, Proxy},
     reader::Reader,
-    user_service::{RunningUserService, user_service_config},
+    user_service::{RunningUserService, create_user, user_service_config},
     web::WebCall,
     world::{World, channel, direct, group, read_log, send, send_as, strings, try_read_log},
 };

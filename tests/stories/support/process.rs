@@ -19,12 +19,12 @@ use parlance::{
     message::v1::{
         conversation_service_client::ConversationServiceClient, message_service_client::MessageServiceClient,
     },
-    user::v1::user_service_client::UserServiceClient,
+    user::v1::{User, user_service_client::UserServiceClient},
 };
-use tonic::transport::Channel;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic::{Status, transport::Channel};
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use super::{PATIENCE, channel_to, eventually};
+use super::{PATIENCE, channel_to, create_user, eventually, health};
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -139,13 +139,22 @@ impl Process {
     /// Waits until health reports that the process serves.
     pub async fn wait_until_serving(&self) {
         eventually(PATIENCE, || async {
-            let request = HealthCheckRequest::default();
-            match HealthClient::new(self.channel.clone()).check(request).await {
-                Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => Ok(()),
+            match self.health().await {
+                Ok(ServingStatus::Serving) => Ok(()),
                 other => Err(format!("{other:?}; {:?}", self.log.lock().unwrap())),
             }
         })
         .await;
+    }
+
+    /// Checks the health of the whole process.
+    pub async fn health(&self) -> Result<ServingStatus, Status> {
+        health(self.channel.clone(), "").await
+    }
+
+    /// Creates a user with this name as id.
+    pub async fn create(&self, name: &str) -> User {
+        create_user(self.users(), name).await
     }
 
     /// Returns its address.

@@ -78,9 +78,7 @@ impl RunningUserService {
 
     /// Creates a user whose id and name are the same.
     pub async fn create(&self, name: &str) -> User {
-        let request =
-            CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..CreateUserRequest::default() };
-        self.users().create_user(request).await.unwrap().into_inner()
+        create_user(self.users(), name).await
     }
 
     /// Checks the health of a name.
@@ -109,4 +107,11 @@ impl Drop for RunningUserService {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// Creates a user with this name as id.
+pub async fn create_user(mut users: UserServiceClient<Channel>, name: &str) -> User {
+    let request =
+        CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..CreateUserRequest::default() };
+    users.create_user(request).await.unwrap().into_inner()
 }
