@@ -79,6 +79,22 @@ impl Directory {
         Ok(require_active(&user_ids.iter().map(|id| (id, state(id))).collect::<Vec<_>>())?)
     }
 
+    /// Reports whether user-service knows all of these users as deleted. Waits until `deadline` at most.
+    pub(crate) async fn are_deleted(&self, user_ids: &[UserId], deadline: Instant) -> Result<bool, DirectoryError> {
+        let users = self.cache.get_many(user_ids, deadline).await?;
+        Ok(user_ids.iter().all(|id| users.get(id).is_some_and(|user| user.state == UserState::Deleted)))
+    }
+
+    /// Returns the first of these users who is active. Waits until `deadline` at most.
+    pub(crate) async fn first_active<'u>(
+        &self,
+        user_ids: &'u [UserId],
+        deadline: Instant,
+    ) -> Result<Option<&'u UserId>, DirectoryError> {
+        let users = self.cache.get_many(user_ids, deadline).await?;
+        Ok(user_ids.iter().find(|id| users.get(*id).is_some_and(|user| user.state == UserState::Active)))
+    }
+
     /// Registers an open stream of a user who was found active a moment ago.
     pub(crate) fn open_stream(&self, user_id: &UserId) -> OpenStream {
         self.active_users.open_stream(user_id)

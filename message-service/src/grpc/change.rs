@@ -5,10 +5,15 @@ use service_kit::failure::Failure;
 use super::{
     context::Context,
     status::{self, Subject},
+    succession,
 };
-use crate::{actor::Actor, domain::change::ChangeKind};
+use crate::{
+    actor::Actor,
+    domain::change::{ChangeKind, Outcome},
+};
 
-/// Applies a change. Succeeds, too, if nothing is left to change.
+/// Applies a change. Succeeds, too, if nothing is left to change. A change that is refused for want of a role is tried again
+/// if the owners were deleted and a member has succeeded them.
 ///
 /// # Errors
 /// The refusal that its outcome is; UNAVAILABLE if the outcome is unknown, after which the same change is safe to retry.
@@ -18,6 +23,14 @@ pub(super) async fn apply(
     kind: ChangeKind,
     subject: &Subject<'_>,
 ) -> Result<(), Failure> {
-    let outcome = context.writers.change(actor, subject.conversation_id.clone(), kind).await;
-    subject.check(outcome.map_err(|error| status::of_write(error, subject.conversation_id, true))?)
+    let conversation_id = subject.conversation_id;
+    let change = async |kind| {
+        let outcome = context.writers.change(actor, conversation_id.clone(), kind).await;
+        outcome.map_err(|error| status::of_write(error, conversation_id, true))
+    };
+    let mut outcome = change(kind.clone()).await?;
+    if outcome == Outcome::RoleInsufficient && succession::succeed(context, actor, conversation_id).await {
+        outcome = change(kind).await?;
+    }
+    subject.check(outcome)
 }

@@ -33,6 +33,7 @@ mod status;
 mod stream_messages;
 mod streams;
 mod subscribe;
+mod succession;
 mod typing_limiter;
 mod update_conversation;
 mod update_member;

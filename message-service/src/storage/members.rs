@@ -69,6 +69,22 @@ const FIND_SOME: &str = "
     JOIN parlance_message.members AS m ON m.conversation_id = c.conversation_id AND m.user_id = u.user_id
     ORDER BY u.n";
 
+// Reads along `members_owners_idx`.
+const OWNERS: &str = "
+    SELECT m.user_id
+    FROM parlance_message.members AS m
+    WHERE m.conversation_id = $1 AND m.role = 1
+    ORDER BY m.user_id
+    LIMIT $2";
+
+// Reads all members of the conversation along `members_pkey`.
+const SUCCESSORS: &str = "
+    SELECT m.user_id
+    FROM parlance_message.members AS m
+    WHERE m.conversation_id = $1 AND m.role <> 1
+    ORDER BY m.role, m.join_sequence
+    LIMIT $2";
+
 // The mark is cut to the head, never goes back, and counts the messages up to it: those sent so far, less those after it.
 // Reads along `members_pkey` and `messages_pkey`.
 const MARK_READ: &str = "
@@ -126,6 +142,37 @@ impl Store {
         let ids: Vec<&str> = user_ids.iter().map(|id| &**id).collect();
         let query = sqlx::query_as(FIND_SOME).bind(conversation_id.as_str()).bind(ids);
         self.database.fetch_all::<MemberRow>(query).await?.into_iter().map(Member::try_from).collect()
+    }
+
+    /// Returns at most `limit` owners.
+    pub(crate) async fn list_owners(
+        &self,
+        _: &Actor,
+        conversation_id: &ConversationId,
+        limit: i64,
+    ) -> Result<Vec<UserId>, Error> {
+        self.list_user_ids(OWNERS, conversation_id, limit).await
+    }
+
+    /// Returns at most `limit` members who may succeed the owners: admins, then plain members, those who joined first first.
+    pub(crate) async fn list_successors(
+        &self,
+        _: &Actor,
+        conversation_id: &ConversationId,
+        limit: i64,
+    ) -> Result<Vec<UserId>, Error> {
+        self.list_user_ids(SUCCESSORS, conversation_id, limit).await
+    }
+
+    async fn list_user_ids(
+        &self,
+        statement: &'static str,
+        conversation_id: &ConversationId,
+        limit: i64,
+    ) -> Result<Vec<UserId>, Error> {
+        let query = sqlx::query_as(statement).bind(conversation_id.as_str()).bind(limit);
+        let rows: Vec<(String,)> = self.database.fetch_all(query).await?;
+        Ok(rows.into_iter().map(|(user_id,)| UserId::from_storage(user_id)).collect())
     }
 
     /// Moves a member's read mark up to `up_to`, cut to the head; never back. Returns the member as it is then, and

@@ -3,6 +3,7 @@
 mod add_members;
 mod all_rpcs;
 mod create_conversation;
+mod deleted_owners;
 mod details;
 mod direct_conversations;
 mod list_conversations;

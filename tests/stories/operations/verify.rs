@@ -153,3 +153,13 @@ async fn a_database_that_cannot_be_checked_is_an_error() {
         }
     }
 }
+
+#[tokio::test]
+async fn verify_finds_no_problem_where_a_member_succeeded_a_deleted_owner() {
+    let world = World::with_group().await;
+    world.add("g", "ann", &["cat"], MemberRole::Admin).await.unwrap();
+    world.delete_user("ann").await;
+    // Takes an owner: an admin adds plain members only.
+    eventually(PATIENCE, || world.add("g", "cat", &["dan"], MemberRole::Admin)).await;
+    assert_clean(&verify("message-service", &world.database.url(), &[]).await, "message-service");
+}

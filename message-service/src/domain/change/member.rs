@@ -7,7 +7,7 @@ use super::{details::ChangeDetails, outcome::Outcome};
 use crate::domain::{conversation::Role, ids::UserId};
 
 /// The size that storing a member counts for, with its entry and its part of the outbox row, in bytes.
-const ADDED_USER_BYTES: usize = 256;
+const STORED_MEMBER_BYTES: usize = 256;
 
 /// A change of one member, as its entry shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl ChangeDetails for AddMembers {
     }
 
     fn bytes(&self) -> usize {
-        self.user_ids.len() * ADDED_USER_BYTES
+        self.user_ids.len() * STORED_MEMBER_BYTES
     }
 
     fn added_users(&self) -> &[UserId] {
@@ -70,5 +70,23 @@ pub(crate) struct UpdateMember {
 impl ChangeDetails for UpdateMember {
     fn to_json(&self) -> Value {
         json!({ "kind": "role", "user": self.user_id.as_str(), "role": self.role as i16 })
+    }
+}
+
+/// Makes a member owner in place of owners whose accounts are deleted, unless there is another owner.
+#[derive(Debug, Clone)]
+pub(crate) struct SucceedOwners {
+    pub(crate) successor: UserId,
+    pub(crate) deleted_owners: Vec<UserId>,
+}
+
+impl ChangeDetails for SucceedOwners {
+    fn to_json(&self) -> Value {
+        let owners: Vec<&str> = self.deleted_owners.iter().map(UserId::as_str).collect();
+        json!({ "kind": "succession", "user": self.successor.as_str(), "owners": owners })
+    }
+
+    fn bytes(&self) -> usize {
+        (self.deleted_owners.len() + 1) * STORED_MEMBER_BYTES
     }
 }

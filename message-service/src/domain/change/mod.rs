@@ -13,12 +13,12 @@ use serde_json::Value;
 use self::{
     conversation::UpdateConversation,
     details::ChangeDetails,
-    member::{AddMembers, RemoveMember, UpdateMember},
+    member::{AddMembers, RemoveMember, SucceedOwners, UpdateMember},
     message::{DeleteMessage, EditMessage},
 };
 use super::{
     ids::{ConversationId, UserId},
-    rpc::Rpc,
+    rpc::{Rpc, Rule},
 };
 
 pub(crate) use self::outcome::{Outcome, SendOutcome};
@@ -39,6 +39,7 @@ pub(crate) enum ChangeKind {
     AddMembers(AddMembers),
     RemoveMember(RemoveMember),
     UpdateMember(UpdateMember),
+    SucceedOwners(SucceedOwners),
     UpdateConversation(UpdateConversation),
 }
 
@@ -50,19 +51,22 @@ impl ChangeKind {
             Self::AddMembers(change) => change,
             Self::RemoveMember(change) => change,
             Self::UpdateMember(change) => change,
+            Self::SucceedOwners(change) => change,
             Self::UpdateConversation(change) => change,
         }
     }
 
-    /// Returns the RPC that makes this change.
-    pub(crate) fn rpc(&self) -> Rpc {
+    /// Reports whether this RPC may make this change.
+    pub(crate) fn belongs_to(&self, rpc: Rpc) -> bool {
         match self {
-            Self::EditMessage(_) => Rpc::EditMessage,
-            Self::DeleteMessage(_) => Rpc::DeleteMessage,
-            Self::AddMembers(_) => Rpc::AddMembers,
-            Self::RemoveMember(_) => Rpc::RemoveMember,
-            Self::UpdateMember(_) => Rpc::UpdateMember,
-            Self::UpdateConversation(_) => Rpc::UpdateConversation,
+            Self::EditMessage(_) => rpc == Rpc::EditMessage,
+            Self::DeleteMessage(_) => rpc == Rpc::DeleteMessage,
+            Self::AddMembers(_) => rpc == Rpc::AddMembers,
+            Self::RemoveMember(_) => rpc == Rpc::RemoveMember,
+            Self::UpdateMember(_) => rpc == Rpc::UpdateMember,
+            // Precedes any change that takes a role.
+            Self::SucceedOwners(_) => matches!(rpc.rule(), Rule::May(_)),
+            Self::UpdateConversation(_) => rpc == Rpc::UpdateConversation,
         }
     }
 

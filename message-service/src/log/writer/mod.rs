@@ -122,7 +122,7 @@ impl Writers {
         conversation_id: ConversationId,
         kind: ChangeKind,
     ) -> Result<Outcome, WriteError> {
-        debug_assert_eq!(kind.rpc(), actor.rpc());
+        debug_assert!(kind.belongs_to(actor.rpc()));
         let change = Change { conversation_id, actor_id: actor.user_id().clone(), kind };
         let permit = self.room.take(&change.actor_id, change.bytes())?;
         let conversation_id = change.conversation_id.clone();
