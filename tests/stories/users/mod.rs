@@ -10,6 +10,7 @@ mod get_user;
 mod legacy_contract;
 mod lifecycle;
 mod list_users;
+mod provider_ids;
 mod update_user;
 mod watch_users;
 
