@@ -89,10 +89,7 @@ impl Error {
     /// accepts no writes.
     pub(super) fn ends_session(&self) -> bool {
         match self {
-            Self::Unavailable(sqlx::Error::Database(error)) => {
-                let state = error.code().unwrap_or_default();
-                state.starts_with("08") || state.starts_with("57P") || state == "25006"
-            }
+            Self::Unavailable(sqlx::Error::Database(error)) => is_end_state(&error.code().unwrap_or_default()),
             Self::NotConnected(_) | Self::Unavailable(_) | Self::Timeout { .. } => true,
             _ => false,
         }
@@ -124,7 +121,7 @@ impl Error {
             // place of its answer.
             Self::Unavailable(sqlx::Error::Database(error)) => {
                 let state = error.code().unwrap_or_default();
-                state.starts_with("08") || matches!(&*state, "57P01" | "57P02" | "57P05")
+                state.starts_with("08") || matches!(&*state, "57P01" | "57P02" | "57P04" | "57P05" | "25P04")
             }
             Self::Unavailable(_) | Self::Timeout { .. } => true,
             _ => false,
@@ -185,11 +182,22 @@ pub(super) fn may_accept_soon(error: &Error) -> bool {
 
 fn is_outage_state(state: &str) -> bool {
     // query_canceled by statement_timeout: rolled back, but the call ran out of its time.
-    // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout; read_only_sql_transaction (a standby after a
-    // failover).
-    matches!(state, "57014" | "57P01" | "57P02" | "57P03" | "57P05" | "25006")
-        // Connections; resources such as too_many_connections; errors of the system.
-        || ["08", "53", "58"].iter().any(|class| state.starts_with(class))
+    // object_not_in_prerequisite_state: a parallel worker was lost or did not start, or the server is in recovery.
+    // invalid_sql_statement_name: another session than the one that prepared it.
+    matches!(state, "57014" | "55000" | "26000")
+        || is_end_state(state)
+        // Resources such as too_many_connections; errors of the system.
+        || ["53", "58"].iter().any(|class| state.starts_with(class))
+}
+
+/// True if the server has ended the session, or every later statement in it would fail, too.
+fn is_end_state(state: &str) -> bool {
+    // read_only_sql_transaction (a standby after a failover), in_failed_sql_transaction,
+    // idle_in_transaction_session_timeout, transaction_timeout, invalid_sql_statement_name.
+    matches!(state, "25006" | "25P02" | "25P03" | "25P04" | "26000")
+        // Connections; admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout.
+        || state.starts_with("08")
+        || state.starts_with("57P")
 }
 
 fn from_sqlstate(state: &str, constraint: Option<String>, source: sqlx::Error) -> Error {
@@ -231,5 +239,109 @@ impl From<Error> for Failure {
 impl From<Arc<Error>> for Failure {
     fn from(error: Arc<Error>) -> Self {
         Self::from(&*error).caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{borrow::Cow, error::Error as StdError, fmt};
+
+    use sqlx::error::{DatabaseError, ErrorKind};
+    use tonic::{Code, Status};
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    /// An error of the server with this SQLSTATE.
+    #[derive(Debug)]
+    struct Refused(&'static str);
+
+    impl fmt::Display for Refused {
+        fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str(self.0)
+        }
+    }
+
+    impl StdError for Refused {}
+
+    impl DatabaseError for Refused {
+        fn message(&self) -> &str {
+            self.0
+        }
+
+        fn code(&self) -> Option<Cow<'_, str>> {
+            Some(self.0.into())
+        }
+
+        fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+            self
+        }
+
+        fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+            self
+        }
+
+        fn kind(&self) -> ErrorKind {
+            ErrorKind::Other
+        }
+    }
+
+    fn of_state(state: &'static str) -> Error {
+        sqlx::Error::Database(Box::new(Refused(state))).into()
+    }
+
+    fn assert_unavailable(error: Error) {
+        let text = format!("{error:?}");
+        let status = Status::from(Failure::from(error));
+        let reason = status.get_details_error_info().unwrap().reason;
+        assert_eq!((status.code(), &*reason), (Code::Unavailable, "DATABASE_UNAVAILABLE"), "{text}");
+        assert!(status.get_details_retry_info().is_some(), "{text}");
+    }
+
+    #[test]
+    fn whatever_a_server_that_ends_says_is_unavailable() {
+        let ended = ["08006", "25006", "25P02", "25P03", "25P04", "26000", "57P01", "57P02", "57P03", "57P04", "57P05"];
+        for state in ended {
+            assert!(of_state(state).ends_session(), "{state}");
+            assert_unavailable(of_state(state));
+        }
+        for state in ["53100", "53200", "53300", "55000", "57014", "58030", "58P01"] {
+            assert!(!of_state(state).ends_session(), "{state}");
+            assert_unavailable(of_state(state));
+        }
+    }
+
+    #[test]
+    fn whatever_the_driver_says_of_a_broken_connection_is_unavailable() {
+        let of_driver = [
+            sqlx::Error::Io(std::io::ErrorKind::UnexpectedEof.into()),
+            sqlx::Error::Protocol("unexpected message".to_owned()),
+            sqlx::Error::WorkerCrashed,
+            sqlx::Error::PoolClosed,
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::Tls("close_notify".into()),
+        ];
+        of_driver.into_iter().map(Error::from).for_each(assert_unavailable);
+    }
+
+    #[test]
+    fn only_an_end_in_place_of_an_answer_leaves_the_outcome_unknown() {
+        for state in ["08006", "57P01", "57P02", "57P04", "57P05", "25P04"] {
+            assert!(of_state(state).outcome_is_unknown(), "{state}");
+        }
+        for state in ["25006", "25P02", "25P03", "26000", "53300", "55000", "57014", "57P03", "58030"] {
+            assert!(!of_state(state).outcome_is_unknown(), "{state}");
+        }
+    }
+
+    #[test]
+    fn a_bug_stays_internal() {
+        for state in ["22000", "42601", "42883", "XX000", "XX001"] {
+            assert_eq!(Failure::from(of_state(state)).code(), Code::Internal, "{state}");
+        }
     }
 }

@@ -105,4 +105,25 @@ mod tests {
         database.ping().await.unwrap();
         database.close().await;
     }
+
+    #[tokio::test]
+    async fn a_session_ended_in_its_transaction_is_an_outage_and_is_replaced() {
+        let url = std::env::var("TEST_DATABASE_URL").expect("TEST_DATABASE_URL is not set: run `make test`");
+        let settings = settings(&url, Duration::from_secs(10));
+        let (database, other) = (Database::new(settings.clone()), Database::new(settings));
+        let (backend,): (i32,) = database.fetch_one(sqlx::query_as("SELECT pg_backend_pid()")).await.unwrap();
+        database.execute(sqlx::query("BEGIN")).await.unwrap();
+        database.execute(sqlx::query("SET idle_in_transaction_session_timeout = 50")).await.unwrap();
+        let lives = async || {
+            let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)";
+            let (lives,): (bool,) = other.fetch_one(sqlx::query_as(query).bind(backend)).await.unwrap();
+            lives
+        };
+        tokio::time::timeout(Duration::from_secs(10), async { while lives().await {} }).await.unwrap();
+        let error = database.execute(sqlx::query("SELECT 1")).await.unwrap_err();
+        assert!(error.is_outage(), "{error:?}");
+        database.ping().await.unwrap();
+        database.close().await;
+        other.close().await;
+    }
 }

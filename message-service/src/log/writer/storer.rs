@@ -90,7 +90,7 @@ impl Storer {
         let mut backoff = retry_backoff();
         let mut last = Arc::new(Error::Timeout { limit: self.timeout });
         loop {
-            batch.expire(self.now(), &WriteError::NotStored(last), &self.given_up);
+            batch.expire(self.now(), &WriteError::not_stored(last), &self.given_up);
             if batch.is_empty() {
                 return Attempted::Answered(Vec::new());
             }

@@ -120,6 +120,15 @@ pub(super) fn sender_of(send: &NewMessage) -> Sender {
 }
 
 impl WriteError {
+    /// Returns the reason of a write that ran out of time after this error. A lock that was not granted for so long is no
+    /// lost race.
+    pub(super) fn not_stored(error: Arc<Error>) -> Self {
+        match *error {
+            Error::LockTimeout(_) => Self::Busy,
+            _ => Self::NotStored(error),
+        }
+    }
+
     /// Returns true if the caller should repeat the write.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
@@ -188,5 +197,17 @@ pub(super) mod samples {
         let update = UpdateConversation { title: Some(title.to_owned()), ..UpdateConversation::default() };
         let kind = ChangeKind::UpdateConversation(update);
         Change { conversation_id: "c".into(), actor_id: "ann".into(), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_waited_for_a_lock_until_its_deadline_is_busy() {
+        let not_stored = |error| WriteError::not_stored(Arc::new(error));
+        assert!(matches!(not_stored(Error::LockTimeout(sqlx::Error::WorkerCrashed)), WriteError::Busy));
+        assert!(matches!(not_stored(Error::Unavailable(sqlx::Error::WorkerCrashed)), WriteError::NotStored(_)));
     }
 }
