@@ -165,8 +165,9 @@ async fn start<S: Service>(
     opened?;
     health.set_started();
     service.start(&lifecycle).await?;
-    let probed = database.beside();
-    readiness::watch(&health, &lifecycle, Probing::default(), move || {
+    let probing = Probing::default();
+    let probed = database.beside_within(probing.timeout * 3 / 4);
+    readiness::watch(&health, &lifecycle, probing, move || {
         let (probed, database) = (probed.clone(), database.clone());
         async move { probed.ping().await.inspect_err(|_| database.drop_idle()) }
     });

@@ -69,6 +69,14 @@ impl Database {
         Self::with_canceller(Settings { connections: 1, ..self.settings.clone() }, self.canceller.clone())
     }
 
+    /// Returns the same, with calls that end within `limit` if that is shorter: a caller that gives up first would not see
+    /// the cause.
+    #[must_use]
+    pub(crate) fn beside_within(&self, limit: Duration) -> Self {
+        let timeout = limit.min(self.settings.timeout);
+        Self::with_canceller(Settings { connections: 1, timeout, ..self.settings.clone() }, self.canceller.clone())
+    }
+
     /// Returns a connection outside the pool that a task keeps, whose calls end within the timeout.
     pub fn keep(&self, application_name: &'static str, timeout: Duration) -> Kept {
         let settings = Settings { application_name, timeout, ..self.settings.clone() };

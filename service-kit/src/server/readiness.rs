@@ -3,11 +3,11 @@
 //! All replicas share one database; were they to go unready at the first failed probe, callers would get connection
 //! errors in place of UNAVAILABLE with retry advice.
 
-use std::{fmt::Display, future::Future, time::Duration};
+use std::{error::Error, future::Future, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::health::Health;
+use super::{health::Health, stack::cause};
 use crate::lifecycle::Lifecycle;
 
 /// The intervals and timeouts of probes.
@@ -33,7 +33,7 @@ pub fn watch<P, F, E>(health: &Health, lifecycle: &Lifecycle, probing: Probing, 
 where
     P: FnMut() -> F + Send + 'static,
     F: Future<Output = Result<(), E>> + Send,
-    E: Display + Send,
+    E: Into<Box<dyn Error + Send + Sync>> + Send,
 {
     let (health, stages) = (health.clone(), lifecycle.clone());
     lifecycle.spawn("readiness", async move {
@@ -45,18 +45,19 @@ async fn run<P, F, E>(health: Health, probing: Probing, mut probe: P)
 where
     P: FnMut() -> F,
     F: Future<Output = Result<(), E>>,
-    E: Display,
+    E: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut ticks = interval(probing.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing_since: Option<Instant> = None;
+    let mut logged = None;
     let mut ready = false;
 
     loop {
         let asked = ticks.tick().await;
         let problem = match timeout(probing.timeout, probe()).await {
             Ok(Ok(())) => None,
-            Ok(Err(cause)) => Some(cause.to_string()),
+            Ok(Err(cause)) => Some(cause::text(&*cause.into())),
             Err(_) => Some("no answer in time".to_owned()),
         };
         match problem {
@@ -64,15 +65,17 @@ where
                 if !ready {
                     tracing::info!("ready: the database answers");
                 }
-                failing_since = None;
+                (failing_since, logged) = (None, None);
                 ready = true;
                 health.set_ready(true);
             }
             Some(cause) => {
-                let since = *failing_since.get_or_insert_with(|| {
+                let since = *failing_since.get_or_insert(asked);
+                // Not each probe: an outage has one cause, seldom a second one.
+                if logged.as_ref() != Some(&cause) {
                     tracing::warn!(cause, "the database does not answer");
-                    asked
-                });
+                    logged = Some(cause.clone());
+                }
                 if ready && since.elapsed() >= probing.tolerance {
                     tracing::error!(cause, "not ready: the database has not answered for {:?}", since.elapsed());
                     ready = false;

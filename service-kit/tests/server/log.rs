@@ -3,8 +3,16 @@
 use std::{
     io,
     sync::{Arc, Mutex, OnceLock},
+    time::Duration,
 };
 
+use service_kit::{
+    lifecycle::Lifecycle,
+    server::{
+        health::Health,
+        readiness::{self, Probing},
+    },
+};
 use tonic::Request;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -120,4 +128,26 @@ async fn the_content_of_messages_is_not_logged() {
     log.line_of("content", &["DEBUG", "OK"]).await;
     let everything = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(!everything.contains(text));
+}
+
+/// A probe that failed, with the cause in its source only.
+#[derive(Debug, thiserror::Error)]
+#[error("the probe failed")]
+struct ProbeError(#[source] io::Error);
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_probe_is_logged_with_its_cause_once_per_change() {
+    let (log, lifecycle) = (Log::listen(), Lifecycle::new());
+    let mut asked = 0;
+    readiness::watch(&Health::new([]), &lifecycle, Probing::default(), move || {
+        asked += 1;
+        let cause = if asked <= 5 { "no route to a6f1" } else { "refused by a6f1" };
+        async move { Err::<(), _>(ProbeError(io::Error::other(cause))) }
+    });
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    for cause in ["the probe failed: no route to a6f1", "the probe failed: refused by a6f1"] {
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("WARN") && line.contains(cause)).collect();
+        assert_eq!(lines.len(), 1, "{cause}: {lines:?}");
+    }
 }

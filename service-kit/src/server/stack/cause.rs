@@ -29,7 +29,7 @@ pub(super) fn listening<T>(poll: impl FnOnce() -> T) -> (T, Option<String>) {
 }
 
 /// Formats an error and its sources on one line.
-pub(super) fn text(error: &(dyn Error + 'static)) -> String {
+pub(in crate::server) fn text(error: &(dyn Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| (*error).source());
     let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
     // Many errors repeat their source in their own text.
