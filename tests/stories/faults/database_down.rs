@@ -13,6 +13,7 @@ use nix::{
 use parlance::message::v1::GetMessageRequest;
 use parlance_client::{Client, Draft};
 use parlance_standalone::cluster::{Cluster, Options, StopMode};
+use sqlx::{Connection, PgConnection};
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::Code;
 
@@ -58,6 +59,22 @@ impl Deployment {
     /// Pauses PostgreSQL with all its processes.
     pub(super) fn pause(&self) -> Paused {
         Paused::new(Pid::from_raw(self.cluster.pid().expect("it runs") as i32))
+    }
+
+    /// Kills the server process of one of message-service's sessions.
+    pub(super) async fn kill_one_server_process(&self) {
+        let url = self.cluster.url("parlance");
+        let process_id = eventually(PATIENCE, || async {
+            let mut outside = PgConnection::connect(&url).await.map_err(|error| error.to_string())?;
+            let one =
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'parlance%' ORDER BY random() LIMIT 1";
+            let found: Option<(i32,)> =
+                sqlx::query_as(one).fetch_optional(&mut outside).await.map_err(|error| error.to_string())?;
+            found.ok_or_else(|| "no service has a session".to_owned())
+        })
+        .await
+        .0;
+        kill(Pid::from_raw(process_id), Signal::SIGKILL).unwrap();
     }
 
     pub(super) async fn stop(&mut self, how: How) {

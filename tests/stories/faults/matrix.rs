@@ -94,6 +94,19 @@ async fn kill_postgres() {
     restart_postgres(Fault::begin(1), How::Kill).await;
 }
 
+/// PostgreSQL then ends all of its processes and recovers, as after a bug in one of them or for want of memory.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_one_server_process() {
+    let mut fault = Fault::begin(1);
+    while let Some(rounds) = fault.next_part() {
+        let deployment = Deployment::with(&CONVERSATIONS).await;
+        let run = Run::begin(&fault, channel_to(deployment.message_service.address()));
+        run.inject(&mut fault, rounds, async |_| deployment.kill_one_server_process().await).await;
+        run.end(&mut fault, rounds, &deployment.message_service.messages()).await;
+    }
+    fault.end();
+}
+
 async fn restart_postgres(mut fault: Fault, how: How) {
     while let Some(rounds) = fault.next_part() {
         let mut deployment = Deployment::with(&CONVERSATIONS).await;
@@ -143,6 +156,31 @@ async fn pause_message_service() {
             run.moving.send_replace(channel_to(other.address()));
             tokio::time::sleep(Duration::from_millis(fault.random().u64(200..2_000))).await;
             paused.signal(SIGCONT);
+            round += 1;
+        })
+        .await;
+        run.end(&mut fault, rounds, &world.messages()).await;
+    }
+    fault.end();
+}
+
+/// A replica drains and ends while its clients go to another, and a new one takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restart_replicas() {
+    let mut fault = Fault::begin(2);
+    while let Some(rounds) = fault.next_part() {
+        let world = world().await;
+        let (url, users) = (world.database.url(), world.user_service.address().to_string());
+        let mut replicas =
+            [Process::message_service(&url, &users, &[]).await, Process::message_service(&url, &users, &[]).await];
+        let run = Run::begin(&fault, channel_to(replicas[0].address()));
+        let mut round = 0;
+        run.inject(&mut fault, rounds, async |_| {
+            run.moving.send_replace(channel_to(replicas[(round + 1) % 2].address()));
+            let draining = &mut replicas[round % 2];
+            draining.terminate();
+            assert!(draining.ended().await.success(), "a drain ends well");
+            *draining = Process::message_service(&url, &users, &[]).await;
             round += 1;
         })
         .await;
@@ -305,4 +343,10 @@ async fn nats_lies() {
 #[ignore = "needs root; `make faults` runs it"]
 async fn delay_and_loss() {
     super::bad_network::delay_and_loss(Fault::begin(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs libfaketime; `make faults` runs it"]
+async fn clock_jumps() {
+    super::clock_jumps::clock_jumps(Fault::begin(10)).await;
 }

@@ -2,6 +2,7 @@
 //! acknowledged message exists exactly once, at its sequence; that sequences are dense; and that errors are true.
 
 mod bad_network;
+mod clock_jumps;
 mod connections_exhausted;
 mod connections_killed;
 mod database_down;
