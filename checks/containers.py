@@ -1,6 +1,7 @@
-"""Builds the image and checks both compose files on a real engine: the services' user and capabilities, that no
-acknowledged message is lost when PostgreSQL is killed and services are restarted under traffic, that two replicas notify
-each other over NATS, and that every service stops in time by itself.
+"""Builds the image and checks both compose files on a real engine: the services' user and capabilities, their roles in
+PostgreSQL (user-service takes over tables of the superuser), that no acknowledged message is lost when PostgreSQL is killed
+and services are restarted under traffic, that two replicas notify each other over NATS, and that every service stops in
+time by itself.
 
     python3 -m checks.containers        (`make containers` builds `parlance` first)
 
@@ -60,6 +61,25 @@ def check_confinement(project: Project, service: str, ports: dict[int, int], rep
     for folder in ("/", "/tmp", "/usr/local/bin", "/var/tmp"):
         done = docker("exec", "--user", "0", container, "touch", f"{folder}/written")
         report.check("Read-only file system" in done.stderr, f"writing to {folder} of {service} is not refused: {done}")
+
+
+def check_roles(project: Project, report: Report) -> None:
+    """Checks that each service has a role that is no superuser, owns its schema and cannot read the other."""
+    roles = {
+        "user_service": ("parlance_user.users", "parlance_message.messages"),
+        "message_service": ("parlance_message.messages", "parlance_user.users"),
+    }
+    of_sessions = (
+        "SELECT DISTINCT usename || ' ' || rolsuper FROM pg_stat_activity JOIN pg_roles ON pg_roles.oid = usesysid "
+        "WHERE application_name LIKE 'parlance %'"
+    )
+    found = set(project.psql(of_sessions).stdout.split("\n")) - {""}
+    report.equal("the roles of the services", found, {f"{role} false" for role in roles})
+    for role, (own, other) in roles.items():
+        done = project.psql(f"SELECT tableowner FROM pg_tables WHERE schemaname || '.' || tablename = '{own}'", role)
+        report.equal(f"the owner of {own}", done.stdout.strip(), role)
+        done = project.psql(f"SELECT FROM {other}", role)
+        report.check("permission denied" in done.stderr, f"{role} is not refused {other}: {done}")
 
 
 def list_log(grpcurl: Grpcurl, conversation: str) -> list[dict]:
@@ -190,7 +210,9 @@ def main() -> None:
                 for port in (project.users, project.messages, project.messages_2)
             )
             project.refuses_without_a_password()
+            project.migrate_as_superuser("user-service")
             project.up()
+            check_roles(project, report)
             check_confinement(project, "user-service", {50051: project.users}, report)
             check_confinement(project, "message-service", {50052: project.messages}, report)
             head = talk_through_restarts(project, first, users, report)

@@ -117,6 +117,21 @@ class Project:
             )
         say(f"up and healthy ({' '.join(self.compose)}): {time.monotonic() - started:.0f} s")
 
+    def psql(self, statement: str, role: str = "parlance") -> subprocess.CompletedProcess[str]:
+        """Runs a statement with the rights of a role."""
+        words = ["psql", "--username=parlance", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "parlance"]
+        statements = [f"--command=SET SESSION AUTHORIZATION {role}", f"--command={statement}"]
+        return docker("exec", self.container("postgres"), *words, "--set=ON_ERROR_STOP=1", *statements)
+
+    def migrate_as_superuser(self, service: str) -> None:
+        """Creates the tables of a service as versions did in which it had no role of its own."""
+        self.do("up", "--detach", "--no-build", "postgres")
+        until("PostgreSQL is healthy", lambda: self.health("postgres") == "healthy", PATIENCE)
+        superuser = {"DATABASE_URL": "postgres://parlance@postgres:5432/parlance", "DATABASE_PASSWORD_FILE": ""}
+        superuser["PGPASSWORD"] = self.environment["POSTGRES_PASSWORD"]
+        variables = [word for name, text in superuser.items() for word in ("-e", f"{name}={text}")]
+        self.do("run", "--rm", "--no-deps", *variables, f"{service}-migrate")
+
     def container(self, service: str) -> str:
         found = run(
             "docker", "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={self.name}",

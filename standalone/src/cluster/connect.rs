@@ -11,9 +11,16 @@ use super::error::Error;
 /// The time limit of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The server's port and password.
+/// The superuser of a cluster.
+pub(super) const SUPERUSER: &str = "postgres";
+
+/// The parameter of a connection string with which a session of the superuser reads everything and writes nothing.
+const READER: &str = "options=-c%20role%3Dpg_read_all_data";
+
+/// The server's port, and the name and the password of a role.
 #[derive(Clone)]
 pub(super) struct Address {
+    pub(super) user: &'static str,
     pub(super) port: u16,
     pub(super) password: String,
 }
@@ -22,17 +29,22 @@ impl Address {
     /// Returns a connection string. The server does not use TLS on loopback; `sslmode=disable` saves each connection the
     /// negotiation.
     pub(super) fn url(&self, database: &str) -> String {
-        let (password, port, database) = (&self.password, self.port, percent_encoded(database));
-        format!("postgresql://postgres:{password}@127.0.0.1:{port}/{database}?sslmode=disable")
+        let Self { user, port, password } = self;
+        format!("postgresql://{user}:{password}@127.0.0.1:{port}/{}?sslmode=disable", percent_encoded(database))
     }
 
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
+    /// Returns a connection string of the superuser for sessions that only read.
+    pub(super) fn reader_url(&self, database: &str) -> String {
+        format!("{}&{READER}", self.url(database))
+    }
+
+    pub(super) async fn connect(&self, database: &str) -> Result<PgConnection, sqlx::Error> {
         let options = PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")
             .port(self.port)
-            .username("postgres")
+            .username(self.user)
             .password(&self.password)
-            .database("postgres")
+            .database(database)
             .ssl_mode(PgSslMode::Disable);
         let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
         connecting.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
@@ -47,14 +59,14 @@ impl fmt::Debug for Address {
 
 /// Connects and runs a query. An accepted password proves that this is the server that was started.
 pub(super) async fn ping(address: &Address) -> Result<(), sqlx::Error> {
-    let mut connection = address.connect().await?;
+    let mut connection = address.connect("postgres").await?;
     sqlx::query("SELECT 1").execute(&mut connection).await?;
     connection.close().await
 }
 
 /// Creates a database unless it exists.
 pub(super) async fn create_database(address: &Address, name: &str) -> Result<(), Error> {
-    let mut connection = address.connect().await?;
+    let mut connection = address.connect("postgres").await?;
     let known = sqlx::query("SELECT 1 FROM pg_database WHERE datname = $1").bind(name);
     if known.fetch_optional(&mut connection).await?.is_some() {
         return Ok(connection.close().await?);
@@ -88,7 +100,7 @@ mod tests {
 
     #[test]
     fn any_database_name_makes_a_good_connection_string() {
-        let address = Address { port: 21_000, password: "secret".to_owned() };
+        let address = Address { user: SUPERUSER, port: 21_000, password: "secret".to_owned() };
         assert_eq!(
             address.url("räume/1"),
             "postgresql://postgres:secret@127.0.0.1:21000/r%C3%A4ume%2F1?sslmode=disable"

@@ -132,7 +132,7 @@ async fn remove_unfinished(folder: &Path) -> Result<(), Error> {
 }
 
 /// Returns 128 random bits from the system as 32 hexadecimal characters, which need no quoting anywhere.
-fn random_password() -> Result<String, Error> {
+pub(super) fn random_password() -> Result<String, Error> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 16];
     File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).map_err(Error::file("read", source))?;

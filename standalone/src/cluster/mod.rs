@@ -8,6 +8,7 @@
 //! | `lock` | the lock on a data folder |
 //! | `init` | the creation of a cluster, all or nothing |
 //! | `leftover` | the cleanup after a killed process |
+//! | `roles` | the roles of the services |
 //! | `server` | a running server process |
 //! | `running` | the server that another process runs |
 //! | `temporary` | temporary clusters, and the removal of abandoned ones |
@@ -27,6 +28,7 @@ mod lock;
 mod log;
 mod options;
 mod process;
+mod roles;
 mod running;
 mod server;
 mod temporary;
@@ -36,13 +38,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use self::binaries::Binaries;
-use self::connect::Address;
+use self::connect::{Address, SUPERUSER};
 pub use self::error::Error;
 use self::layout::Layout;
 use self::lock::Lock;
 use self::options::Location;
 pub use self::options::{Options, Progress};
-pub use self::running::url_of_running;
+pub use self::roles::ServiceUrls;
+pub use self::running::{reader_url_of_running, url_of_running};
 pub use self::server::StopMode;
 use self::server::{Launch, Server};
 use self::temporary::Temporary;
@@ -90,7 +93,7 @@ impl Cluster {
         leftover::clear(&layout).await?;
         let binaries = Binaries::find(options.bin_dir.as_deref(), &layout.account, layout.data_version()?)?;
         let password = init::ensure(&layout, &binaries, temporary.is_some(), || progress(Progress::Creating)).await?;
-        let address = Address { port: 0, password };
+        let address = Address { user: SUPERUSER, port: 0, password };
         let mut cluster = Cluster { server: None, temporary, layout, binaries, options, address, lock };
         cluster.launch(None, progress).await?;
         Ok(cluster)
@@ -121,6 +124,11 @@ impl Cluster {
     /// valid; it is percent-encoded.
     pub fn url(&self, database: &str) -> String {
         self.address.url(database)
+    }
+
+    /// Returns a connection string of the superuser for sessions that only read.
+    pub fn reader_url(&self, database: &str) -> String {
+        self.address.reader_url(database)
     }
 
     /// The loopback port. It stays the same through [`Cluster::start_again`], and differs from one start of a data
@@ -165,6 +173,15 @@ impl Cluster {
     pub async fn create_database(&self, name: &str) -> Result<(), Error> {
         self.server.as_ref().ok_or(Error::NotRunning)?;
         connect::create_database(&self.address, name).await
+    }
+
+    /// Creates a role and a schema for each service in the database, and hands over what others have created in the schemas.
+    /// Returns the connection strings of the roles, which are valid until the next call.
+    ///
+    /// Errors: [`Error::NotRunning`]; [`Error::Sql`].
+    pub async fn create_roles(&self, database: &str) -> Result<ServiceUrls, Error> {
+        self.server.as_ref().ok_or(Error::NotRunning)?;
+        roles::create(&self.address, database).await
     }
 
     /// Stops the server and keeps the files; does nothing if it is stopped already. A server that does not stop within a

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::connect::Address;
+use super::connect::{Address, SUPERUSER};
 use super::error::Error;
 use super::{leftover, process};
 
@@ -11,6 +11,17 @@ use super::{leftover, process};
 ///
 /// Errors: [`Error::NoCluster`]; [`Error::File`] when the password may not be read.
 pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>, Error> {
+    Ok(find(data_dir)?.map(|address| address.url(database)))
+}
+
+/// Does the same, with a connection string for sessions that only read.
+///
+/// Errors: those of [`url_of_running`].
+pub fn reader_url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>, Error> {
+    Ok(find(data_dir)?.map(|address| address.reader_url(database)))
+}
+
+fn find(data_dir: &Path) -> Result<Option<Address>, Error> {
     let missing = || Error::NoCluster { folder: data_dir.to_path_buf() };
     let folder = data_dir.canonicalize().map_err(|_| missing())?;
     let folder = folder.join("elsewhere").read_link().unwrap_or(folder);
@@ -29,5 +40,5 @@ pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>,
     };
     let password_file = folder.join("cluster/password");
     let password = std::fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
-    Ok(Some(Address { port, password: password.trim().to_owned() }.url(database)))
+    Ok(Some(Address { user: SUPERUSER, port, password: password.trim().to_owned() }))
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 
 use super::binaries::Binaries;
-use super::connect::{self, Address};
+use super::connect::{self, Address, SUPERUSER};
 use super::error::Error;
 use super::layout::Layout;
 use super::leftover;
@@ -120,7 +120,7 @@ impl Launch<'_> {
 
     /// Waits until the server accepts queries, for as long as it says that it is starting. Returns false if it exited.
     async fn ready(&self, server: &mut Server, progress: &impl Fn(Progress)) -> Result<bool, Error> {
-        let address = Address { port: server.port, password: self.password.to_owned() };
+        let address = Address { user: SUPERUSER, port: server.port, password: self.password.to_owned() };
         let pid_file = self.layout.data().join("postmaster.pid");
         let started = Instant::now();
         let (mut patient_since, mut reported) = (started, 0);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use message_service::VerifyArgs as Conversations;
-use parlance_standalone::cluster::{Cluster, Error, Options, StopMode, url_of_running};
+use parlance_standalone::cluster::{Cluster, Error, Options, StopMode, reader_url_of_running};
 use service_kit::{
     command::{Process, check_database},
     config::Problems,
@@ -93,18 +93,18 @@ async fn find(arguments: &Arguments) -> anyhow::Result<(Option<Cluster>, Address
         return Ok((None, user, message));
     }
     let folder = &arguments.data_dir;
-    if let Some(url) = url_of_running(folder, DATABASE)? {
+    if let Some(url) = reader_url_of_running(folder, DATABASE)? {
         let url = address(&url)?;
         return Ok((None, url.clone(), url));
     }
     match Cluster::start(arguments.database.with_bin_dir(Options::new(folder))).await {
         Ok(cluster) => {
-            let url = address(&cluster.url(DATABASE))?;
+            let url = address(&cluster.reader_url(DATABASE))?;
             Ok((Some(cluster), url.clone(), url))
         }
         Err(Error::InUse { .. }) => {
-            let url =
-                url_of_running(folder, DATABASE)?.context("its PostgreSQL is just starting or stopping: try again")?;
+            let url = reader_url_of_running(folder, DATABASE)?
+                .context("its PostgreSQL is just starting or stopping: try again")?;
             let url = address(&url)?;
             Ok((None, url.clone(), url))
         }

@@ -5,5 +5,6 @@
 mod commands;
 mod killed;
 mod lasting;
+mod roles;
 mod support;
 mod users;

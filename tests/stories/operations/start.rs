@@ -3,6 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use nix::sys::signal::Signal;
+use parlance::message::v1::{ConversationKind, CreateConversationRequest, SendMessageRequest};
 use parlance::user::v1::{CreateUserRequest, WatchUsersRequest};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tokio::net::{TcpListener, TcpStream};
@@ -25,18 +26,18 @@ struct Role {
 }
 
 impl Role {
-    /// Creates one that may read and write all rows of the database, and create nothing.
-    async fn of_rows(database: &TestDatabase, password: &str) -> Self {
+    /// Creates one that may read and write all rows of a schema and create nothing, with the rights that docs/OPERATIONS.md
+    /// lists.
+    async fn of_rows(database: &TestDatabase, schema: &str, password: &str) -> Self {
         let mut admin = database.connect().await;
-        let name = format!("{}_rows", database.name());
+        let name = format!("{}_{schema}", database.name());
         run(&mut admin, format!("CREATE ROLE {name} LOGIN PASSWORD '{password}'")).await;
-        for schema in ["parlance_user", "parlance_message"] {
-            let rights = format!(
-                "GRANT USAGE ON SCHEMA {schema} TO {name}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {name}; \
-                 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {name}"
-            );
-            run(&mut admin, rights).await;
-        }
+        let rights = format!(
+            "GRANT USAGE ON SCHEMA {schema} TO {name}; \
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {name}; \
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {name}"
+        );
+        run(&mut admin, rights).await;
         let url = format!("postgres://{name}@{}/{}", TestDatabase::server_address(), database.name());
         Self { name, admin, url }
     }
@@ -67,13 +68,30 @@ fn settings(database_url: &str, more: &[(&str, &str)]) -> Vec<(String, String)> 
 #[tokio::test]
 async fn a_role_without_the_right_to_create_serves_a_migrated_database() {
     let database = TestDatabase::migrated().await;
-    let role = Role::of_rows(&database, "rows").await;
-    let url = role.url_with("rows");
-    let users = Process::user_service(&url).await;
+    let user_role = Role::of_rows(&database, "parlance_user", "rows").await;
+    let message_role = Role::of_rows(&database, "parlance_message", "rows").await;
+    let users = Process::user_service(&user_role.url_with("rows")).await;
     users.users().create_user(create("ann")).await.unwrap();
+    let url = message_role.url_with("rows");
     let messages = Process::message_service(&url, &users.address().to_string(), &[]).await;
+    let conversation = CreateConversationRequest {
+        conversation_id: "news".to_owned(),
+        kind: ConversationKind::Channel.into(),
+        creator_id: "ann".to_owned(),
+        ..Default::default()
+    };
+    messages.conversations().create_conversation(conversation).await.unwrap();
+    let message = SendMessageRequest {
+        conversation_id: "news".to_owned(),
+        sender_id: "ann".to_owned(),
+        request_id: "first".to_owned(),
+        text: "hello".to_owned(),
+        ..Default::default()
+    };
+    messages.messages().send_message(message).await.unwrap();
     drop((messages, users));
-    role.drop().await;
+    user_role.drop().await;
+    message_role.drop().await;
 }
 
 #[tokio::test]
@@ -109,7 +127,7 @@ async fn a_database_that_is_not_utf_8_is_refused_in_one_sentence() {
 #[tokio::test]
 async fn a_password_is_replaced_in_its_file_while_the_service_runs() {
     let database = TestDatabase::migrated().await;
-    let mut role = Role::of_rows(&database, "old").await;
+    let mut role = Role::of_rows(&database, "parlance_user", "old").await;
     let file: PathBuf = std::env::temp_dir().join(format!("{}.password", role.name));
     fs::write(&file, "old\n").unwrap();
     let more = [("DATABASE_PASSWORD_FILE", file.to_str().unwrap())];

@@ -10,7 +10,7 @@ mod welcome;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use parlance_standalone::cluster::{Cluster, Options, Progress, StopMode};
+use parlance_standalone::cluster::{Cluster, Options, Progress, ServiceUrls, StopMode};
 use service_kit::{files, telemetry::Telemetry};
 use tokio_util::sync::CancellationToken;
 
@@ -43,14 +43,14 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let (mut cluster, user_database, message_database, database) = match config.database {
         Database::Existing { user, message, shown } => (None, *user, *message, shown),
         Database::Private(options) => {
-            let cluster = tokio::select! {
-                cluster = start_private(options) => cluster?,
+            let (cluster, urls) = tokio::select! {
+                started = start_private(options) => started?,
                 // Dropping the start stops everything that it has started.
                 _ = signals.next() => return Ok(ExitCode::SUCCESS),
             };
-            let url = address(&cluster.url(DATABASE))?;
+            let (user, message) = (address(&urls.user_service)?, address(&urls.message_service)?);
             let database = format!("PostgreSQL {} in {}", cluster.version(), cluster.folder().display());
-            (Some(cluster), url.clone(), url, database)
+            (Some(cluster), user, message, database)
         }
     };
 
@@ -78,7 +78,7 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     end
 }
 
-async fn start_private(options: Options) -> anyhow::Result<Cluster> {
+async fn start_private(options: Options) -> anyhow::Result<(Cluster, ServiceUrls)> {
     say::aside("Starting PostgreSQL …");
     let progress = |progress| match progress {
         Progress::Creating => {
@@ -93,7 +93,8 @@ async fn start_private(options: Options) -> anyhow::Result<Cluster> {
         say::aside(remark);
     }
     cluster.create_database(DATABASE).await?;
-    Ok(cluster)
+    let urls = cluster.create_roles(DATABASE).await?;
+    Ok((cluster, urls))
 }
 
 /// Runs the services until they have drained, and prints the welcome once they serve. They end on a signal (a second one
