@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Longer than any step takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Polls until the result is `Ok`, and returns its value.
 ///
