@@ -133,6 +133,8 @@ pub(super) fn of_write(error: WriteError, conversation_id: &ConversationId, is_r
         WriteError::ShareFull => Refusal::ShareFull.into(),
         WriteError::Draining => Refusal::Draining.into(),
         WriteError::Busy => Refusal::ConversationBusy { conversation_id: conversation_id.clone() }.into(),
+        // The writers have repeated it until its deadline.
+        WriteError::NotStored(cause) if cause.is_lost_race() => Failure::database_unavailable().caused_by(cause),
         WriteError::NotStored(cause) => cause.into(),
         // The write may be stored; a retry finds out if it can be repeated.
         WriteError::OutcomeUnknown(cause) if is_repeatable => Failure::database_unavailable().caused_by(cause),

@@ -89,7 +89,41 @@ impl WriterConnection {
         let mut session = self.kept.take().await?;
         let query = sqlx::query_as(ENTER).fetch_one(session.connection());
         let entered = bounded(self.kept.settings().timeout, query).await;
+        // A session that refuses the statement is replaced, too: the next one may be to another server.
+        let entered = entered.map_err(|error| if error.is_outage() { error } else { Error::of_connecting(error) });
         let (name,): (String,) = self.kept.settle(session, entered)?;
         Ok(Epoch::from_storage(&name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::{AssertSqlSafe, Executor};
+
+    use super::*;
+    use crate::storage::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn whatever_a_new_session_refuses_nothing_was_sent() {
+        let test = TestDatabase::new("new_session").await;
+        let mut admin = test.settings.open().await.unwrap();
+        let mut connection = test.store.writer_connection(Duration::from_secs(2));
+        for (refused, restored) in [
+            (
+                "ALTER FUNCTION parlance_message.enter_epoch_v1() RENAME TO hidden",
+                "ALTER FUNCTION parlance_message.hidden() RENAME TO enter_epoch_v1",
+            ),
+            ("BEGIN; LOCK parlance_message.epochs IN ACCESS EXCLUSIVE MODE", "COMMIT"),
+        ] {
+            admin.execute(sqlx::raw_sql(AssertSqlSafe(refused))).await.unwrap();
+            let error = connection.open().await.unwrap_err();
+            assert!(matches!(error, Error::NotConnected(_)) && connection.epoch().is_none(), "{refused}: {error:?}");
+            admin.execute(sqlx::raw_sql(AssertSqlSafe(restored))).await.unwrap();
+        }
+        connection.open().await.unwrap();
+        assert!(connection.epoch().is_some());
+        test.drop().await;
     }
 }

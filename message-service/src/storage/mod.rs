@@ -79,7 +79,7 @@ impl WriterConnection {
     pub(crate) async fn open(&mut self) -> Result<(), Error> {
         if self.kept.open().await? || self.epoch.is_none() {
             self.epoch = None;
-            self.epoch = Some(self.enter_epoch().await.map_err(Error::before_sending)?);
+            self.epoch = Some(self.enter_epoch().await.map_err(Error::of_connecting)?);
         }
         Ok(())
     }

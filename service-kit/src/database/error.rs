@@ -62,16 +62,10 @@ impl Error {
 
     pub(super) const TIMEOUT: &'static str = "timeout";
 
-    /// Converts an error of preparing a session: nothing of the caller's was sent yet. Keeps what is no outage, such as a
-    /// statement that is refused.
-    #[must_use]
-    pub fn before_sending(self) -> Self {
-        if self.is_outage() { Self::of_connecting(self) } else { self }
-    }
-
-    /// Converts an error of connecting: nothing has been sent yet. A refused password, too, is an outage: passwords, roles
-    /// and rules of the server change while the process runs, and are put right without it.
-    pub(super) fn of_connecting(error: impl Into<Self>) -> Self {
+    /// Converts an error of connecting, or of preparing a session: nothing of the caller's was sent yet. A refused password or
+    /// a statement that is refused on a new session, too, is an outage: passwords, roles and rules of the server change while
+    /// the process runs, and are put right without it.
+    pub fn of_connecting(error: impl Into<Self>) -> Self {
         Self::NotConnected(match error.into() {
             Self::Timeout { .. } => sqlx::Error::PoolTimedOut,
             Self::Corrupt(text) => sqlx::Error::Protocol(text),
@@ -112,6 +106,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// True when the transaction lost against another: nothing of it was stored.
+    pub fn is_lost_race(&self) -> bool {
+        matches!(self, Self::Serialization(_) | Self::LockTimeout(_))
     }
 
     /// True when the call may have taken effect although it failed.

@@ -26,6 +26,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{PATIENCE, channel_to, create_user, eventually, health};
 
+/// The most warnings shown of a process whose test fails.
+const SHOWN_WARNINGS: usize = 40;
+
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A running service in a separate process.
@@ -216,6 +219,18 @@ impl Process {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Prints its last warnings and errors: a call that failed with an error of the server names its cause only there.
+    fn print_warnings(&self) {
+        let Ok(log) = self.log.lock() else { return };
+        let is_warning = |line: &&String| {
+            let fields: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            matches!(fields["level"].as_str(), Some("WARN" | "ERROR")) || fields.is_null()
+        };
+        let warnings: Vec<&String> = log.iter().filter(is_warning).collect();
+        eprintln!("the last warnings of the process at {}:", self.address);
+        warnings.iter().skip(warnings.len().saturating_sub(SHOWN_WARNINGS)).for_each(|line| eprintln!("{line}"));
+    }
+
     /// Waits for its end.
     pub async fn ended(&mut self) -> ExitStatus {
         self.ended_within(PATIENCE).await
@@ -231,6 +246,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if thread::panicking() {
+            self.print_warnings();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

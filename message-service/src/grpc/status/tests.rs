@@ -139,6 +139,11 @@ fn unavailable_is_returned_only_if_a_retry_is_safe() {
         let not_stored = write(WriteError::NotStored(lost()), is_repeatable);
         expect(not_stored, Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
     }
+    let lost_race = || Arc::new(crate::storage::Error::Serialization(sqlx::Error::WorkerCrashed));
+    for is_repeatable in [true, false] {
+        let not_stored = write(WriteError::NotStored(lost_race()), is_repeatable);
+        expect(not_stored, Code::Unavailable, Reason::DatabaseUnavailable, &[], "retry");
+    }
     let corrupt = Arc::new(crate::storage::Error::Corrupt("row 7".to_owned()));
     let internal = write(WriteError::NotStored(corrupt), true);
     assert_eq!(Status::from(internal.clone()).message(), "internal error");

@@ -9,7 +9,7 @@ use super::work::{WriteError, retry_backoff};
 use crate::{
     domain::{change::Outcome, conversation::NewConversation, ids::ConversationId},
     log::clock::Clock,
-    storage::{Error, Store},
+    storage::Store,
 };
 
 /// Creates a conversation.
@@ -29,9 +29,9 @@ pub(super) async fn create(
         if error.outcome_is_unknown() {
             in_doubt = Some(error.clone());
         }
-        let may_retry = error.is_outage() || matches!(*error, Error::Serialization(_) | Error::LockTimeout(_));
+        let may_retry = error.is_outage() || error.is_lost_race();
         if !may_retry || deadline <= clock.now() + Duration::from_millis(1) {
-            return Err(in_doubt.map_or(WriteError::NotStored(error), WriteError::OutcomeUnknown));
+            return Err(in_doubt.map_or_else(|| WriteError::not_stored(error), WriteError::OutcomeUnknown));
         }
         tracing::warn!(cause = &error as &dyn std::error::Error, "creating a conversation failed and is retried");
         backoff.wait().await;

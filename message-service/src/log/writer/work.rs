@@ -132,9 +132,7 @@ impl WriteError {
     /// Returns true if the caller should repeat the write.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::NotStored(error) => {
-                error.is_outage() || matches!(**error, Error::Serialization(_) | Error::LockTimeout(_))
-            }
+            Self::NotStored(error) => error.is_outage() || error.is_lost_race(),
             Self::QueueFull | Self::ShareFull | Self::Draining | Self::Busy | Self::OutcomeUnknown(_) => true,
         }
     }
