@@ -4,7 +4,7 @@ use parlance::message::v1;
 use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, context::Context, convert, decode, send_typing};
+use super::{access, authorise, context::Context, convert, decode, status};
 use crate::{
     actor::Actor,
     domain::{
@@ -14,6 +14,7 @@ use crate::{
         rpc::Rpc,
         sequence::Position,
     },
+    storage::read_marks::Marked,
 };
 
 pub(super) async fn answer(context: &Context, request: Request<v1::MarkReadRequest>) -> Result<v1::Member, Failure> {
@@ -29,27 +30,27 @@ pub(super) async fn mark(
     conversation_id: &ConversationId,
     up_to: Position,
 ) -> Result<Member, Failure> {
-    match context.store.mark_read(actor, conversation_id, up_to).await? {
-        Some((member, has_moved)) => {
-            if has_moved {
-                broadcast(context, actor, &member).await;
+    let marked = context.writers.mark_read(actor, conversation_id, up_to).await;
+    match marked.map_err(|error| status::of_write(error, conversation_id, true))? {
+        Some(marked) => {
+            if marked.has_moved {
+                broadcast(context, &marked);
             }
-            Ok(member)
+            Ok(marked.member)
         }
         // Returns the refusal. A user who joined in between has read everything up to the join.
         None => Ok(access::member(context, actor, conversation_id).await?.1),
     }
 }
 
-/// Notifies the member's own streams, and the other members if they are few. The mark has moved even if this fails.
-async fn broadcast(context: &Context, actor: &Actor, member: &Member) {
+/// Notifies the member's own streams, and the other members if they are few.
+fn broadcast(context: &Context, Marked { member, has_small_audience, .. }: &Marked) {
     let Member { conversation_id, user_id, last_read_sequence, .. } = member;
-    let to_others = send_typing::has_small_audience(context, actor, conversation_id).await.unwrap_or(false);
     context.broadcast_ephemeral(Ephemeral {
         conversation_id: conversation_id.clone(),
         user_id: user_id.clone(),
         kind: EphemeralKind::ReadMarker { last_read_sequence: *last_read_sequence },
-        to_others,
+        to_others: *has_small_audience,
     });
 }
 

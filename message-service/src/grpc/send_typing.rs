@@ -51,7 +51,7 @@ pub(super) async fn broadcast(
 ///
 /// # Errors
 /// `ConversationNotFound`, or `NotAMember` of a CHANNEL.
-pub(super) async fn has_small_audience(
+async fn has_small_audience(
     context: &Context,
     actor: &Actor,
     conversation_id: &ConversationId,

@@ -1,4 +1,4 @@
-//! Members: lists of them, and the read mark.
+//! Members, and lists of them.
 
 use time::OffsetDateTime;
 
@@ -8,7 +8,6 @@ use crate::{
     domain::{
         conversation::{Member, Role},
         ids::{ConversationId, UserId},
-        sequence::Position,
     },
 };
 
@@ -41,13 +40,6 @@ impl TryFrom<MemberRow> for Member {
             unread_count: (row.message_count - row.last_read_ordinal).max(0),
         })
     }
-}
-
-#[derive(Debug, sqlx::FromRow)]
-struct MarkedRow {
-    #[sqlx(flatten)]
-    member: MemberRow,
-    has_moved: bool,
 }
 
 // Reads along `members_pkey`.
@@ -84,38 +76,6 @@ const SUCCESSORS: &str = "
     WHERE m.conversation_id = $1 AND m.role <> 1
     ORDER BY m.role, m.join_sequence
     LIMIT $2";
-
-// The mark is cut to the head, never goes back, and counts the messages up to it: those sent so far, less those after it.
-// Reads along `members_pkey` and `messages_pkey`.
-const MARK_READ: &str = "
-    WITH target AS (
-        SELECT c.conversation_id, c.message_count, least($3, c.last_sequence) AS sequence
-        FROM parlance_message.conversations AS c
-        WHERE c.conversation_id = $1
-    ), moved AS (
-        UPDATE parlance_message.members AS m
-        SET last_read_sequence = t.sequence,
-            last_read_ordinal = greatest(m.last_read_ordinal, coalesce((
-                SELECT e.ordinal
-                FROM parlance_message.messages AS e
-                WHERE e.conversation_id = $1 AND e.sequence <= t.sequence
-                ORDER BY e.sequence DESC
-                LIMIT 1
-            ), 0))
-        FROM target AS t
-        WHERE m.conversation_id = t.conversation_id AND m.user_id = $2 AND m.last_read_sequence < t.sequence
-        RETURNING m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence,
-            m.last_read_ordinal, t.message_count
-    )
-    SELECT conversation_id, user_id, role, join_sequence, joined_at, last_read_sequence, last_read_ordinal, message_count,
-        true AS has_moved
-    FROM moved
-    UNION ALL
-    SELECT m.conversation_id, m.user_id, m.role, m.join_sequence, m.joined_at, m.last_read_sequence, m.last_read_ordinal,
-        t.message_count, false
-    FROM target AS t
-    JOIN parlance_message.members AS m ON m.conversation_id = t.conversation_id AND m.user_id = $2
-    WHERE NOT EXISTS (SELECT FROM moved)";
 
 impl Store {
     /// Returns at most `limit` members after this user id, ordered by user id.
@@ -173,29 +133,5 @@ impl Store {
         let query = sqlx::query_as(statement).bind(conversation_id.as_str()).bind(limit);
         let rows: Vec<(String,)> = self.database.fetch_all(query).await?;
         Ok(rows.into_iter().map(|(user_id,)| UserId::from_storage(user_id)).collect())
-    }
-
-    /// Moves a member's read mark up to `up_to`, cut to the head; never back. Returns the member as it is then, and
-    /// whether its mark has moved. `None` if the user is no member. Idempotent.
-    pub(crate) async fn mark_read(
-        &self,
-        actor: &Actor,
-        conversation_id: &ConversationId,
-        up_to: Position,
-    ) -> Result<Option<(Member, bool)>, Error> {
-        let mark = || {
-            let query = sqlx::query_as(MARK_READ)
-                .bind(conversation_id.as_str())
-                .bind(actor.user_id().as_str())
-                .bind(up_to.get());
-            self.database.fetch_optional::<MarkedRow>(query)
-        };
-        let mut row = mark().await?;
-        // At the head already; or another mark got there first, and this statement's snapshot does not show it yet.
-        if row.as_ref().is_some_and(|row| row.member.last_read_sequence < up_to.get()) {
-            let had_moved = row.is_some_and(|row| row.has_moved);
-            row = mark().await?.map(|row| MarkedRow { has_moved: row.has_moved || had_moved, ..row });
-        }
-        row.map(|row| Ok((Member::try_from(row.member)?, row.has_moved))).transpose()
     }
 }

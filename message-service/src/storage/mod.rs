@@ -14,6 +14,7 @@ pub(crate) mod memberships;
 pub(crate) mod messages;
 pub(crate) mod migrations;
 pub(crate) mod outbox;
+pub(crate) mod read_marks;
 #[cfg(test)]
 mod testing;
 pub(crate) mod verify;

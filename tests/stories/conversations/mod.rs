@@ -8,6 +8,7 @@ mod details;
 mod direct_conversations;
 mod list_conversations;
 mod list_members;
+mod many_read_marks;
 mod mark_read;
 mod roles;
 mod update_conversation;

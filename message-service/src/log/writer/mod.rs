@@ -12,6 +12,7 @@ mod lane;
 mod metrics;
 #[cfg(test)]
 mod order_tests;
+mod read_marks;
 mod room;
 mod shard;
 mod storer;
@@ -29,6 +30,7 @@ use service_kit::{lifecycle::Lifecycle, telemetry::trace};
 use tokio::sync::{mpsc, oneshot};
 
 use self::{
+    read_marks::ReadMarks,
     room::Room,
     work::{MAX_WAIT, Stamps, Waiter, Work},
 };
@@ -42,8 +44,13 @@ use crate::{
         ids::ConversationId,
         message::NewMessage,
         permission::Verb,
+        rpc::Rpc,
+        sequence::Position,
     },
-    storage::{Error, Store},
+    storage::{
+        Error, Store,
+        read_marks::{Marked, ReadMark},
+    },
 };
 
 pub(crate) use self::{room::QueuePermit, work::WriteError};
@@ -55,6 +62,7 @@ pub(crate) struct Writers {
     hasher: RandomState,
     stamps: Stamps,
     room: Room,
+    read_marks: ReadMarks,
     store: Store,
     live: LiveLogs,
     exchange: Exchange,
@@ -81,6 +89,7 @@ impl Writers {
             hasher: RandomState::new(),
             stamps,
             room,
+            read_marks: ReadMarks::start(store, lifecycle),
             store: store.clone(),
             live: live.clone(),
             exchange: exchange.clone(),
@@ -127,6 +136,23 @@ impl Writers {
         let permit = self.room.take(&change.actor_id, change.bytes())?;
         let conversation_id = change.conversation_id.clone();
         answered(self.queue(&conversation_id, permit, actor.deadline(), |waiter| Work::Change(change, waiter))).await
+    }
+
+    /// Moves the actor's read mark; returns `None` if the actor is no member. Harmless to repeat, and to drop. It takes no
+    /// sequence, so it needs no writer: marks of all conversations are moved together.
+    ///
+    /// # Errors
+    /// The mark may have moved or not.
+    pub(crate) async fn mark_read(
+        &self,
+        actor: &Actor,
+        conversation_id: &ConversationId,
+        up_to: Position,
+    ) -> Result<Option<Marked>, WriteError> {
+        debug_assert_eq!(actor.rpc(), Rpc::MarkRead);
+        let permit = self.room.take(actor.user_id(), conversation_id.len())?;
+        let mark = ReadMark::of(actor, conversation_id, up_to);
+        self.read_marks.mark(mark, permit, self.bounded(actor.deadline())).await
     }
 
     /// Creates a conversation. Harmless to repeat with the same `request_id`. It needs no writer, since a conversation that
