@@ -9,6 +9,7 @@ pub(crate) mod epoch;
 pub(crate) mod live;
 mod membership_feed;
 mod metrics;
+mod new_messages;
 pub(crate) mod pages;
 pub(crate) mod replicas;
 mod ring;

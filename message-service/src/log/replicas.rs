@@ -12,7 +12,7 @@ use std::{
 
 use service_kit::{backoff::jittered, database::outbox::Position as OutboxPosition, lifecycle::Lifecycle};
 
-use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics};
+use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics, new_messages};
 use crate::{
     bus::Exchange,
     domain::{
@@ -140,7 +140,7 @@ impl Poller {
         let read = self.commits.read(self.last.as_ref().map(|(_, position)| position)).await?;
         if let Some(committed) = &read.batch {
             self.metrics.continued.increment(1);
-            self.deliver(committed);
+            self.deliver(committed).await;
         } else {
             self.metrics.reread.increment(1);
             // It may be another server.
@@ -156,15 +156,13 @@ impl Poller {
         Ok(read.is_whole && !self.is_listing_urgent)
     }
 
-    fn deliver(&self, committed: &Committed) {
-        for (id, head) in &committed.heads {
-            self.live.advance_head_of(id, *head);
-        }
+    async fn deliver(&self, committed: &Committed) {
         for joins in &committed.joins {
             for user_id in &joins.user_ids {
                 self.live.notify_joined(user_id, &joins.conversation_ids);
             }
         }
+        new_messages::advance(&self.store, &self.live, &committed.heads).await;
     }
 
     /// Reads all heads that matter here, after the snapshot of the poll was taken: what is committed later is found by the next

@@ -13,6 +13,7 @@ pub(crate) mod members;
 pub(crate) mod memberships;
 pub(crate) mod messages;
 pub(crate) mod migrations;
+pub(crate) mod new_messages;
 pub(crate) mod outbox;
 pub(crate) mod read_marks;
 #[cfg(test)]

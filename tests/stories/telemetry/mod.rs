@@ -3,6 +3,7 @@
 
 mod collector;
 mod metrics;
+mod replicas;
 mod scrape;
 mod traces;
 
@@ -13,7 +14,7 @@ use crate::support::{Process, TestDatabase};
 struct Services {
     user_service: Process,
     message_service: Process,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 impl Services {
@@ -23,6 +24,6 @@ impl Services {
         let user_service = Process::user_service_with(&database.url(), &flags).await;
         let address = user_service.address().to_string();
         let message_service = Process::message_service(&database.url(), &address, &flags).await;
-        Self { user_service, message_service, _database: database }
+        Self { user_service, message_service, database }
     }
 }
