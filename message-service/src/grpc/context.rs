@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use service_kit::{failure::Failure, lifecycle::Lifecycle, page_token::PageTokens};
 
-use super::{read_share::ReadShare, refusals::AllRefusals, typing_limiter::TypingLimiter};
+use super::{named_cursors::NamedCursors, read_share::ReadShare, refusals::AllRefusals, typing_limiter::TypingLimiter};
 use crate::{
     bus::Exchange,
     directory::Directory,
@@ -27,6 +27,7 @@ pub(crate) struct Context {
     pub(super) typing: TypingLimiter,
     pub(super) inbox: ReadShare,
     pub(super) beginnings: ReadShare,
+    pub(super) named_cursors: NamedCursors,
     pub(super) refusals: AllRefusals,
     /// Runs the sessions of `Chat`.
     pub(super) lifecycle: Lifecycle,
@@ -56,6 +57,7 @@ impl Context {
             typing: TypingLimiter::default(),
             inbox: ReadShare::of_inboxes(connections),
             beginnings: ReadShare::of_streams(connections),
+            named_cursors: NamedCursors::default(),
             refusals: AllRefusals::default(),
             lifecycle,
             opened: Arc::default(),

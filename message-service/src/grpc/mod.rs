@@ -22,6 +22,7 @@ mod list_events;
 mod list_members;
 mod list_messages;
 mod mark_read;
+mod named_cursors;
 mod outgoing;
 mod read_share;
 mod refusals;

@@ -13,7 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::frames::{self, Frames};
+use super::{
+    frames::{self, Frames},
+    named_cursors::Named,
+};
 use crate::{
     directory::OpenStream,
     domain::refusal::Refusal,
@@ -26,10 +29,17 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(18);
 /// The longest retry delay of a drained client, which is random up to this.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// A subscription that has begun.
+pub(super) struct Begun {
+    pub(super) subscription: Subscription,
+    /// What its client has named, until the client has received the notices of the beginning.
+    pub(super) named: Option<Named>,
+}
+
 /// The encoded items of one client. At most one item is buffered here.
 pub(super) struct Outgoing {
     /// `None` while only heartbeats are sent.
-    subscription: Option<Subscription>,
+    begun: Option<Begun>,
     /// The stream is of one conversation and ends with it.
     is_of_one: bool,
     heartbeat_at: Instant,
@@ -54,7 +64,7 @@ impl Outgoing {
     /// Creates a stream of heartbeats, until [`begin`](Self::begin).
     pub(super) fn new(draining: CancellationToken) -> Self {
         Self {
-            subscription: None,
+            begun: None,
             is_of_one: false,
             open_stream: None,
             heartbeat_at: next_heartbeat(),
@@ -65,24 +75,20 @@ impl Outgoing {
 
     /// Creates the stream of one conversation, and ends with it.
     pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, draining: CancellationToken) -> Self {
-        let mut of_one = Self::of_all(Some(subscription), open_stream, draining);
+        let mut of_one = Self::of_all(Begun { subscription, named: None }, open_stream, draining);
         of_one.is_of_one = true;
         of_one
     }
 
     /// Creates the stream of several conversations, each of which may end on its own.
-    pub(super) fn of_all(
-        subscription: Option<Subscription>,
-        open_stream: OpenStream,
-        draining: CancellationToken,
-    ) -> Self {
-        Self { subscription, open_stream: Some(open_stream), state: State::Beginning, ..Self::new(draining) }
+    pub(super) fn of_all(begun: Begun, open_stream: OpenStream, draining: CancellationToken) -> Self {
+        Self { begun: Some(begun), open_stream: Some(open_stream), state: State::Beginning, ..Self::new(draining) }
     }
 
     /// Starts the items of a stream that only sent heartbeats.
-    pub(super) fn begin(&mut self, subscription: Option<Subscription>, open_stream: OpenStream) {
-        self.state = if subscription.is_some() { State::Beginning } else { State::Open };
-        self.subscription = subscription;
+    pub(super) fn begin(&mut self, begun: Option<Begun>, open_stream: OpenStream) {
+        self.state = if begun.is_some() { State::Beginning } else { State::Open };
+        self.begun = begun;
         self.open_stream = Some(open_stream);
     }
 
@@ -98,12 +104,15 @@ impl Outgoing {
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, Status>> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Beginning => {
-                let notice = self.subscription.as_mut().and_then(Subscription::take_notice);
-                self.state = if notice.is_some() { State::Beginning } else { State::Open };
-                return Some(match notice {
-                    Some(notice) => self.encode(notice),
-                    None => Ok(self.heartbeat()),
-                });
+                if let Some(notice) = self.begun.as_mut().and_then(|begun| begun.subscription.take_notice()) {
+                    self.state = State::Beginning;
+                    return Some(self.encode(notice));
+                }
+                self.state = State::Open;
+                if let Some(begun) = &mut self.begun {
+                    begun.named = None;
+                }
+                return Some(Ok(self.heartbeat()));
             }
             State::Open => self.state = State::Open,
             State::Ending(status) => {
@@ -113,8 +122,8 @@ impl Outgoing {
             State::Ended => return None,
         }
         let next_item = async {
-            match &mut self.subscription {
-                Some(subscription) => subscription.next().await,
+            match &mut self.begun {
+                Some(begun) => begun.subscription.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -144,7 +153,7 @@ impl Outgoing {
 
     fn heartbeat(&mut self) -> Bytes {
         self.heartbeat_at = next_heartbeat();
-        frames::heartbeat(self.subscription.as_ref().and_then(Subscription::epoch))
+        frames::heartbeat(self.begun.as_ref().and_then(|begun| begun.subscription.epoch()))
     }
 
     fn encode(&mut self, item: Item) -> Result<Bytes, Status> {

@@ -2,9 +2,12 @@
 //! conversations of their user, and the beginnings of streams. Neither one user nor all of them together may keep the database
 //! from everything else.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use service_kit::{counts::Counts, failure::Failure, sync::lock};
+use service_kit::{
+    counts::{Bounded, Part},
+    failure::Failure,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::domain::ids::UserId;
@@ -14,8 +17,7 @@ use crate::domain::ids::UserId;
 pub(super) struct ReadShare {
     /// Those beyond wait, until their deadlines.
     reads: Arc<Semaphore>,
-    by_user: Arc<Mutex<Counts<UserId>>>,
-    most_of_user: usize,
+    by_user: Bounded<UserId>,
     what: &'static str,
 }
 
@@ -23,13 +25,7 @@ pub(super) struct ReadShare {
 #[derive(Debug)]
 pub(super) struct Turn {
     _read: OwnedSemaphorePermit,
-    _counted: Counted,
-}
-
-#[derive(Debug)]
-struct Counted {
-    user_id: UserId,
-    by_user: Arc<Mutex<Counts<UserId>>>,
+    _counted: Part<UserId>,
 }
 
 impl ReadShare {
@@ -46,7 +42,7 @@ impl ReadShare {
     /// Half of the connections are left for other reads.
     fn new(connections: u32, most_of_user: usize, what: &'static str) -> Self {
         let reads = Arc::new(Semaphore::new((connections as usize / 2).max(1)));
-        Self { reads, by_user: Arc::default(), most_of_user, what }
+        Self { reads, by_user: Bounded::new(usize::MAX, most_of_user), what }
     }
 
     /// Waits for the turn of a read.
@@ -54,22 +50,12 @@ impl ReadShare {
     /// # Errors
     /// `OVERLOADED` if too many reads of the user wait.
     pub(super) async fn turn(&self, user_id: &UserId) -> Result<Turn, Failure> {
-        let counted = self.count(user_id)?;
+        let counted = self
+            .by_user
+            .take(user_id, 1)
+            .map_err(|_| Failure::overloaded(format!("too many {} for this user", self.what), "user", self.what))?;
         let read = self.reads.clone().acquire_owned().await.map_err(|_| Failure::not_ready())?;
         Ok(Turn { _read: read, _counted: counted })
-    }
-
-    fn count(&self, user_id: &UserId) -> Result<Counted, Failure> {
-        if !lock(&self.by_user).add(user_id, 1, self.most_of_user) {
-            return Err(Failure::overloaded(format!("too many {} for this user", self.what), "user", self.what));
-        }
-        Ok(Counted { user_id: user_id.clone(), by_user: self.by_user.clone() })
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        lock(&self.by_user).take_back(&self.user_id, 1);
     }
 }
 
@@ -95,6 +81,6 @@ mod tests {
         let other = Box::pin(shares.turn(&ben));
         drop((waiting, running));
         other.await.unwrap();
-        assert!(lock(&shares.by_user).is_empty());
+        assert_eq!(shares.by_user.used(), 0);
     }
 }

@@ -10,7 +10,13 @@ use service_kit::{
 };
 use tonic::Request;
 
-use super::{authorise, context::Context, decode, outgoing::Outgoing};
+use super::{
+    authorise,
+    context::Context,
+    decode,
+    named_cursors::Named,
+    outgoing::{Begun, Outgoing},
+};
 use crate::{
     actor::Actor,
     domain::{
@@ -38,6 +44,11 @@ pub(super) struct Params {
 }
 
 impl Params {
+    /// Returns the number of cursors.
+    pub(super) fn cursors(&self) -> usize {
+        self.positions.len()
+    }
+
     /// Adds a further part of the cursors.
     ///
     /// # Errors
@@ -62,18 +73,22 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
     let params = decode(&mut fields, &request.cursors, request.start, &request.epoch);
     let (actor_id, params): (UserId, Params) = fields.finish((actor_id, params))?;
+    // It takes as much memory as what was read from it.
+    drop(request);
+    let named = context.named_cursors.take(&actor_id, params.cursors())?;
     let actor = authorise::actor(context, Rpc::Subscribe, &extensions, actor_id).await?;
 
-    let subscription = begin(context, &actor, &params).await?;
+    let begun = begin(context, &actor, &params, named).await?;
     let open_stream = context.directory.open_stream(actor.user_id());
-    Ok(Outgoing::of_all(Some(subscription), open_stream, Leaving::of(&extensions)))
+    Ok(Outgoing::of_all(begun, open_stream, Leaving::of(&extensions)))
 }
 
 /// Starts the subscription.
-pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params) -> Result<Subscription, Failure> {
+pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params, named: Named) -> Result<Begun, Failure> {
     let Params { positions, epoch, start } = params;
     let _turn = context.beginnings.turn(actor.user_id()).await?;
-    Ok(Subscription::to_all(&context.live, &context.pages, actor, positions, epoch.as_ref(), *start).await?)
+    let subscription = Subscription::to_all(&context.live, &context.pages, actor, positions, epoch.as_ref(), *start);
+    Ok(Begun { subscription: subscription.await?, named: Some(named) })
 }
 
 /// Reads the starting points.

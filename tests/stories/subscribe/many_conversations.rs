@@ -1,8 +1,12 @@
 use futures_util::{StreamExt, stream};
-use parlance::message::v1::SubscribeStart;
+use parlance::message::v1::{
+    Cursor, SubscribeRequest, SubscribeResponse, SubscribeStart, message_service_client::MessageServiceClient,
+    subscribe_response::Item,
+};
+use tonic::{Code, Status, Streaming};
 
 use super::{sequences, subscribe};
-use crate::support::{Received, World, group, send};
+use crate::support::{PATIENCE, Received, World, channel_to, code_and_reason, eventually, group, retry_delay, send};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_backlog_of_one_conversation_delays_no_other() {
@@ -54,4 +58,43 @@ async fn a_member_of_five_thousand_conversations_subscribes_with_few_queries() {
             .await
             .unwrap();
     assert!(commits < MANY / 2, "{commits} transactions in all");
+}
+
+/// Subscribes over a connection of its own, with the largest number of cursors, none of which the user may follow.
+async fn subscribe_to_unknown(world: &World, user_id: &str) -> Result<Streaming<SubscribeResponse>, Status> {
+    let cursor = |n| Cursor { conversation_id: format!("unknown-{n}"), after_sequence: 0 };
+    let request = SubscribeRequest {
+        actor_id: user_id.to_owned(),
+        cursors: (0..10_000).map(cursor).collect(),
+        ..SubscribeRequest::default()
+    };
+    let mut client = MessageServiceClient::new(channel_to(world.message_service.address()));
+    Ok(client.subscribe(request).await?.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cursors_that_a_client_does_not_learn_the_end_of_are_bounded() {
+    let world = World::with_group().await;
+    let mut untaken = Vec::new();
+    let refused = loop {
+        match subscribe_to_unknown(&world, "ben").await {
+            Ok(stream) => untaken.push(stream),
+            Err(status) => break status,
+        }
+        assert!(untaken.len() <= 10, "more than 100,000 cursors");
+    };
+    assert_eq!(code_and_reason(&refused), (Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    assert!(retry_delay(&refused).is_some());
+    // Others are not refused, and neither are streams of the same user with few cursors.
+    subscribe_to_unknown(&world, "ann").await.unwrap();
+    subscribe(&world, "ben", &[("g", 1)], SubscribeStart::ReadMark).await.unwrap().catch_up().await;
+
+    // The client receives one of its streams up to the heartbeat.
+    let mut taken = untaken.pop().unwrap();
+    let mut closed = 0;
+    while let Item::Closed(_) = taken.message().await.unwrap().unwrap().item.unwrap() {
+        closed += 1;
+    }
+    assert_eq!(closed, 10_000);
+    eventually(PATIENCE, || subscribe_to_unknown(&world, "ben")).await;
 }

@@ -12,6 +12,7 @@ use service_kit::{
 };
 
 use super::{
+    super::named_cursors::NamedCursors,
     frame::{self, SideRequest},
     opening::Partial,
     order::Order,
@@ -63,7 +64,7 @@ fn handle(frame: Option<Frame>, actor_id: &mut UserId, order: &mut Order, now: I
         }
         Some(Frame::Cursors(part)) => {
             let open = ChatOpen { actor_id: actor_id.to_string(), more_cursors: true, ..ChatOpen::default() };
-            let mut partial = Partial::new(1, frame::open(&open)?);
+            let mut partial = Partial::new(1, frame::open(&open)?, &NamedCursors::default())?;
             partial.add(&part)?;
             assert!(part.cursors.iter().all(|cursor| is_id(&cursor.conversation_id) && cursor.after_sequence >= 0));
             assert_eq!(partial.is_complete(), !part.more_cursors);

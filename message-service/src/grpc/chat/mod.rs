@@ -75,9 +75,9 @@ impl ChatStream {
             tokio::select! {
                 reply = self.replies.recv() => match reply {
                     Some(Reply::Item { bytes, .. } | Reply::Refusal { bytes, .. }) => return Some(Ok(bytes)),
-                    Some(Reply::Opened(bytes, subscription, open_stream)) => {
+                    Some(Reply::Opened(bytes, begun, open_stream)) => {
                         if let Some(outgoing) = &mut self.outgoing {
-                            outgoing.begin(subscription.map(|subscription| *subscription), open_stream);
+                            outgoing.begin(begun.map(|begun| *begun), open_stream);
                         }
                         return Some(Ok(bytes));
                     }

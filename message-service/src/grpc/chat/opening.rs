@@ -6,28 +6,37 @@ use service_kit::failure::{Failure, Reason};
 use tonic::Extensions;
 
 use super::{
-    super::{authorise, context::Context, subscribe},
+    super::{
+        authorise,
+        context::Context,
+        named_cursors::{Named, NamedCursors},
+        outgoing::Begun,
+        subscribe,
+    },
     frame::Open,
 };
 use crate::{
     actor::Actor,
     directory::OpenStream,
     domain::{ids::UserId, rpc::Rpc},
-    log::subscription::Subscription,
 };
 
 /// The id of the frame `open`, and its result.
-pub(super) type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Subscription>, OpenStream), Failure>)>;
+pub(super) type Opening = BoxFuture<'static, (u64, Result<(Actor, Option<Begun>, OpenStream), Failure>)>;
 
 /// The frame `open`, with the cursors so far.
 pub(super) struct Partial {
     frame_id: u64,
     open: Open,
+    named: Named,
 }
 
 impl Partial {
-    pub(super) fn new(frame_id: u64, open: Open) -> Self {
-        Self { frame_id, open }
+    /// # Errors
+    /// `OVERLOADED`: the client may send the frame again.
+    pub(super) fn new(frame_id: u64, open: Open, all: &NamedCursors) -> Result<Self, Failure> {
+        let cursors = open.subscribe.as_ref().map_or(0, subscribe::Params::cursors);
+        Ok(Self { frame_id, named: all.take(&open.actor_id, cursors)?, open })
     }
 
     pub(super) fn actor_id(&self) -> &UserId {
@@ -44,6 +53,7 @@ impl Partial {
     /// None of the part was added.
     pub(super) fn add(&mut self, part: &ChatCursors) -> Result<(), Failure> {
         if let Some(params) = &mut self.open.subscribe {
+            self.named.grow_to(params.cursors() + part.cursors.len())?;
             params.extend(&part.cursors)?;
         }
         self.open.is_partial = part.more_cursors;
@@ -51,17 +61,17 @@ impl Partial {
     }
 
     pub(super) fn open(self, context: &Context, extensions: &Extensions) -> Opening {
-        let Self { frame_id, open: Open { actor_id, subscribe, .. } } = self;
+        let Self { frame_id, open: Open { actor_id, subscribe, .. }, named } = self;
         let (context, extensions) = (context.clone(), extensions.clone());
         Box::pin(async move {
             let begin = async {
                 let actor = authorise::actor(&context, Rpc::Chat, &extensions, actor_id).await?;
-                let subscription = match &subscribe {
-                    Some(params) => Some(subscribe::begin(&context, &actor, params).await?),
+                let begun = match &subscribe {
+                    Some(params) => Some(subscribe::begin(&context, &actor, params, named).await?),
                     None => None,
                 };
                 let open_stream = context.directory.open_stream(actor.user_id());
-                Ok((actor, subscription, open_stream))
+                Ok((actor, begun, open_stream))
             };
             (frame_id, begin.await)
         })

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
-use super::super::refusals::Waiting;
-use crate::{directory::OpenStream, log::subscription::Subscription};
+use super::super::{outgoing::Begun, refusals::Waiting};
+use crate::directory::OpenStream;
 
 /// A message from the session to the stream. The permits bound those that wait.
 pub(super) enum Reply {
@@ -19,7 +19,7 @@ pub(super) enum Reply {
         _waiting: Waiting,
     },
     /// The session is open: the items of its subscription start here.
-    Opened(Bytes, Option<Box<Subscription>>, OpenStream),
+    Opened(Bytes, Option<Box<Begun>>, OpenStream),
     /// The session has ended.
     End(Option<Status>),
 }

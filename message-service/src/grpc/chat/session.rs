@@ -150,9 +150,9 @@ impl Session {
                 }
                 (frame_id, opened) = running(&mut self.opening) => {
                     self.opening = None;
-                    let (actor, subscription, open_stream) = opened?;
+                    let (actor, begun, open_stream) = opened?;
                     self.actor = Some(actor);
-                    self.reply(Reply::Opened(frame::opened(frame_id), subscription.map(Box::new), open_stream));
+                    self.reply(Reply::Opened(frame::opened(frame_id), begun.map(Box::new), open_stream));
                 }
                 admitted = running(&mut self.admission) => {
                     self.admission = None;
@@ -216,7 +216,7 @@ impl Session {
             None => return Err(frame::empty()),
             Some(Frame::Open(_)) if self.actor_id.is_some() => return Err(session_open()),
             Some(Frame::Open(open)) => {
-                self.open(Partial::new(frame_id, frame::open(&open)?));
+                self.open(Partial::new(frame_id, frame::open(&open)?, &self.context.named_cursors)?);
                 return Ok(());
             }
             Some(Frame::Cursors(part)) => return self.accept_cursors(&part),

@@ -1,12 +1,9 @@
 //! The room for waiting writes: bounded by bytes, for the process and for each acting user, so that a user with very many
 //! writes in flight is refused and others are not.
 
-use std::sync::{Arc, Mutex};
-
 use service_kit::{
-    counts::Counts,
+    counts::{Bounded, Full, Part},
     lifecycle::Lifecycle,
-    sync::lock,
     telemetry::metrics::{Counter, counter, gauge, watch},
 };
 
@@ -24,43 +21,26 @@ const OVERHEAD_BYTES: usize = 512;
 /// The room of this process. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Room {
-    taken: Arc<Mutex<Taken>>,
+    waiting: Bounded<UserId>,
     rejected: Counter,
 }
 
-#[derive(Debug, Default)]
-struct Taken {
-    bytes: usize,
-    by_user: Counts<UserId>,
-}
-
-/// There is no room for a write.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    /// The waiting writes of all users fill it.
-    Queue,
-    /// The waiting writes of the acting user fill its share.
-    Share,
-}
-
 /// A part of the room, given back when this is dropped.
-#[derive(Debug)]
-pub(crate) struct QueuePermit {
-    taken: Arc<Mutex<Taken>>,
-    user_id: UserId,
-    bytes: usize,
-}
+pub(crate) type QueuePermit = Part<UserId>;
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self { taken: Arc::default(), rejected: counter!("parlance_writer_rejected_total") }
+        Self {
+            waiting: Bounded::new(MAX_BYTES, MAX_BYTES_OF_USER),
+            rejected: counter!("parlance_writer_rejected_total"),
+        }
     }
 
     /// Starts to measure the bytes of waiting writes.
     pub(super) fn watch(&self, lifecycle: &Lifecycle) {
         gauge!("parlance_writer_waiting_bytes_max").set(MAX_BYTES as f64);
-        let (taken, waiting) = (self.taken.clone(), gauge!("parlance_writer_waiting_bytes"));
-        watch(lifecycle, move || waiting.set(lock(&taken).bytes as f64));
+        let (waiting, bytes) = (self.waiting.clone(), gauge!("parlance_writer_waiting_bytes"));
+        watch(lifecycle, move || bytes.set(waiting.used() as f64));
     }
 
     /// Takes room for a write of this many bytes.
@@ -68,34 +48,8 @@ impl Room {
     /// # Errors
     /// [`Full`].
     pub(super) fn take(&self, user_id: &UserId, bytes: usize) -> Result<QueuePermit, Full> {
-        let bytes = bytes.saturating_add(OVERHEAD_BYTES);
-        let taken = lock(&self.taken).take(user_id, bytes);
-        taken.inspect_err(|_| self.rejected.increment(1))?;
-        Ok(QueuePermit { taken: self.taken.clone(), user_id: user_id.clone(), bytes })
-    }
-}
-
-impl Taken {
-    fn take(&mut self, user_id: &UserId, bytes: usize) -> Result<(), Full> {
-        if self.bytes.saturating_add(bytes) > MAX_BYTES {
-            return Err(Full::Queue);
-        }
-        if !self.by_user.add(user_id, bytes, MAX_BYTES_OF_USER) {
-            return Err(Full::Share);
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-
-    fn give_back(&mut self, user_id: &UserId, bytes: usize) {
-        self.bytes -= bytes;
-        self.by_user.take_back(user_id, bytes);
-    }
-}
-
-impl Drop for QueuePermit {
-    fn drop(&mut self) {
-        lock(&self.taken).give_back(&self.user_id, self.bytes);
+        let permit = self.waiting.take(user_id, bytes.saturating_add(OVERHEAD_BYTES));
+        permit.inspect_err(|_| self.rejected.increment(1))
     }
 }
 
@@ -108,15 +62,14 @@ mod tests {
         let room = Room::new();
         let (ann, ben) = ("ann".into(), "ben".into());
         let first = room.take(&ann, MAX_BYTES_OF_USER - OVERHEAD_BYTES).unwrap();
-        assert!(matches!(room.take(&ann, 0), Err(Full::Share)));
+        assert!(matches!(room.take(&ann, 0), Err(Full::Key)));
         let mut others: Vec<_> = (0..15)
             .map(|n| room.take(&UserId::from(&*n.to_string()), MAX_BYTES_OF_USER - OVERHEAD_BYTES).unwrap())
             .collect();
-        assert!(matches!(room.take(&ben, 0), Err(Full::Queue)));
+        assert!(matches!(room.take(&ben, 0), Err(Full::All)));
         others.pop();
         room.take(&ben, 0).unwrap();
         drop((first, others));
-        let taken = lock(&room.taken);
-        assert!(taken.bytes == 0 && taken.by_user.is_empty());
+        assert_eq!(room.waiting.used(), 0);
     }
 }

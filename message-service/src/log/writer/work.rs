@@ -8,11 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::backoff::Backoff;
+use service_kit::{backoff::Backoff, counts::Full};
 use tokio::sync::oneshot;
 use tracing::Span;
 
-use super::room::{Full, QueuePermit};
+use super::room::QueuePermit;
 use crate::{
     domain::{
         change::{Change, Outcome, SendOutcome},
@@ -51,8 +51,8 @@ pub(crate) enum WriteError {
 impl From<Full> for WriteError {
     fn from(full: Full) -> Self {
         match full {
-            Full::Queue => Self::QueueFull,
-            Full::Share => Self::ShareFull,
+            Full::All => Self::QueueFull,
+            Full::Key => Self::ShareFull,
         }
     }
 }
