@@ -144,7 +144,9 @@ pub async fn main<P: Process>() -> ExitCode {
 /// Reports an error to operators, so without a backtrace. A closed standard error is ignored.
 fn complain(name: &str, error: &(dyn std::error::Error + 'static)) {
     let causes = std::iter::successors(Some(error), |cause| cause.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    // Errors of the driver repeat their source in their own text.
+    texts.dedup_by(|inner, outer| outer.ends_with(inner.as_str()));
     let _ = writeln!(io::stderr(), "{name}: {}", texts.join(": "));
 }
 

@@ -1,6 +1,6 @@
 //! Errors of database calls, classified by their meaning for the caller rather than by their origin.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use crate::failure::{Failure, Reason};
 
@@ -67,7 +67,10 @@ impl Error {
     /// the process runs, and are put right without it.
     pub fn of_connecting(error: impl Into<Self>) -> Self {
         Self::NotConnected(match error.into() {
-            Self::Timeout { .. } => sqlx::Error::PoolTimedOut,
+            // Not the driver's error of a full pool: that would mislead the operator.
+            Self::Timeout { limit } => {
+                io::Error::new(io::ErrorKind::TimedOut, format!("no session within {limit:?}")).into()
+            }
             Self::Corrupt(text) => sqlx::Error::Protocol(text),
             Self::Conflict { source, .. }
             | Self::Serialization(source)
@@ -177,6 +180,14 @@ pub(super) fn may_accept_soon(error: &Error) -> bool {
         sqlx::Error::Database(error) => error.is_transient_in_connect_phase(),
         _ => false,
     }
+}
+
+/// True if the server opens no session with these settings: it knows no such role, database or option, or the password is
+/// wrong, or a right is missing.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
+    // Data exceptions, as of the value of an option; authorizations; access rules and names; invalid_catalog_name.
+    ["22", "28", "42"].iter().any(|class| state.starts_with(class)) || state == "3D000"
 }
 
 fn is_outage_state(state: &str) -> bool {

@@ -1,7 +1,7 @@
 //! Runs migrations with refinery over sqlx, under a lock, since refinery takes none: when ten processes start at once on an
 //! empty database, all of them start and each migration is applied once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use refinery_core::{
     Migration, Runner,
@@ -17,6 +17,10 @@ const LOCK_WAIT: Duration = Duration::from_mins(2);
 
 /// The pause before the next attempt at a database that could not be reached.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The time for which a server may refuse the role, the password or the database at startup. One that is created a moment
+/// later is waited for; else it is a mistake in the configuration.
+const REFUSED_FOR: Duration = Duration::from_secs(4);
 
 /// One service's schema and its migrations, in order.
 #[derive(Debug, Clone)]
@@ -73,6 +77,25 @@ pub enum MigrateError {
          with the server's certificate"
     )]
     Untrusted(#[source] Error),
+    /// The server opens no session with these settings.
+    #[error(
+        "the server of the database {database} refuses the session: compare the URL and the password with the roles and \
+         databases of the server, and with its pg_hba.conf"
+    )]
+    Refused {
+        /// The address.
+        database: String,
+        /// The answer of the server.
+        source: sqlx::Error,
+    },
+    /// No connection could be opened.
+    #[error("the database {database} cannot be reached")]
+    Unreachable {
+        /// The address.
+        database: String,
+        /// The error of the driver.
+        source: sqlx::Error,
+    },
     /// The database cannot store every text.
     #[error(transparent)]
     Encoding(#[from] EncodingError),
@@ -96,9 +119,24 @@ impl MigrateError {
             Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } => true,
             // The connection broke, or the server became a standby, while refinery used it.
             Self::Refinery { source, .. } => driver_error(source).is_some_and(error::is_outage),
-            Self::Newer { .. } | Self::SharedSessions | Self::Untrusted(_) | Self::Encoding(_) | Self::Database(_) => {
-                false
-            }
+            Self::Newer { .. }
+            | Self::SharedSessions
+            | Self::Untrusted(_)
+            | Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Encoding(_)
+            | Self::Database(_) => false,
+        }
+    }
+
+    /// Converts an error of opening the first connection.
+    fn of_opening(settings: &Settings, error: Error) -> Self {
+        let database = settings.connect.to_string();
+        match error {
+            error if error.is_untrusted() => Self::Untrusted(error),
+            Error::NotConnected(source) if error::is_refusal(&source) => Self::Refused { database, source },
+            Error::NotConnected(source) => Self::Unreachable { database, source },
+            error => error.into(),
         }
     }
 }
@@ -108,9 +146,7 @@ impl MigrateError {
 /// # Errors
 /// [`MigrateError::Newer`] when the database is ahead of this binary; nothing is changed then.
 pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
-    let opened = settings.open().await;
-    let mut connection =
-        opened.map_err(|error| if error.is_untrusted() { MigrateError::Untrusted(error) } else { error.into() })?;
+    let mut connection = settings.open().await.map_err(|error| MigrateError::of_opening(settings, error))?;
     if server::is_shared(settings, &mut connection).await? {
         return Err(MigrateError::SharedSessions);
     }
@@ -134,22 +170,33 @@ pub async fn migrate(settings: &Settings, schema: &Schema) -> Result<usize, Migr
 /// and for others that migrate it or use its tables.
 ///
 /// # Errors
-/// Those of [`migrate`] that waiting does not cure.
+/// Those of [`migrate`] that waiting does not cure; [`MigrateError::Refused`] once the server has refused for some seconds.
 pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema) -> Result<usize, MigrateError> {
+    let mut refused_since: Option<Instant> = None;
     loop {
-        match migrate(settings, schema).await {
-            // A migration that has begun can be repeated safely.
-            Err(MigrateError::Database(cause)) if cause.is_outage() => {
-                tracing::warn!(cause = &cause as &dyn std::error::Error, "the database is not reachable yet");
-                tokio::time::sleep(PAUSE).await;
+        let outcome = migrate(settings, schema).await;
+        let is_refused = matches!(outcome, Err(MigrateError::Refused { .. }));
+        refused_since = is_refused.then(|| refused_since.unwrap_or_else(Instant::now));
+        match outcome {
+            Err(MigrateError::Unreachable { source, .. }) => warn(settings, &source),
+            Err(MigrateError::Refused { source, .. })
+                if refused_since.is_some_and(|since| since.elapsed() < REFUSED_FOR) =>
+            {
+                warn(settings, &source);
             }
+            // A migration that has begun can be repeated safely.
+            Err(MigrateError::Database(cause)) if cause.is_outage() => warn(settings, &cause),
             Err(waiting) if waiting.may_pass() => {
                 tracing::warn!(cause = &waiting as &dyn std::error::Error, "the database cannot be migrated yet");
-                tokio::time::sleep(PAUSE).await;
             }
             outcome => return outcome,
         }
+        tokio::time::sleep(PAUSE).await;
     }
+}
+
+fn warn(settings: &Settings, cause: &(dyn std::error::Error + 'static)) {
+    tracing::warn!(database = %settings.connect, cause, "the database is not reachable yet");
 }
 
 async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {

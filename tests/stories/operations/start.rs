@@ -125,6 +125,39 @@ async fn a_database_that_is_not_utf_8_is_refused_in_one_sentence() {
 }
 
 #[tokio::test]
+async fn a_server_that_refuses_the_role_or_the_database_ends_the_start_in_one_sentence() {
+    let database = TestDatabase::migrated().await;
+    let role = Role::of_rows(&database, "parlance_user", "right").await;
+    let name = database.name();
+    let absent = format!("{name}_absent");
+    let wrong_password = (role.url_with("wrong"), name, "password authentication failed");
+    let no_database =
+        (database.url().replacen(&format!("/{name}"), &format!("/{absent}"), 1), &*absent, "does not exist");
+    for (url, name, cause) in [&wrong_password, &no_database] {
+        let address = format!("{}/{name}", TestDatabase::server_address());
+        for (service, word) in SERVICES.iter().flat_map(|name| [(name, "migrate"), (name, "serve")]) {
+            let Checked { code, err, .. } = command(service, word, url, &["--listen", "127.0.0.1:0"]).await;
+            let said = err.lines().last().unwrap_or_default();
+            assert!(said.contains("refuses") && said.contains(&address) && said.contains(cause), "{word}: {err}");
+            assert_eq!(code, Some(1), "{service} {word}: {err}");
+        }
+    }
+    role.drop().await;
+}
+
+#[tokio::test]
+async fn a_wait_for_the_database_names_it() {
+    let url = "postgres://none@127.0.0.1:1/absent";
+    let process = Process::start_in_container("user-service", &[], &settings(url, &[])).await;
+    eventually(PATIENCE, || async {
+        let log = process.log();
+        let line = log.lines().find(|line| line.contains("the database is not reachable yet"));
+        if line.is_some_and(|line| line.contains("127.0.0.1:1/absent")) { Ok(()) } else { Err(log) }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_password_is_replaced_in_its_file_while_the_service_runs() {
     let database = TestDatabase::migrated().await;
     let mut role = Role::of_rows(&database, "parlance_user", "old").await;
