@@ -1,15 +1,17 @@
-//! The admin port: `GET /metrics` for Prometheus. For operators only: bounded, but not hardened.
+//! The admin port: `GET /metrics` for Prometheus. For operators only: bounded, but not hardened. On loopback it refuses
+//! foreign `Host` names, so that no web page reads it under a name that resolves to 127.0.0.1.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header, uri::Authority};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time};
 
 use super::{metrics::Recorder, process};
+use crate::names::{HostName, is_loopback_host};
 
 /// The most connections at a time; others wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -25,8 +27,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// The content type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The host names that are answered beside those of loopback; `None` if all are.
+pub(super) type Hosts = Option<Arc<[HostName]>>;
+
 /// Answers until it is dropped.
-pub(super) async fn serve(listener: TcpListener, recorder: Recorder) {
+pub(super) async fn serve(listener: TcpListener, recorder: Recorder, hosts: Hosts) {
     let mut connections = JoinSet::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -40,10 +45,11 @@ pub(super) async fn serve(listener: TcpListener, recorder: Recorder) {
             }
         };
         while connections.try_join_next().is_some() {}
-        let recorder = recorder.clone();
+        let (recorder, hosts) = (recorder.clone(), hosts.clone());
         connections.spawn(async move {
-            let answer =
-                service_fn(move |request| std::future::ready(Ok::<_, Infallible>(answer(&request, &recorder))));
+            let answer = service_fn(move |request| {
+                std::future::ready(Ok::<_, Infallible>(answer(&request, &recorder, hosts.as_deref())))
+            });
             let mut protocol = http1::Builder::new();
             protocol.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
             let connection = protocol.serve_connection(TokioIo::new(stream), answer);
@@ -60,8 +66,19 @@ fn page(recorder: &Recorder) -> String {
     recorder.render()
 }
 
-fn answer(request: &Request<Incoming>, recorder: &Recorder) -> Response<Full<Bytes>> {
+fn is_answered(request: &Request<Incoming>, hosts: &[HostName]) -> bool {
+    let in_uri = request.uri().authority().map(Authority::as_str);
+    let in_headers = request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let is_known = |name| is_loopback_host(name) || hosts.iter().any(|host| host.is_of(name));
+    in_uri.into_iter().chain(in_headers).all(is_known)
+}
+
+fn answer(request: &Request<Incoming>, recorder: &Recorder, hosts: Option<&[HostName]>) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
+        _ if hosts.is_some_and(|hosts| !is_answered(request, hosts)) => {
+            let text = "metrics are at localhost and the names of --allow-host (ALLOW_HOST)\n";
+            (StatusCode::FORBIDDEN, "text/plain", text.to_owned())
+        }
         (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, TEXT_FORMAT, page(recorder)),
         (_, "/metrics") => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET /metrics\n".to_owned()),
         _ => (StatusCode::NOT_FOUND, "text/plain", "metrics are at /metrics\n".to_owned()),

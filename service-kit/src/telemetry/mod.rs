@@ -15,6 +15,7 @@ use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, 
 use crate::{
     config::{LogFormat, SharedConfig},
     lifecycle::BoxError,
+    names::HostName,
 };
 
 /// The telemetry of a process, shared by the services in it.
@@ -43,7 +44,7 @@ impl Telemetry {
         };
         install(config, traces.as_ref());
         let admin = match config.admin_listen {
-            Some(listen) => Some(Admin::start(process, listen).await?),
+            Some(listen) => Some(Admin::start(process, listen, &config.allow_host).await?),
             None => None,
         };
         Ok(Self { traces, admin })
@@ -67,7 +68,7 @@ impl Telemetry {
 }
 
 impl Admin {
-    async fn start(name: &'static str, listen: SocketAddr) -> Result<Self, BoxError> {
+    async fn start(name: &'static str, listen: SocketAddr, allow_hosts: &[HostName]) -> Result<Self, BoxError> {
         let refused = |cause| format!("cannot listen on {listen} for metrics: {cause}");
         let listener = TcpListener::bind(listen).await.map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
@@ -75,7 +76,9 @@ impl Admin {
         metrics::describe(process::METRICS);
         let mut tasks = JoinSet::new();
         tasks.spawn(recorder.clone().keep());
-        tasks.spawn(admin::serve(listener, recorder));
+        // As on the port for calls: beyond loopback, names are not known here.
+        let hosts = listen.ip().is_loopback().then(|| allow_hosts.into());
+        tasks.spawn(admin::serve(listener, recorder, hosts));
         tracing::info!(%address, "metrics are at /metrics");
         Ok(Self { address, _tasks: tasks })
     }

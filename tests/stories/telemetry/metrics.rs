@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::{
     Scrape, Services,
-    scrape::{family, get},
+    scrape::{family, get, get_from},
 };
 use crate::support::{PATIENCE, eventually, group, send, send_as};
 
@@ -170,4 +170,20 @@ async fn a_taken_admin_port_is_reported_in_one_sentence() {
         !output.status.success() && stderr.contains(&format!("cannot listen on {address} for metrics")),
         "{stderr}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_on_loopback_are_not_read_under_a_foreign_name() {
+    let services = Services::new(&["--allow-host", "chat.example"]).await;
+    let address = services.user_service.admin_address();
+    for (host, status) in [
+        ("localhost", "200"),
+        (&*address.to_string(), "200"),
+        ("chat.example", "200"),
+        ("evil.example", "403"),
+        ("127.0.0.1.evil.example", "403"),
+    ] {
+        let answer = get_from(host, address, "GET /metrics").await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
+    }
 }

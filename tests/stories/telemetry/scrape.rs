@@ -44,8 +44,13 @@ pub(super) fn family(name: &str) -> &str {
 
 /// Makes one HTTP request over a new connection; returns the whole response.
 pub(super) async fn get(address: SocketAddr, request: &str) -> String {
+    get_from(&address.to_string(), address, request).await
+}
+
+/// Makes one HTTP request to a host of this name, which has resolved to the address.
+pub(super) async fn get_from(host: &str, address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let request = format!("{request} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
