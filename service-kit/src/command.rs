@@ -12,6 +12,7 @@ use std::{
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
+    causes::causes,
     config::Problems,
     database::Settings,
     files, healthcheck,
@@ -143,11 +144,7 @@ pub async fn main<P: Process>() -> ExitCode {
 
 /// Reports an error to operators, so without a backtrace. A closed standard error is ignored.
 fn complain(name: &str, error: &(dyn std::error::Error + 'static)) {
-    let causes = std::iter::successors(Some(error), |cause| cause.source());
-    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
-    // Errors of the driver repeat their source in their own text.
-    texts.dedup_by(|inner, outer| outer.ends_with(inner.as_str()));
-    let _ = writeln!(io::stderr(), "{name}: {}", texts.join(": "));
+    let _ = writeln!(io::stderr(), "{name}: {}", causes(error));
 }
 
 /// The texts of a command line that differ between services.

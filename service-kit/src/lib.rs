@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod bounds;
 pub mod caller;
+pub mod causes;
 pub mod command;
 pub mod config;
 pub mod counts;

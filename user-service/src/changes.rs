@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use service_kit::{
     backoff::jittered,
+    causes::causes,
     database::outbox::Position,
     lifecycle::Lifecycle,
     telemetry::metrics::{self, Counter, counter, gauge},
@@ -122,7 +123,7 @@ impl Changes {
                     }
                     Err(error) => {
                         metrics.failures.increment(1);
-                        tracing::debug!(cause = &error as &dyn std::error::Error, "user changes cannot be polled");
+                        tracing::debug!(cause = causes(&error), "user changes cannot be polled");
                         sleep(jittered(RETRY_AFTER, 0.75..1.25)).await;
                     }
                 }

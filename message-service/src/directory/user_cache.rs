@@ -18,7 +18,7 @@ use futures_util::{
     future::{BoxFuture, Shared, try_join_all},
 };
 use moka::{future::Cache, ops::compute::Op};
-use service_kit::{lifecycle::Lifecycle, sync::lock, telemetry::metrics};
+use service_kit::{causes::causes, lifecycle::Lifecycle, sync::lock, telemetry::metrics};
 use tokio::time::{Instant as TokioInstant, timeout, timeout_at};
 
 use super::{
@@ -260,7 +260,7 @@ impl UserCache {
         *since = error.map(|_| Instant::now());
         match error {
             Some(cause) if !was_failing => {
-                tracing::warn!(cause = cause as &dyn std::error::Error, "user-service cannot be reached");
+                tracing::warn!(cause = causes(cause), "user-service cannot be reached");
             }
             None if was_failing => tracing::info!("user-service can be reached again"),
             Some(_) | None => {}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use parlance::user::v1::{
     WatchUsersRequest, WatchUsersResponse, user_service_client::UserServiceClient, watch_users_response::Item,
 };
-use service_kit::{backoff::Backoff, lifecycle::Lifecycle};
+use service_kit::{backoff::Backoff, causes::causes, lifecycle::Lifecycle};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
@@ -38,7 +38,7 @@ impl Watch {
                 let End { was_ready, cause } = self.watch_once(failing).await;
                 self.cache.feed_disconnected();
                 if was_ready || !failing {
-                    tracing::info!(cause = &cause as &dyn std::error::Error, "user changes: not following");
+                    tracing::info!(cause = causes(&cause), "user changes: not following");
                 }
                 failing = true;
                 if was_ready {

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use service_kit::causes::causes;
+
 use super::context::Context;
 use crate::{
     actor::Actor,
@@ -33,7 +35,7 @@ pub(super) async fn succeed(context: &Context, actor: &Actor, conversation_id: &
         }
         Ok(None) => false,
         Err(error) => {
-            tracing::debug!(cause = &error as &dyn std::error::Error, "cannot check whether the owners are deleted");
+            tracing::debug!(cause = causes(&error), "cannot check whether the owners are deleted");
             false
         }
     }

@@ -10,7 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{backoff::jittered, database::outbox::Position as OutboxPosition, lifecycle::Lifecycle};
+use service_kit::{
+    backoff::jittered, causes::causes, database::outbox::Position as OutboxPosition, lifecycle::Lifecycle,
+};
 
 use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics, new_messages};
 use crate::{
@@ -77,7 +79,7 @@ pub(crate) async fn follow(
                 }
                 Err(error) => {
                     if !is_failing {
-                        tracing::warn!(cause = &error as &dyn std::error::Error, "the outbox cannot be read");
+                        tracing::warn!(cause = causes(&error), "the outbox cannot be read");
                     }
                     is_failing = true;
                     tokio::time::sleep(jittered(POLL_EVERY, 0.75..1.25)).await;
@@ -150,7 +152,7 @@ impl Poller {
         self.last = Some((now, read.position));
         if let Err(error) = self.reread(now).await {
             // It is a safety net, and what remains is read again after the next poll.
-            tracing::debug!(cause = &error as &dyn std::error::Error, "heads and memberships cannot be read again");
+            tracing::debug!(cause = causes(&error), "heads and memberships cannot be read again");
             return Ok(read.is_whole);
         }
         Ok(read.is_whole && !self.is_listing_urgent)

@@ -7,6 +7,7 @@ use sqlx::Connection;
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::{Error, Settings, bounded, session::Session};
+use crate::causes::causes;
 
 const CANCEL: &str = "SELECT pg_catalog.pg_cancel_backend($1)";
 
@@ -40,7 +41,7 @@ impl Canceller {
         }
         match timeout(CANCEL_TIMEOUT, self.cancel(session.process_id())).await {
             Ok(Ok(())) => drop(session.answers_within(END_TIMEOUT).await),
-            Ok(Err(error)) => tracing::debug!(cause = &error as &dyn std::error::Error, "a call was not cancelled"),
+            Ok(Err(error)) => tracing::debug!(cause = causes(&error), "a call was not cancelled"),
             Err(_) => tracing::debug!("a call was not cancelled in time"),
         }
         session.close().await;

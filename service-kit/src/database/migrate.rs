@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{EncodingError, Error, Settings, error, server};
+use crate::causes::causes;
 
 /// The longest time to wait for another process that is migrating.
 const LOCK_WAIT: Duration = Duration::from_mins(2);
@@ -187,7 +188,7 @@ pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema)
             // A migration that has begun can be repeated safely.
             Err(MigrateError::Database(cause)) if cause.is_outage() => warn(settings, &cause),
             Err(waiting) if waiting.may_pass() => {
-                tracing::warn!(cause = &waiting as &dyn std::error::Error, "the database cannot be migrated yet");
+                tracing::warn!(cause = causes(&waiting), "the database cannot be migrated yet");
             }
             outcome => return outcome,
         }
@@ -196,7 +197,7 @@ pub(crate) async fn migrate_when_reachable(settings: &Settings, schema: &Schema)
 }
 
 fn warn(settings: &Settings, cause: &(dyn std::error::Error + 'static)) {
-    tracing::warn!(database = %settings.connect, cause, "the database is not reachable yet");
+    tracing::warn!(database = %settings.connect, cause = causes(cause), "the database is not reachable yet");
 }
 
 async fn lock(connection: &mut PgConnection, schema: &Schema) -> Result<(), MigrateError> {

@@ -7,8 +7,8 @@ use std::{error::Error, future::Future, time::Duration};
 
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{health::Health, stack::cause};
-use crate::lifecycle::Lifecycle;
+use super::health::Health;
+use crate::{causes::causes, lifecycle::Lifecycle};
 
 /// The intervals and timeouts of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ where
         let asked = ticks.tick().await;
         let problem = match timeout(probing.timeout, probe()).await {
             Ok(Ok(())) => None,
-            Ok(Err(cause)) => Some(cause::text(&*cause.into())),
+            Ok(Err(cause)) => Some(causes(&*cause.into())),
             Err(_) => Some("no answer in time".to_owned()),
         };
         match problem {

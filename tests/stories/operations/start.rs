@@ -111,6 +111,40 @@ async fn a_read_only_server_is_waited_for() {
 }
 
 #[tokio::test]
+async fn a_line_of_json_names_the_cause_of_the_cause() {
+    let database = TestDatabase::migrated().await;
+    let users = Process::user_service(&database.url()).await;
+    users.users().create_user(create("ann")).await.unwrap();
+    let address = format!("http://{}", users.address());
+    let settings = settings(&database.url(), &[("USER_SERVICE_URL", &address)]);
+    let process = Process::start_in_container("message-service", &[], &settings).await;
+    process.wait_until_serving().await;
+    let conversation = CreateConversationRequest {
+        conversation_id: "news".to_owned(),
+        kind: ConversationKind::Channel.into(),
+        creator_id: "ann".to_owned(),
+        ..Default::default()
+    };
+    process.conversations().create_conversation(conversation).await.unwrap();
+
+    let mut admin = database.connect().await;
+    run(&mut admin, format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name())).await;
+    let sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    run(&mut admin, sessions.to_owned()).await;
+    let message = SendMessageRequest {
+        conversation_id: "news".to_owned(),
+        sender_id: "ann".to_owned(),
+        text: "hello".to_owned(),
+        ..Default::default()
+    };
+    refused(process.messages().send_message(message).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
+    let log = process.log();
+    let said = |line: &str| line.contains("a batch of writes failed") && line.contains("the server is read only");
+    assert!(log.lines().any(said), "{log}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_not_utf_8_is_refused_in_one_sentence() {
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let database = TestDatabase::with_encoding(encoding).await;

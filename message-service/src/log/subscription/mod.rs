@@ -33,6 +33,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use service_kit::causes::causes;
 
 use self::{
     fetch::{Fetched, FetchedPage, FetchedPlaces, Fetches},
@@ -394,5 +395,5 @@ fn is_permanent(error: &Error) -> bool {
 }
 
 fn log_wait(error: &Error) {
-    tracing::debug!(cause = error as &dyn std::error::Error, "a stream waits for the database");
+    tracing::debug!(cause = causes(error), "a stream waits for the database");
 }

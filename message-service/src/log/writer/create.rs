@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use service_kit::causes::causes;
+
 use super::work::{WriteError, retry_backoff};
 use crate::{
     domain::{change::Outcome, conversation::NewConversation, ids::ConversationId},
@@ -33,7 +35,7 @@ pub(super) async fn create(
         if !may_retry || deadline <= clock.now() + Duration::from_millis(1) {
             return Err(in_doubt.map_or_else(|| WriteError::not_stored(error), WriteError::OutcomeUnknown));
         }
-        tracing::warn!(cause = &error as &dyn std::error::Error, "creating a conversation failed and is retried");
+        tracing::warn!(cause = causes(&error), "creating a conversation failed and is retried");
         backoff.wait().await;
     }
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::telemetry::trace;
+use service_kit::{causes::causes, telemetry::trace};
 use tracing::{Instrument, Span, field::Empty};
 
 use super::{
@@ -125,7 +125,7 @@ impl Storer {
 
     fn count_rerun(&self, error: &Arc<Error>) {
         self.metrics.retries.increment(1);
-        tracing::warn!(cause = error as &dyn std::error::Error, "a batch of writes failed and is retried");
+        tracing::warn!(cause = causes(error), "a batch of writes failed and is retried");
     }
 
     async fn append_and_publish(&mut self, batch: &Batch, skip_locked: bool) -> Result<BatchOutcome, FailedAppend> {

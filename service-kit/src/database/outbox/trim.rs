@@ -8,7 +8,7 @@ use std::{
 use sqlx::AssertSqlSafe;
 
 use super::super::{Database, Error};
-use crate::lifecycle::Lifecycle;
+use crate::{causes::causes, lifecycle::Lifecycle};
 
 /// The interval of deletions, and the least number of them within the retention.
 const EVERY: Duration = Duration::from_secs(30);
@@ -85,7 +85,7 @@ impl Trimmer {
             loop {
                 tokio::time::sleep(every).await;
                 if let Err(error) = self.trim(Instant::now(), &mut on_trimmed).await {
-                    tracing::debug!(cause = &error as &dyn std::error::Error, "the outbox was not trimmed");
+                    tracing::debug!(cause = causes(&error), "the outbox was not trimmed");
                 }
             }
         };

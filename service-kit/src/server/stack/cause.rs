@@ -7,13 +7,15 @@ use std::{cell::RefCell, error::Error};
 
 use tonic::Status;
 
+use crate::causes::causes;
+
 tokio::task_local! {
     static CAUSE: RefCell<Option<String>>;
 }
 
 /// Records why the stream that is being polled ends, for the log only. Without effect outside of a response stream.
 pub fn note_cause(status: &Status) {
-    let Some(text) = status.source().map(text) else {
+    let Some(text) = status.source().map(causes) else {
         return;
     };
     // Fails when there is no receiver.
@@ -26,13 +28,4 @@ pub(super) fn listening<T>(poll: impl FnOnce() -> T) -> (T, Option<String>) {
         let polled = poll();
         (polled, CAUSE.with(RefCell::take))
     })
-}
-
-/// Formats an error and its sources on one line.
-pub(in crate::server) fn text(error: &(dyn Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| (*error).source());
-    let mut texts: Vec<String> = chain.map(ToString::to_string).collect();
-    // Many errors repeat their source in their own text.
-    texts.dedup_by(|inner, outer| outer.ends_with(inner.as_str()));
-    texts.join(": ")
 }

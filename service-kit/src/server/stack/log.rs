@@ -11,8 +11,9 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tracing::{Level, Span, field::Empty};
 
-use super::{cause, request_id::RequestId};
+use super::request_id::RequestId;
 use crate::{
+    causes::causes,
     failure::{NotReady, Reason},
     reason,
     server::{
@@ -78,7 +79,7 @@ impl CallLog {
     /// Writes the line. `noted` is the cause if the status cannot carry it.
     pub(super) fn failed(&mut self, status: &Status, noted: Option<String>) {
         if !std::mem::replace(&mut self.ended, true) {
-            let cause = noted.or_else(|| status.source().map(cause::text));
+            let cause = noted.or_else(|| status.source().map(causes));
             let reason = status.get_details_error_info().map(|info| info.reason);
             let duration_ms = self.end(status.code());
             let level = if is_expected(status, reason.as_deref()) { Level::INFO } else { level(status.code()) };
