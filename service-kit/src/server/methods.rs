@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use prost::{DecodeError, Message};
 use prost_types::FileDescriptorSet;
 
-use super::metrics::MethodMetrics;
+use super::{line_limit::LineLimit, metrics::MethodMetrics};
 
 /// The shape of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(crate) struct Method {
 pub(crate) struct Methods {
     by_path: HashMap<String, Method>,
     others: Arc<MethodMetrics>,
+    /// Of the lines about failed calls.
+    pub(super) lines: Arc<LineLimit>,
 }
 
 impl Methods {
@@ -66,7 +68,11 @@ impl Methods {
                 }
             }
         }
-        Ok(Self { by_path: methods, others: Arc::new(MethodMetrics::new("unary", "unknown", "unknown")) })
+        Ok(Self {
+            by_path: methods,
+            others: Arc::new(MethodMetrics::new("unary", "unknown", "unknown")),
+            lines: Arc::default(),
+        })
     }
 
     /// Returns the method of this path, if it is known.

@@ -8,6 +8,7 @@ mod admission;
 mod connection;
 pub mod health;
 mod leaving;
+mod line_limit;
 mod methods;
 mod metrics;
 pub mod readiness;

@@ -2,7 +2,7 @@
 //!
 //! The line has the code, the reason, the duration and the cause, never a message or its contents. Faults of the server are
 //! errors, failures that a retry may cure warnings, faults of the caller information, as are failures that belong to each
-//! start and end of a process; a cancelled call is for debugging only.
+//! start and end of a process; a cancelled call is for debugging only. All but errors are limited in number.
 
 use std::{error::Error, sync::Arc, time::Instant};
 
@@ -17,6 +17,7 @@ use crate::{
     failure::{NotReady, Reason},
     reason,
     server::{
+        line_limit::LineLimit,
         methods::Methods,
         metrics::{MethodMetrics, code_name},
     },
@@ -28,6 +29,7 @@ use crate::{
 pub(super) struct CallLog {
     span: Span,
     metrics: Arc<MethodMetrics>,
+    lines: Arc<LineLimit>,
     started: Instant,
     ended: bool,
 }
@@ -57,7 +59,7 @@ impl CallLog {
         }
         let metrics = methods.metrics(method);
         metrics.begin();
-        Self { span, metrics, started: Instant::now(), ended: false }
+        Self { span, metrics, lines: methods.lines.clone(), started: Instant::now(), ended: false }
     }
 
     pub(super) fn span(&self) -> Span {
@@ -83,8 +85,23 @@ impl CallLog {
             let reason = status.get_details_error_info().map(|info| info.reason);
             let duration_ms = self.end(status.code());
             let level = if is_expected(status, reason.as_deref()) { Level::INFO } else { level(status.code()) };
-            self.within(|| write(level, status.code(), reason.as_deref(), duration_ms, cause.as_deref()));
+            if self.may_write(level) {
+                self.within(|| write(level, status.code(), reason.as_deref(), duration_ms, cause.as_deref()));
+            }
         }
+    }
+
+    /// Returns false for a line that must be left out: clients decide how many calls fail. Errors are faults of the server, and
+    /// are always written.
+    fn may_write(&self, level: Level) -> bool {
+        if level == Level::ERROR {
+            return true;
+        }
+        let Some(left_out) = self.lines.count(Instant::now()) else { return false };
+        if left_out > 0 {
+            tracing::warn!(left_out, "calls failed without a line: more than 100 in a second");
+        }
+        true
     }
 
     /// Counts the end and returns the duration in milliseconds.
