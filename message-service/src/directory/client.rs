@@ -50,6 +50,11 @@ pub(crate) enum LookupError {
 }
 
 impl LookupError {
+    /// Returns true if the server that answered has no such method: it is no user-service.
+    pub(super) fn is_of_another_service(&self) -> bool {
+        matches!(self, Self::Failed(status) if status.code() == Code::Unimplemented)
+    }
+
     /// Returns true if a retry is likely to succeed: user-service was not reached, was shutting down (a call that races a
     /// GOAWAY gets no response), or was briefly unavailable.
     fn is_transient(&self) -> bool {

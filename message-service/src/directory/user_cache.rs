@@ -258,9 +258,13 @@ impl UserCache {
         let mut since = lock(&self.shared.failing_since);
         let was_failing = since.is_some();
         *since = error.map(|_| Instant::now());
+        let address = &self.shared.settings.address;
         match error {
+            Some(cause) if !was_failing && cause.is_of_another_service() => {
+                tracing::error!(%address, "USER_SERVICE_URL leads to a server that is no user-service");
+            }
             Some(cause) if !was_failing => {
-                tracing::warn!(cause = causes(cause), "user-service cannot be reached");
+                tracing::warn!(cause = causes(cause), %address, "user-service cannot be reached");
             }
             None if was_failing => tracing::info!("user-service can be reached again"),
             Some(_) | None => {}

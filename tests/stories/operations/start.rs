@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Response};
 
 use super::{Checked, command};
-use crate::support::{PATIENCE, Process, TestDatabase, eventually, refused};
+use crate::support::{PATIENCE, Process, TestDatabase, World, code_and_reason, eventually, refused, send};
 
 const SERVICES: [&str; 2] = ["user-service", "message-service"];
 
@@ -304,4 +304,19 @@ async fn a_start_and_an_end_that_go_well_log_no_warning() {
     assert!(process.ended().await.success());
     let log = process.log();
     assert!(log.matches("call failed").count() == 3 && !log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_service_url_that_leads_to_another_service_is_named() {
+    let world = World::with_group().await;
+    let wrong = world.message_service.address().to_string();
+    let service = Process::message_service(&world.database.url(), &wrong, &[]).await;
+    let status = service.messages().send_message(send("g", "ann", "hello")).await.unwrap_err();
+    assert_eq!(code_and_reason(&status), (Code::Unavailable, "USER_SERVICE_UNAVAILABLE".to_owned()));
+    let expected = "USER_SERVICE_URL leads to a server that is no user-service";
+    eventually(PATIENCE, || async {
+        let log = service.log();
+        if log.lines().any(|line| line.contains(expected) && line.contains(&wrong)) { Ok(()) } else { Err(log) }
+    })
+    .await;
 }
