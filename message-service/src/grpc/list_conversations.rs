@@ -25,8 +25,9 @@ pub(super) async fn answer(
     let last_key = tokens.open(&bound, &request.get_ref().page_token)?;
     let after = last_key.as_deref().map(read_key).transpose()?;
 
-    let _turn = context.inbox.turn(actor.user_id()).await?;
-    let page = context.store.list_inbox(&actor, after, page_size).await?;
+    let (store, reader) = (context.store.clone(), actor.clone());
+    let read = async move { Ok(store.list_inbox(&reader, after, page_size).await?) };
+    let page = context.inbox.read(actor.user_id(), Box::pin(read)).await?;
     let next = page.items.last().filter(|_| page.has_more);
     let next_page_token =
         next.map(|item| tokens.seal(&bound, &key(item.active_at, &item.conversation.conversation_id)));

@@ -6,6 +6,7 @@ use tonic::Request;
 
 use super::{access, authorise, context::Context, decode, outgoing::Outgoing};
 use crate::{
+    actor::Actor,
     domain::{
         conversation::Kind,
         epoch::Epoch,
@@ -27,13 +28,20 @@ pub(super) struct Params {
 }
 
 pub(super) async fn answer(context: &Context, request: Request<StreamMessagesRequest>) -> Result<Outgoing, Failure> {
-    let Params { conversation_id, actor_id, after, epoch } = decode(request.get_ref())?;
-    let actor = authorise::actor(context, Rpc::StreamMessages, request.extensions(), actor_id).await?;
+    let params = decode(request.get_ref())?;
+    let actor = authorise::actor(context, Rpc::StreamMessages, request.extensions(), params.actor_id.clone()).await?;
+    let begin = begin(context.clone(), actor.clone(), params);
+    let subscription = context.beginnings.read(actor.user_id(), Box::pin(begin)).await?;
+    let open_stream = context.directory.open_stream(actor.user_id());
+    Ok(Outgoing::of_one(subscription, open_stream, Leaving::of(request.extensions())))
+}
 
-    let _turn = context.beginnings.turn(actor.user_id()).await?;
+/// Starts the subscription.
+async fn begin(context: Context, actor: Actor, params: Params) -> Result<Subscription, Failure> {
+    let Params { conversation_id, after, epoch, .. } = params;
     // Registers first and reads then: entries committed in between move the head that is followed.
     let pending = Subscription::to_one(&context.live, &context.pages, &actor, &conversation_id);
-    let (conversation, member) = access::reader(context, &actor, &conversation_id).await?;
+    let (conversation, member) = access::reader(&context, &actor, &conversation_id).await?;
     let last_sequence = conversation.last_sequence;
     if let Some(after) = after {
         let resumption = pending.resumption(&context.pages, after, epoch.as_ref()).await?;
@@ -44,12 +52,7 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
     let after = after.unwrap_or(last_sequence);
     // A reader of a CHANNEL may leave it and keep reading.
     let member = member.filter(|_| conversation.kind != Kind::Channel);
-    let subscription = pending.after(&conversation, member.map(|member| member.join_sequence), after);
-    Ok(Outgoing::of_one(
-        subscription,
-        context.directory.open_stream(actor.user_id()),
-        Leaving::of(request.extensions()),
-    ))
+    Ok(pending.after(&conversation, member.map(|member| member.join_sequence), after))
 }
 
 pub(super) fn decode(request: &StreamMessagesRequest) -> Result<Params, Failure> {

@@ -1,6 +1,6 @@
 //! `Subscribe`: streams all conversations of a user.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use parlance::message::v1;
 use service_kit::{
@@ -71,24 +71,34 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
     let (_, extensions, request) = request.into_parts();
     let mut fields = Fields::default();
     let actor_id = decode::actor_id(&mut fields, &request.actor_id);
+    // Before they are read: a refusal must be cheap.
+    let named = UserId::parse(&request.actor_id).ok().map(|id| context.named_cursors.take(&id, request.cursors.len()));
+    let named = named.transpose()?;
     let params = decode(&mut fields, &request.cursors, request.start, &request.epoch);
     let (actor_id, params): (UserId, Params) = fields.finish((actor_id, params))?;
     // It takes as much memory as what was read from it.
     drop(request);
-    let named = context.named_cursors.take(&actor_id, params.cursors())?;
     let actor = authorise::actor(context, Rpc::Subscribe, &extensions, actor_id).await?;
 
-    let begun = begin(context, &actor, &params, named).await?;
+    let begun = begin(context, &actor, params, named).await?;
     let open_stream = context.directory.open_stream(actor.user_id());
     Ok(Outgoing::of_all(begun, open_stream, Leaving::of(&extensions)))
 }
 
 /// Starts the subscription.
-pub(super) async fn begin(context: &Context, actor: &Actor, params: &Params, named: Named) -> Result<Begun, Failure> {
-    let Params { positions, epoch, start } = params;
-    let _turn = context.beginnings.turn(actor.user_id()).await?;
-    let subscription = Subscription::to_all(&context.live, &context.pages, actor, positions, epoch.as_ref(), *start);
-    Ok(Begun { subscription: subscription.await?, named: Some(named) })
+pub(super) async fn begin(
+    context: &Context,
+    actor: &Actor,
+    params: Params,
+    named: Option<Named>,
+) -> Result<Begun, Failure> {
+    let (live, pages, subscriber) = (context.live.clone(), context.pages.clone(), actor.clone());
+    let begin = async move {
+        let Params { positions, epoch, start } = &params;
+        let subscription = Subscription::to_all(&live, &pages, &subscriber, positions, epoch.as_ref(), *start).await?;
+        Ok(Begun { subscription, named })
+    };
+    context.beginnings.read(actor.user_id(), Box::pin(begin)).await
 }
 
 /// Reads the starting points.
@@ -109,20 +119,22 @@ fn positions(fields: &mut Fields, cursors: &[v1::Cursor]) -> Field<HashMap<Conve
     if cursors.len() > MAX_CURSORS {
         return fields.check("cursors", Err("must be at most 10,000"));
     }
-    let mut named = HashSet::with_capacity(cursors.len());
-    let mut positions = fields.check("cursors", Ok::<_, &str>(HashMap::with_capacity(cursors.len())));
+    let mut positions = HashMap::with_capacity(cursors.len());
     for (at, cursor) in cursors.iter().enumerate() {
-        let field = |name| format!("cursors[{at}].{name}");
-        let id = fields.parse(&field("conversation_id"), &cursor.conversation_id, ConversationId::parse);
-        let after = decode::position(fields, &field("after_sequence"), cursor.after_sequence);
-        let is_first = named.insert(&cursor.conversation_id);
-        decode::demand(fields, is_first, &field("conversation_id"), "must not be named twice");
-        positions = positions.and(id.and(after)).map(|(mut positions, (id, after))| {
-            positions.insert(id, after);
-            positions
-        });
+        let id = ConversationId::parse(&cursor.conversation_id);
+        let is_first = !id.as_ref().is_ok_and(|id| positions.contains_key(id));
+        match (id, Position::parse(cursor.after_sequence)) {
+            (Ok(id), Ok(after)) if is_first => drop(positions.insert(id, after)),
+            (id, after) => {
+                // Only here: to write the names of fields takes longer than all else.
+                let field = |name| format!("cursors[{at}].{name}");
+                decode::demand(fields, is_first, &field("conversation_id"), "must not be named twice");
+                drop(fields.check(&field("conversation_id"), id));
+                drop(fields.check(&field("after_sequence"), after));
+            }
+        }
     }
-    positions
+    fields.check("cursors", Ok::<_, &str>(positions))
 }
 
 #[cfg(test)]

@@ -66,8 +66,8 @@ impl Partial {
         Box::pin(async move {
             let begin = async {
                 let actor = authorise::actor(&context, Rpc::Chat, &extensions, actor_id).await?;
-                let begun = match &subscribe {
-                    Some(params) => Some(subscribe::begin(&context, &actor, params, named).await?),
+                let begun = match subscribe {
+                    Some(params) => Some(subscribe::begin(&context, &actor, params, Some(named)).await?),
                     None => None,
                 };
                 let open_stream = context.directory.open_stream(actor.user_id());
