@@ -15,6 +15,15 @@ async fn prepare(world: &World, members: &[(&str, MemberRole)]) {
     }
 }
 
+/// Waits until message-service knows that an account is no longer active.
+async fn wait_until_refused(world: &World, user_id: &str) {
+    eventually(PATIENCE, || async {
+        let read = world.conversation("g", user_id).await;
+        if read.is_err() { Ok(()) } else { Err("still accepted") }
+    })
+    .await;
+}
+
 /// Returns the entries after the members have joined.
 async fn changes(world: &World, actor_id: &str, joined: usize) -> Vec<String> {
     log_summary(world, "g", actor_id).await.split_off(joined)
@@ -45,6 +54,7 @@ async fn a_plain_member_succeeds_if_no_admin_is_active_even_when_another_member_
     prepare(&world, &members).await;
     for user in ["ann", "ben"] {
         world.delete_user(user).await;
+        wait_until_refused(&world, user).await;
     }
     // Cat was there before Dan.
     eventually(PATIENCE, || async {
@@ -63,11 +73,7 @@ async fn an_owner_who_is_active_or_deactivated_is_not_succeeded() {
     prepare(&world, &[("ben", MemberRole::Owner), ("cat", MemberRole::Admin)]).await;
     world.delete_user("ann").await;
     world.deactivate("ben").await;
-    eventually(PATIENCE, || async {
-        let read = world.conversation("g", "ann").await;
-        if read.is_err() { Ok(()) } else { Err("still accepted") }
-    })
-    .await;
+    wait_until_refused(&world, "ann").await;
     for _ in 0..3 {
         let answer = set_role(&world, "g", "cat", "cat", MemberRole::Owner).await;
         refused(answer, Code::PermissionDenied, "ROLE_INSUFFICIENT");
