@@ -1,6 +1,8 @@
 //! Moves heads to ones that another replica has committed, with the new messages in between: those of all conversations are
 //! read by one statement, so that subscribers need not read a page for each.
 
+use service_kit::causes::causes;
+
 use super::live::LiveLogs;
 use crate::{
     domain::{ids::ConversationId, sequence::Position},
@@ -29,7 +31,7 @@ pub(super) async fn advance(store: &Store, live: &LiveLogs, heads: &[(Conversati
             }
         }
         Err(error) => {
-            tracing::debug!(cause = &error as &dyn std::error::Error, "new messages cannot be read together");
+            tracing::debug!(cause = causes(&error), "new messages cannot be read together");
         }
     }
     for gap in &gaps {

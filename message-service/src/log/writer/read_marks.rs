@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{causes::causes, lifecycle::Lifecycle};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::timeout_at,
@@ -141,7 +141,7 @@ async fn move_together(store: &Store, taken: Vec<WaitingMark>) {
         }
         // It may concern one of them only: each is moved alone, so that the others do not fail with it.
         Err(error) if !error.is_outage() && marks.len() > 1 => {
-            tracing::warn!(cause = &error as &dyn std::error::Error, "read marks failed together and are moved alone");
+            tracing::warn!(cause = causes(&error), "read marks failed together and are moved alone");
             answer(waiters.into_iter().flatten(), Ok(MarkOutcome::Locked));
         }
         Err(error) => {
