@@ -6,12 +6,12 @@
 //! differs between the services is a parameter.
 
 pub mod backoff;
+pub mod bounded;
 pub mod bounds;
 pub mod caller;
 pub mod causes;
 pub mod command;
 pub mod config;
-pub mod counts;
 pub mod database;
 pub mod failure;
 pub mod fields;

@@ -3,7 +3,7 @@
 //! and take nothing.
 
 use service_kit::{
-    counts::{Bounded, Full, Part},
+    bounded::{Bounded, Full, Part},
     failure::Failure,
 };
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use service_kit::{
-    counts::{Bounded, Part},
+    bounded::{Bounded, Part},
     failure::Failure,
     lifecycle::Lifecycle,
 };

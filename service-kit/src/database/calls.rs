@@ -66,7 +66,7 @@ impl Database {
     /// Returns one more connection to the same database, for a task that must not wait while calls hold all of the pool.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self::with_canceller(Settings { connections: 1, ..self.settings.clone() }, self.canceller.clone())
+        self.beside_within(self.settings.timeout)
     }
 
     /// Returns the same, with calls that end within `limit` if that is shorter: a caller that gives up first would not see

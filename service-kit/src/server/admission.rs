@@ -3,53 +3,29 @@
 use std::{
     io,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use crate::{backoff::Backoff, counts::Counts, sync::lock};
+use crate::{
+    backoff::Backoff,
+    bounded::{Bounded, Part},
+};
 
-/// Counts the places taken. Clones share them.
+/// The places of connections. Clones share them.
 #[derive(Debug, Clone)]
-pub(super) struct Admission {
-    places: Arc<Mutex<Places>>,
-    most: usize,
-    most_per_address: Option<usize>,
-}
-
-#[derive(Debug, Default)]
-struct Places {
-    taken: usize,
-    // Empty without a cap per address.
-    by_address: Counts<IpAddr>,
-}
+pub(super) struct Admission(Bounded<IpAddr>);
 
 /// One place, free again when it is dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    admission: Admission,
-    ip: IpAddr,
-}
+pub(super) type Place = Part<IpAddr>;
 
 impl Admission {
     pub(super) fn new(most: usize, most_per_address: Option<usize>) -> Self {
-        Self { places: Arc::default(), most, most_per_address }
+        Self(Bounded::new(most, most_per_address.unwrap_or(most)))
     }
 
     /// Takes a place for a peer, if there is one.
     pub(super) fn admit(&self, ip: IpAddr) -> Option<Place> {
-        let ip = counted(ip);
-        let mut places = lock(&self.places);
-        if places.taken >= self.most {
-            return None;
-        }
-        if let Some(most) = self.most_per_address
-            && !places.by_address.add(&ip, 1, most)
-        {
-            return None;
-        }
-        places.taken += 1;
-        Some(Place { admission: self.clone(), ip })
+        self.0.take(&counted(ip), 1).ok()
     }
 }
 
@@ -63,14 +39,6 @@ pub(super) fn counted(ip: IpAddr) -> IpAddr {
 
 /// The first 64 of 128 bits.
 const NETWORK: u128 = u128::MAX << 64;
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut places = lock(&self.admission.places);
-        places.taken -= 1;
-        places.by_address.take_back(&self.ip, 1);
-    }
-}
 
 /// The pauses after accepts that failed. Without them, running out of file descriptors would spin a core.
 pub(super) const ACCEPT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));

@@ -2,7 +2,7 @@
 //! writes in flight is refused and others are not.
 
 use service_kit::{
-    counts::{Bounded, Full, Part},
+    bounded::{Bounded, Full, Part},
     lifecycle::Lifecycle,
     telemetry::metrics::{Counter, counter, gauge, watch},
 };

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{backoff::Backoff, counts::Full};
+use service_kit::{backoff::Backoff, bounded::Full};
 use tokio::sync::oneshot;
 use tracing::Span;
 

@@ -1,4 +1,4 @@
-//! Counts by key, of which none is kept at zero: for shares of users or addresses, of which there may be any number.
+//! Amounts in use, bounded in all and for each key, such as a user or an address, of which there may be any number.
 
 use std::{
     collections::HashMap,
@@ -7,46 +7,6 @@ use std::{
 };
 
 use crate::sync::lock;
-
-/// Counts by key.
-#[derive(Debug)]
-pub struct Counts<K>(HashMap<K, usize>);
-
-impl<K> Default for Counts<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Hash + Eq + Clone> Counts<K> {
-    /// Adds an amount to the count of a key if that stays within `most`; returns false and adds nothing if it does not.
-    pub fn add(&mut self, key: &K, amount: usize, most: usize) -> bool {
-        let count = self.0.get(key).copied().unwrap_or_default().saturating_add(amount);
-        if count > most {
-            return false;
-        }
-        match self.0.get_mut(key) {
-            Some(counted) => *counted = count,
-            None => drop(self.0.insert(key.clone(), count)),
-        }
-        true
-    }
-
-    /// Takes back an amount that was added.
-    pub fn take_back(&mut self, key: &K, amount: usize) {
-        if let Some(count) = self.0.get_mut(key) {
-            *count -= amount;
-            if *count == 0 {
-                self.0.remove(key);
-            }
-        }
-    }
-
-    /// Returns true if nothing is counted.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 /// An amount in use, bounded in all and for each key. Cheap to clone; clones share it.
 #[derive(Debug, Clone)]
@@ -59,7 +19,8 @@ pub struct Bounded<K> {
 #[derive(Debug)]
 struct Used<K> {
     all: usize,
-    by_key: Counts<K>,
+    /// None of them is 0.
+    by_key: HashMap<K, usize>,
 }
 
 /// There is not so much left.
@@ -83,7 +44,7 @@ impl<K: Hash + Eq + Clone> Bounded<K> {
     /// Creates an amount of which nothing is in use.
     #[must_use]
     pub fn new(most: usize, most_of_key: usize) -> Self {
-        Self { used: Arc::new(Mutex::new(Used { all: 0, by_key: Counts::default() })), most, most_of_key }
+        Self { used: Arc::new(Mutex::new(Used { all: 0, by_key: HashMap::new() })), most, most_of_key }
     }
 
     /// Takes a part, which may be 0.
@@ -106,10 +67,16 @@ impl<K: Hash + Eq + Clone> Bounded<K> {
         if all > self.most {
             return Err(Full::All);
         }
-        if amount > 0 && !used.by_key.add(key, amount, self.most_of_key) {
+        let of_key = used.by_key.get(key).copied().unwrap_or_default().saturating_add(amount);
+        if of_key > self.most_of_key {
             return Err(Full::Key);
         }
         used.all = all;
+        match used.by_key.get_mut(key) {
+            Some(count) => *count = of_key,
+            None if of_key > 0 => drop(used.by_key.insert(key.clone(), of_key)),
+            None => {}
+        }
         Ok(())
     }
 }
@@ -130,25 +97,18 @@ impl<K: Hash + Eq + Clone> Drop for Part<K> {
     fn drop(&mut self) {
         let mut used = lock(&self.of.used);
         used.all -= self.amount;
-        used.by_key.take_back(&self.key, self.amount);
+        if let Some(of_key) = used.by_key.get_mut(&self.key) {
+            *of_key -= self.amount;
+            if *of_key == 0 {
+                used.by_key.remove(&self.key);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_key_has_its_own_bound_and_is_forgotten_at_zero() {
-        let mut counts = Counts::default();
-        assert!(counts.add(&"one", 2, 3) && !counts.add(&"one", 2, 3) && counts.add(&"one", 1, 3));
-        assert!(counts.add(&"other", 3, 3) && !counts.add(&"other", usize::MAX, 3));
-        counts.take_back(&"one", 2);
-        counts.take_back(&"other", 3);
-        assert!(!counts.is_empty() && counts.add(&"one", 2, 3));
-        counts.take_back(&"one", 3);
-        assert!(counts.is_empty());
-    }
 
     #[test]
     fn a_key_has_a_share_and_all_keys_have_the_whole() {
