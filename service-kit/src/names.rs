@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use http::{HeaderValue, uri::Authority};
+use http::{HeaderValue, Request, header::HOST, uri::Authority};
 
 /// An origin: scheme, host and, unless it is the usual one of the scheme, the port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +94,16 @@ impl FromStr for HostName {
         let whole = name.len() == host.len() && name.chars().all(is_plain);
         whole.then(|| Self(without_dot(&host).to_owned())).ok_or(NotAHostName)
     }
+}
+
+/// True if a request has a host name, and all that it has are loopback names or `allowed`. A web page can make its own name
+/// resolve to 127.0.0.1 and is then of the same origin as a server that listens there: the name reveals it.
+pub(crate) fn has_known_host<B>(request: &Request<B>, allowed: &[HostName]) -> bool {
+    let in_uri = request.uri().authority().map(Authority::as_str);
+    let in_headers = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut names = in_uri.into_iter().chain(in_headers).peekable();
+    names.peek().is_some()
+        && names.all(|name| is_loopback_host(name) || allowed.iter().any(|allowed| allowed.is_of(name)))
 }
 
 /// True if a host name, with or without a port, always resolves to this machine.

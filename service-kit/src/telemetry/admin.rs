@@ -4,14 +4,14 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header, uri::Authority};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet, time};
 
 use super::{metrics::Recorder, process};
-use crate::names::{HostName, is_loopback_host};
+use crate::names::{HostName, has_known_host};
 
 /// The most connections at a time; others wait.
 const MAX_CONNECTIONS: usize = 16;
@@ -66,16 +66,9 @@ fn page(recorder: &Recorder) -> String {
     recorder.render()
 }
 
-fn is_answered(request: &Request<Incoming>, hosts: &[HostName]) -> bool {
-    let in_uri = request.uri().authority().map(Authority::as_str);
-    let in_headers = request.headers().get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
-    let is_known = |name| is_loopback_host(name) || hosts.iter().any(|host| host.is_of(name));
-    in_uri.into_iter().chain(in_headers).all(is_known)
-}
-
 fn answer(request: &Request<Incoming>, recorder: &Recorder, hosts: Option<&[HostName]>) -> Response<Full<Bytes>> {
     let (status, kind, text) = match (request.method(), request.uri().path()) {
-        _ if hosts.is_some_and(|hosts| !is_answered(request, hosts)) => {
+        _ if hosts.is_some_and(|hosts| !has_known_host(request, hosts)) => {
             let text = "metrics are at localhost and the names of --allow-host (ALLOW_HOST)\n";
             (StatusCode::FORBIDDEN, "text/plain", text.to_owned())
         }

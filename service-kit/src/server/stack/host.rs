@@ -1,23 +1,15 @@
 //! Refuses foreign `Host` names on a loopback listener without authentication.
-//!
-//! A web page can make its own name resolve to 127.0.0.1 and is then of the same origin as a server that listens
-//! there. The `Host` header reveals it.
 
-use http::{Request, header::HOST, uri::Authority};
+use http::Request;
 
 use crate::{
     failure::{Failure, Reason},
-    names::{HostName, is_loopback_host},
+    names::{HostName, has_known_host},
 };
 
 /// Accepts requests that have a host name and whose host names are all loopback names or `allowed`.
 pub(super) fn check<B>(request: &Request<B>, allowed: &[HostName]) -> Result<(), Failure> {
-    let in_uri = request.uri().authority().map(Authority::as_str);
-    let in_headers = request.headers().get_all(HOST).iter().map(|value| value.to_str().unwrap_or_default());
-    let mut names = in_uri.into_iter().chain(in_headers).peekable();
-    if names.peek().is_some()
-        && names.all(|name| is_loopback_host(name) || allowed.iter().any(|allowed| allowed.is_of(name)))
-    {
+    if has_known_host(request, allowed) {
         return Ok(());
     }
     tracing::info!("request refused: its host name is neither a loopback name nor in --allow-host");
@@ -28,6 +20,8 @@ pub(super) fn check<B>(request: &Request<B>, allowed: &[HostName]) -> Result<(),
 
 #[cfg(test)]
 mod tests {
+    use http::header::HOST;
+
     use super::*;
 
     #[test]

@@ -6,7 +6,7 @@
 
 mod arriving;
 mod body;
-pub(super) mod cause;
+mod cause;
 mod content_type;
 mod cors;
 pub(super) mod deadline;
