@@ -12,6 +12,7 @@ mod lane;
 mod metrics;
 #[cfg(test)]
 mod order_tests;
+mod queue;
 mod read_marks;
 mod room;
 mod shard;

@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    queue,
     room::QueuePermit,
     work::{MAX_WAIT, WriteError},
 };
@@ -109,20 +110,12 @@ impl ReadMarks {
 async fn run(store: Store, mut waiting: mpsc::UnboundedReceiver<WaitingMark>, lifecycle: Lifecycle) {
     let killed = lifecycle.killed().clone();
     let work = async {
-        let mut taken = Vec::new();
         loop {
-            let count = tokio::select! {
-                biased;
-                count = waiting.recv_many(&mut taken, MAX_TAKEN) => count,
-                () = lifecycle.closing().cancelled(), if !waiting.is_closed() => {
-                    waiting.close();
-                    continue;
-                }
-            };
-            if count == 0 {
+            let taken = queue::take(&mut waiting, MAX_TAKEN, &lifecycle).await;
+            if taken.is_empty() {
                 break;
             }
-            move_together(&store, std::mem::take(&mut taken)).await;
+            move_together(&store, taken).await;
         }
     };
     killed.run_until_cancelled(Box::pin(work)).await;

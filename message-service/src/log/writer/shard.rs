@@ -10,6 +10,7 @@ use super::{
     batch::Batch,
     given_up::GivenUp,
     lane::Lane,
+    queue,
     storer::Storer,
     work::{Stamps, Work},
 };
@@ -55,21 +56,12 @@ impl Shard {
     async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Work>, lifecycle: Lifecycle) {
         let killed = lifecycle.killed().clone();
         let work = async {
-            let mut taken = Vec::new();
             loop {
-                let count = tokio::select! {
-                    biased;
-                    count = receiver.recv_many(&mut taken, MAX_TAKEN) => count,
-                    () = lifecycle.closing().cancelled(), if !receiver.is_closed() => {
-                        // No new writes are accepted; those that wait are still stored.
-                        receiver.close();
-                        continue;
-                    }
-                };
-                if count == 0 {
+                let taken = queue::take(&mut receiver, MAX_TAKEN, &lifecycle).await;
+                if taken.is_empty() {
                     break;
                 }
-                self.store_all(taken.drain(..).collect()).await;
+                self.store_all(taken.into()).await;
             }
         };
         killed.run_until_cancelled(Box::pin(work)).await;
