@@ -4,8 +4,8 @@
     make faults FAULTS="kill-message-service=1000 lose-commit-reply=500"
 
 Each fault is a story of tests/stories/faults/matrix.rs (`make faults FAULTS=--list` lists them). Without FAULT=COUNT those of
-`make test` run, as often as there; the others must be named. They run one after the other; the checker judges each. `--write` puts the results into docs/RELIABILITY.md, in
-place of earlier ones of the same faults.
+`make test` run, as often as there; the others must be named. They run one after the other; the checker judges each.
+`--write` puts the results into docs/RELIABILITY.md, in place of earlier ones of the same faults.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ pub(crate) struct Method {
 pub(crate) struct Methods {
     by_path: HashMap<String, Method>,
     others: Arc<MethodMetrics>,
-    /// Of the lines about failed calls.
+    /// The limit on lines about failed calls.
     pub(super) lines: Arc<LineLimit>,
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Partial {
 }
 
 impl Partial {
+    /// Begins with a frame, whose cursors count from here on.
+    ///
     /// # Errors
     /// `OVERLOADED`: the client may send the frame again.
     pub(super) fn new(frame_id: u64, open: Open, all: &NamedCursors) -> Result<Self, Failure> {

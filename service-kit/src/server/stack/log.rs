@@ -99,7 +99,7 @@ impl CallLog {
         }
         let Some(left_out) = self.lines.count(Instant::now()) else { return false };
         if left_out > 0 {
-            tracing::warn!(left_out, "calls failed without a line: more than 100 in a second");
+            tracing::warn!(left_out, "calls failed without a line: there were too many in a second");
         }
         true
     }
