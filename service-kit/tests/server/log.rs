@@ -54,6 +54,19 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Counts the failed calls whose ids begin with `flood-`: those with a line, and those left out.
+    fn count_flood(&self) -> (u64, u64) {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.fold((0, 0), |(written, left_out), line| {
+            let of_flood = line["span"]["request_id"].as_str().is_some_and(|id| id.starts_with("flood-"));
+            let is_failure = of_flood && line["fields"]["message"] == "call failed";
+            (written + u64::from(is_failure), left_out + line["fields"]["left_out"].as_u64().unwrap_or_default())
+        })
+    }
+}
+
 /// Returns a request with an id.
 fn named(id: &str, text: &str) -> Request<String> {
     let mut request = Request::new(text.to_owned());
@@ -94,6 +107,28 @@ async fn a_failed_call_is_one_line_with_code_reason_cause_and_id() {
         let line = log.line_of(id, words).await;
         assert!(!line.contains("Secret"), "an unknown path is the caller's text: {line}");
     }
+}
+
+/// However many calls fail, a line was written for each, or it was counted as left out.
+#[tokio::test]
+async fn failed_calls_beyond_a_number_have_no_line_and_are_counted() {
+    let log = Log::listen();
+    let server = start(settings()).await;
+    let channel = server.channel().await;
+    let mut calls = 0;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let (mut written, mut left_out) = (0, 0);
+    while left_out == 0 || written + left_out < calls {
+        assert!(tokio::time::Instant::now() < deadline, "{written} written and {left_out} left out of {calls}");
+        // Bursts until lines were left out, then single calls until a line says how many.
+        let more = if left_out == 0 { 400 } else { 1 };
+        let failing = (calls..calls + more).map(|n| unary_of(&channel, UNARY, named(&format!("flood-{n}"), "refuse")));
+        futures_util::future::join_all(failing).await.into_iter().for_each(|answer| drop(answer.unwrap_err()));
+        calls += more;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        (written, left_out) = log.count_flood();
+    }
+    assert_eq!(written + left_out, calls);
 }
 
 #[tokio::test]

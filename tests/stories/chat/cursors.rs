@@ -1,9 +1,11 @@
 //! Cursors in several frames.
 
+use std::time::{Duration, Instant};
+
 use parlance::message::v1::{ChatCursors, ChatOpen, Cursor, Opened, SubscribeStart, chat_request::Frame};
 use tonic::{Code, Status};
 
-use crate::support::{Received, Session, World, group, refused, violated_fields};
+use crate::support::{PATIENCE, Received, Session, World, group, refused, violated_fields};
 
 fn cursor(id: &str, after_sequence: i64) -> Cursor {
     Cursor { conversation_id: id.to_owned(), after_sequence }
@@ -78,4 +80,36 @@ async fn a_refused_part_may_be_sent_again() {
     ben.inbox.catch_up().await;
     let status = nack(&mut ben, part(vec![cursor("g", 0)], false)).await;
     refused::<()>(Err(status), Code::FailedPrecondition, "SESSION_OPEN");
+}
+
+#[tokio::test]
+async fn a_user_has_a_share_of_the_cursors_that_wait() {
+    let world = World::with_group().await;
+    let unknown = |of: usize| (0..10_000).map(|n| cursor(&format!("c{of}-{n}"), 0)).collect::<Vec<_>>();
+    let mut first = Session::begin(&world.messages()).await.unwrap();
+    first.frame(open(unknown(0)));
+    for of in 1..9 {
+        first.frame(part(unknown(of), true));
+    }
+    // Once this is answered, the frames before it are handled.
+    nack(&mut first, part(vec![cursor("g", -1)], true)).await;
+
+    let mut second = Session::begin(&world.messages()).await.unwrap();
+    let opening = second.frame(open(unknown(0)));
+    let status = nack(&mut second, part(unknown(1), false)).await;
+    refused::<()>(Err(status), Code::ResourceExhausted, "OVERLOADED");
+    let mut third = Session::begin(&world.messages()).await.unwrap();
+    refused::<()>(Err(nack(&mut third, open(unknown(0))).await), Code::ResourceExhausted, "OVERLOADED");
+
+    // With the first session its cursors are gone, and what was refused may be sent again.
+    drop(first);
+    let began = Instant::now();
+    loop {
+        second.frame(part(unknown(1), false));
+        match second.inbox.receive().await {
+            Received::Opened(opened) => break assert_eq!(opened.frame_id, opening),
+            other => assert!(began.elapsed() < PATIENCE, "{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
