@@ -9,11 +9,11 @@ use std::{
 
 use super::{
     fault::Fault,
-    run::{CONVERSATIONS, Run},
+    run::{Run, prepare},
 };
 use crate::support::{
-    Mode, Proxy, RunningMessageService, RunningUserService, TestDatabase, World, channel_to, group,
-    message_service_config, user_service_config,
+    Mode, Proxy, RunningMessageService, RunningUserService, TestDatabase, World, channel_to, message_service_config,
+    user_service_config,
 };
 
 /// The network, which ends with this value.
@@ -64,10 +64,7 @@ impl Drop for BadNetwork {
 pub(super) async fn delay_and_loss(mut fault: Fault) {
     while let Some(hundreds) = fault.next_part() {
         let world = World::new().await;
-        world.users(&["ann", "ben"]).await;
-        for id in CONVERSATIONS {
-            world.create(group(id, "ann", &["ben"])).await;
-        }
+        prepare(&world).await;
         let mut network = BadNetwork::new(fault.random().u64(..));
         let database = network.to(&TestDatabase::server_address()).await.to_string();
         let url = world.database.url().replacen(&TestDatabase::server_address(), &database, 1);

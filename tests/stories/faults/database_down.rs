@@ -42,17 +42,7 @@ impl Deployment {
         let cluster = Cluster::start(Options::temporary().max_connections(MAX_CONNECTIONS as u32)).await.unwrap();
         cluster.create_database("parlance").await.unwrap();
         let url = cluster.url("parlance");
-        let timeout = ["--database-timeout", "2s"];
-        let user_service = RunningUserService::launch(user_service_config(&url, &timeout)).await;
-        user_service.wait_until_serving().await;
-        let address = user_service.address().to_string();
-        let message_service = RunningMessageService::start(message_service_config(&url, &address, &timeout)).await;
-        for name in ["ann", "ben"] {
-            user_service.create(name).await;
-        }
-        for id in groups {
-            message_service.conversations().create_conversation(group(id, "ann", &["ben"])).await.unwrap();
-        }
+        let (user_service, message_service) = start_services(&url, groups).await;
         Self { cluster, message_service, user_service }
     }
 
@@ -83,6 +73,22 @@ impl Deployment {
             How::Kill => self.cluster.kill().await,
         }
     }
+}
+
+/// Starts both services on a database, with these groups of Ann and Ben.
+pub(super) async fn start_services(url: &str, groups: &[&str]) -> (RunningUserService, RunningMessageService) {
+    let timeout = ["--database-timeout", "2s"];
+    let user_service = RunningUserService::launch(user_service_config(url, &timeout)).await;
+    user_service.wait_until_serving().await;
+    let address = user_service.address().to_string();
+    let message_service = RunningMessageService::start(message_service_config(url, &address, &timeout)).await;
+    for name in ["ann", "ben"] {
+        user_service.create(name).await;
+    }
+    for id in groups {
+        message_service.conversations().create_conversation(group(id, "ann", &["ben"])).await.unwrap();
+    }
+    (user_service, message_service)
 }
 
 /// The processes of a PostgreSQL server, paused until this is dropped.

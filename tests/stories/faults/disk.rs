@@ -11,10 +11,8 @@ use std::{
 use parlance_standalone::cluster::{Cluster, Error, Options};
 use tempfile::TempDir;
 
-use super::run::CONVERSATIONS;
-use crate::support::{
-    Mode, Proxy, RunningMessageService, RunningUserService, group, message_service_config, user_service_config,
-};
+use super::{database_down::start_services, run::CONVERSATIONS};
+use crate::support::{Mode, Proxy, RunningMessageService, RunningUserService};
 
 /// Stops the file system at once, as the kernel's tests of file systems do: whatever was not synced to the device is never
 /// written, and neither is the journal. It is `FS_IOC_SHUTDOWN` with the flag `NOLOGFLUSH`.
@@ -122,17 +120,7 @@ impl Deployment {
         cluster.create_database("parlance").await.unwrap();
         let proxy = Proxy::before(address(&cluster), Mode::Open).await;
         let url = cluster.url("parlance").replace(&format!(":{}/", cluster.port()), &format!(":{}/", proxy.port()));
-        let timeout = ["--database-timeout", "2s"];
-        let user_service = RunningUserService::launch(user_service_config(&url, &timeout)).await;
-        user_service.wait_until_serving().await;
-        let address = user_service.address().to_string();
-        let message_service = RunningMessageService::start(message_service_config(&url, &address, &timeout)).await;
-        for name in ["ann", "ben"] {
-            user_service.create(name).await;
-        }
-        for id in CONVERSATIONS {
-            message_service.conversations().create_conversation(group(id, "ann", &["ben"])).await.unwrap();
-        }
+        let (user_service, message_service) = start_services(&url, &CONVERSATIONS).await;
         Self { message_service, _user_service: user_service, proxy, cluster: Some(cluster), options, disk }
     }
 

@@ -12,22 +12,15 @@ use super::{
     flood::flood,
     many_processes::send_concurrently,
     process_killed::killed_under_load,
-    run::{CONVERSATIONS, Run},
+    run::{CONVERSATIONS, Run, prepare},
 };
-use crate::support::{Mode, PATIENCE, Process, Proxy, World, channel_to, eventually, group};
+use crate::support::{Mode, PATIENCE, Process, Proxy, World, channel_to, eventually};
 
 /// Starts both services with the conversations of a run.
 async fn world() -> World {
     let world = World::new().await;
     prepare(&world).await;
     world
-}
-
-async fn prepare(world: &World) {
-    world.users(&["ann", "ben"]).await;
-    for id in CONVERSATIONS {
-        world.create(group(id, "ann", &["ben"])).await;
-    }
 }
 
 /// The same with a proxy between message-service and the database.

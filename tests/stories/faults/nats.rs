@@ -7,9 +7,9 @@ use tokio::task::JoinHandle;
 
 use super::{
     fault::Fault,
-    run::{CONVERSATIONS, Run},
+    run::{Run, prepare},
 };
-use crate::support::{Mode, NatsServer, Proxy, RunningMessageService, World, channel_to, group};
+use crate::support::{Mode, NatsServer, Proxy, RunningMessageService, World, channel_to};
 
 /// Two replicas, with senders at one and subscribers at the other.
 struct Pair {
@@ -22,10 +22,7 @@ impl Pair {
     /// Starts them, each with its URL of the bus.
     async fn new(fault: &Fault, here: &str, there: &str) -> Self {
         let world = World::with(&["--bus-url", here]).await;
-        world.users(&["ann", "ben"]).await;
-        for id in CONVERSATIONS {
-            world.create(group(id, "ann", &["ben"])).await;
-        }
+        prepare(&world).await;
         let replica = world.replica_with(&["--bus-url", there]).await;
         let run = Run::between(fault, channel_to(world.message_service.address()), channel_to(replica.address()));
         Self { world, _replica: replica, run }

@@ -9,7 +9,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 
 use super::{
     fault::Fault,
-    run::{CONVERSATIONS, Run},
+    run::{Run, prepare},
 };
 use crate::support::{PATIENCE, World, channel_to, code_and_reason, eventually, group, health, send};
 
@@ -96,10 +96,7 @@ async fn connections_to_a_read_only_server_are_not_kept() {
 pub(super) async fn under_load(mut fault: Fault) {
     while let Some(rounds) = fault.next_part() {
         let world = World::new().await;
-        world.users(&["ann", "ben"]).await;
-        for id in CONVERSATIONS {
-            world.create(group(id, "ann", &["ben"])).await;
-        }
+        prepare(&world).await;
         let mut outside = world.database.connect().await;
         let run = Run::begin(&fault, channel_to(world.message_service.address()));
         for _ in 0..rounds {

@@ -11,10 +11,18 @@ use super::{
     fault::Fault,
     load::{Load, Subscriber, check_history, read_logs},
 };
-use crate::support::{PATIENCE, eventually};
+use crate::support::{PATIENCE, World, eventually, group};
 
 /// The conversations of a run.
 pub const CONVERSATIONS: [&str; 4] = ["g", "h", "i", "j"];
+
+/// Creates the users and the conversations of a run.
+pub async fn prepare(world: &World) {
+    world.users(&["ann", "ben"]).await;
+    for id in CONVERSATIONS {
+        world.create(group(id, "ann", &["ben"])).await;
+    }
+}
 
 /// A load with subscribers, over one channel or a changing one.
 pub struct Run {
