@@ -41,13 +41,11 @@ async fn a_thousand_readers_share_few_transactions() {
     let conversations = world.conversations();
     // Some of them ask for what they may not, in between.
     let asked = names.iter().enumerate().map(|(n, name)| {
-        let id = ["g", "missing", "open"][if n % 100 == 7 {
-            1
-        } else if n % 100 == 8 {
-            2
-        } else {
-            0
-        }];
+        let id = match n % 100 {
+            7 => "missing",
+            8 => "open",
+            _ => "g",
+        };
         let conversations = &conversations;
         async move { (id, name, mark(conversations, id, name, head).await) }
     });

@@ -1,7 +1,7 @@
 //! A replica reads what another one has committed to many conversations together, not as a page for each.
 
 use futures_util::future::join_all;
-use parlance::{message::v1::SubscribeStart, user::v1::CreateUserRequest};
+use parlance::message::v1::SubscribeStart;
 
 use super::{Scrape, Services};
 use crate::support::{Inbox, Process, Received, group, send};
@@ -35,8 +35,7 @@ async fn new_messages_of_another_replica_are_read_together() {
     let flags = ["--admin-listen", "127.0.0.1:0"];
     let second = Process::message_service(&services.database.url(), &user_service, &flags).await;
     for name in ["ann", "ben"] {
-        let user = CreateUserRequest { user_id: name.to_owned(), username: name.to_owned(), ..Default::default() };
-        services.user_service.users().create_user(user).await.unwrap();
+        services.user_service.create(name).await;
     }
     let ids: Vec<String> = (0..CONVERSATIONS).map(|n| format!("c{n}")).collect();
     for id in &ids {
