@@ -91,7 +91,7 @@ impl Service for MessageService {
         let retention = config.outbox_retention;
         lifecycle.spawn("trim outbox", trim_outbox::run(store.beside(), retention, lifecycle.clone()));
         let of_epoch = live.clone();
-        let seal = Seal::new(&store.page_token_key().await?, move || of_epoch.epoch().name().cloned());
+        let seal = Seal::new(&store.page_token_key().await?, move || of_epoch.epoch_name());
         match &config.bus {
             BusAddress::Postgres => {
                 bus::run::start(PostgresBus::new(store.database(), seal), &exchange, &live, lifecycle);

@@ -176,9 +176,10 @@ impl Outgoing {
                 }
                 Ok(frames::closed(&conversation_id, &status))
             }
+            Item::EpochRenamed => Ok(self.heartbeat()),
             Item::EpochEnded => {
                 let delay = backoff::jittered(MAX_RETRY_DELAY, 0.0..1.0);
-                let failure = Failure::of(Reason::DatabaseUnavailable, "the database is another server now; resume");
+                let failure = Failure::of(Reason::DatabaseUnavailable, "the database may have been set back; resume");
                 self.state = State::Ended;
                 Err(failure.retry_after(delay).into())
             }

@@ -18,6 +18,7 @@ use super::{clock::Clock, live::LiveLogs, metrics::OutboxMetrics, new_messages};
 use crate::{
     bus::Exchange,
     domain::{
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         sequence::Position,
     },
@@ -145,8 +146,7 @@ impl Poller {
             self.deliver(committed).await;
         } else {
             self.metrics.reread.increment(1);
-            // It may be another server.
-            self.live.enter(&self.store.enter_epoch().await?);
+            self.enter_epoch(&read.position).await?;
             self.reread_all(now).await?;
         }
         self.last = Some((now, read.position));
@@ -156,6 +156,39 @@ impl Poller {
             return Ok(read.is_whole);
         }
         Ok(read.is_whole && !self.is_listing_urgent)
+    }
+
+    /// Enters the epoch of a server that may be another one, or one that was set back. Streams go on if everything survived
+    /// that they may have been given.
+    async fn enter_epoch(&self, read_at: &OutboxPosition) -> Result<(), Error> {
+        let before = self.live.epoch_name();
+        if let (Some(before), Some((_, last))) = (&before, &self.last)
+            && last.is_later_than(read_at)
+        {
+            self.store.leave_epoch(before).await?;
+        }
+        let epoch = self.store.enter_epoch().await?;
+        if let Some(before) = before.filter(|before| *before != epoch)
+            && let Some(survived) = self.find_unharmed(&before).await?
+            && self.live.continue_in(&epoch, &survived)
+        {
+            return Ok(());
+        }
+        self.live.enter(&epoch);
+        Ok(())
+    }
+
+    /// Returns the heads of all followed conversations, if all of them survived since an epoch.
+    async fn find_unharmed(&self, since: &Epoch) -> Result<Option<HashMap<ConversationId, Position>>, Error> {
+        let heads = self.live.heads();
+        let positions: Vec<_> = heads.iter().map(|(id, head)| (id, *head)).collect();
+        for positions in positions.chunks(MAX_READ) {
+            let surviving = self.store.find_surviving(since, positions).await?;
+            if surviving.iter().any(|(id, position)| heads.get(id) != Some(position)) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(heads))
     }
 
     async fn deliver(&self, committed: &Committed) {

@@ -7,12 +7,14 @@ use crate::domain::{epoch::Epoch, ids::ConversationId, sequence::Position};
 
 const ENTER: &str = "SELECT parlance_message.enter_epoch_v1()";
 
+const LEAVE: &str = "SELECT FROM parlance_message.leave_epoch_v1($1)";
+
 /// The most entries of each table that are searched for the last one that survived. If it is further back, the client reads
 /// the conversation from its beginning.
 const MAX_SEARCHED: i64 = 100;
 
-// Reads along `messages_pkey` and `changes_pkey`, backwards from the position to the first entry that is old enough: past the
-// entries that took the numbers of lost ones. An epoch that does not exist was lost itself, and nothing of it is known.
+// Looks up the entry at the position, which is old enough unless it was lost; else reads along `messages_pkey` and
+// `changes_pkey`, backwards to the first entry that is old enough: past the entries that took the numbers of lost ones. An epoch that does not exist was lost itself, and nothing of it is known.
 const SURVIVING: &str = "
     WITH given AS (
         SELECT epoch_id FROM parlance_message.epochs WHERE epoch = $1
@@ -27,6 +29,15 @@ const SURVIVING: &str = "
         CASE
             WHEN NOT EXISTS (SELECT FROM given) THEN 0
             WHEN NOT EXISTS (SELECT FROM next) THEN u.position
+            WHEN EXISTS (
+                SELECT FROM parlance_message.messages AS m
+                WHERE m.conversation_id = u.conversation_id AND m.sequence = u.position
+                    AND m.created_at < (SELECT began_at FROM next)
+            ) OR EXISTS (
+                SELECT FROM parlance_message.changes AS c
+                WHERE c.conversation_id = u.conversation_id AND c.sequence = u.position
+                    AND c.created_at < (SELECT began_at FROM next)
+            ) THEN u.position
             ELSE greatest(
                 (
                     SELECT max(found.sequence)
@@ -60,6 +71,12 @@ impl Store {
     pub(crate) async fn enter_epoch(&self) -> Result<Epoch, Error> {
         let (name,): (String,) = self.database.fetch_one(sqlx::query_as(ENTER)).await?;
         Ok(Epoch::from_storage(&name))
+    }
+
+    /// Ends an epoch of which the database was set back while its server ran on; without effect unless it is the current one.
+    pub(crate) async fn leave_epoch(&self, epoch: &Epoch) -> Result<(), Error> {
+        self.database.execute(sqlx::query(LEAVE).bind(epoch.as_str())).await?;
+        Ok(())
     }
 
     /// Returns for each of these positions of an earlier epoch the last one that is still the same log: itself if nothing up
@@ -124,6 +141,20 @@ mod tests {
         }
         connection.open().await.unwrap();
         assert!(connection.epoch().is_some());
+        test.drop().await;
+    }
+
+    #[tokio::test]
+    async fn an_epoch_is_left_once() {
+        let test = TestDatabase::new("leave_epoch").await;
+        let first = test.store.enter_epoch().await.unwrap();
+        assert_eq!(test.store.enter_epoch().await.unwrap(), first);
+        test.store.leave_epoch(&first).await.unwrap();
+        let second = test.store.enter_epoch().await.unwrap();
+        assert_ne!(second, first);
+        // Another replica finds the same later.
+        test.store.leave_epoch(&first).await.unwrap();
+        assert_eq!(test.store.enter_epoch().await.unwrap(), second);
         test.drop().await;
     }
 }

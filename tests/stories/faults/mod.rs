@@ -18,6 +18,7 @@ mod lost_responses;
 mod many_processes;
 mod matrix;
 mod nats;
+mod older_copy;
 mod overload;
 mod planted;
 mod power_loss;

@@ -5,6 +5,7 @@
 //! in sequence: a commit that does not continue the head empties the ring, and subscribers read the missing part from
 //! storage.
 
+mod epochs;
 mod state;
 mod waker;
 
@@ -26,7 +27,7 @@ use self::{
 };
 use super::{
     clock::Clock,
-    epoch::OpenEpoch,
+    epoch::CurrentEpoch,
     membership_feed::{FeedRegistration, MembershipFeed},
     metrics::LiveLogMetrics,
     ring::{Advance, Ahead, Budget, Ring},
@@ -73,7 +74,7 @@ struct Shared {
 /// All live logs, which are of one epoch.
 #[derive(Debug, Default)]
 struct Logs {
-    epoch: OpenEpoch,
+    epoch: CurrentEpoch,
     of: HashMap<ConversationId, Arc<LiveLog>>,
 }
 
@@ -229,26 +230,6 @@ impl LiveLogs {
         self.shared.feed.user_ids()
     }
 
-    /// Returns the current epoch. A stream takes it before it follows anything, and ends with it.
-    pub(crate) fn epoch(&self) -> OpenEpoch {
-        lock(&self.shared.logs).epoch.clone()
-    }
-
-    /// Enters an epoch. If it is another one, all logs are forgotten, since what was committed last may be lost, and all
-    /// streams end: their clients come back with their positions and the epoch of these.
-    pub(crate) fn enter(&self, epoch: &Epoch) {
-        let (ended, forgotten) = {
-            let mut logs = lock(&self.shared.logs);
-            if logs.epoch.name() == Some(epoch) {
-                return;
-            }
-            (std::mem::replace(&mut logs.epoch, OpenEpoch::new(epoch.clone())), std::mem::take(&mut logs.of))
-        };
-        ended.end(epoch);
-        // A log that is still followed lives on with its last subscriber, and receives nothing.
-        drop(forgotten);
-    }
-
     /// Takes over a commit of a writer in this epoch: the conversation's new head, and the entries that were stored as sends,
     /// in order. Costs nothing for a conversation without subscribers. Returns false if the epoch is not the current one: the
     /// outbox decides then.
@@ -261,7 +242,7 @@ impl LiveLogs {
     ) -> bool {
         let found = {
             let logs = lock(&self.shared.logs);
-            if logs.epoch.name() != epoch {
+            if logs.epoch.name().as_ref() != epoch {
                 return false;
             }
             logs.of.get(conversation_id).cloned()

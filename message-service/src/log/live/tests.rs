@@ -49,6 +49,31 @@ fn a_followed_log_stays_but_its_idle_ring_is_emptied() {
     assert!(matches!(registration.read_ring(at(0), 100), Ahead::InStorage));
 }
 
+#[test]
+fn streams_go_on_in_an_epoch_only_if_every_known_head_survived() {
+    let epoch = Epoch::from_storage;
+    let logs = LiveLogs::new(ENCODE, 4000, Clock::manual());
+    logs.enter(&epoch("first"));
+    let (known, _unknown) = (logs.follow(&"c".into(), &signal()), logs.follow(&"d".into(), &signal()));
+    known.advance_head(at(3));
+    let mut open = logs.epoch();
+    for heads in [vec![], vec![("c".into(), at(2))]] {
+        assert!(!logs.continue_in(&epoch("second"), &HashMap::from_iter(heads)), "another head was looked at");
+        assert!(!open.is_renamed() && !open.has_ended());
+    }
+    assert!(logs.continue_in(&epoch("second"), &logs.heads()));
+    assert!(open.is_renamed() && !open.has_ended());
+    assert_eq!((open.name(), open.latest_name()), (Some(&epoch("first")), logs.epoch_name()));
+    open.take_name();
+    assert!(!open.is_renamed() && open.name() == Some(&epoch("second")));
+    // A commit of the first epoch is not one of the second.
+    assert!(!logs.append_committed(Some(&epoch("first")), &"c".into(), at(4), Vec::new));
+    assert!(logs.append_committed(Some(&epoch("second")), &"c".into(), at(4), || vec![entry(4)]));
+    logs.enter(&epoch("third"));
+    assert!(open.has_ended() && logs.conversation_ids().is_empty());
+    assert_eq!(logs.epoch().name(), Some(&epoch("third")));
+}
+
 /// Wakes everybody who is due.
 fn wake(logs: &LiveLogs) {
     while logs.shared.waker.wake_part().is_some() {}

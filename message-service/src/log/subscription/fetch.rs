@@ -8,11 +8,12 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use service_kit::backoff::jittered;
+use service_kit::{backoff::jittered, causes::causes};
 use tokio::time::sleep_until;
 
 use crate::{
     domain::{
+        epoch::Epoch,
         ids::{ConversationId, UserId},
         sequence::Position,
     },
@@ -31,6 +32,8 @@ const RETRY: Duration = Duration::from_millis(250);
 pub(super) struct FetchedPage {
     pub(super) id: ConversationId,
     pub(super) after: Position,
+    /// The epoch when the read began.
+    pub(super) epoch: Option<Epoch>,
     pub(super) page: Result<Option<Arc<LogPage>>, Error>,
 }
 
@@ -73,12 +76,12 @@ impl Fetches {
         self.places.is_none() && !self.is_pausing()
     }
 
-    /// Starts to read the page after a position.
-    pub(super) fn fetch_page(&mut self, id: ConversationId, after: Position) {
+    /// Starts to read the page after a position, in an epoch.
+    pub(super) fn fetch_page(&mut self, id: ConversationId, after: Position, epoch: Option<Epoch>) {
         let pages = self.pages.clone();
         self.page = Some(Box::pin(async move {
             let page = pages.read(&id, after).await;
-            FetchedPage { id, after, page }
+            FetchedPage { id, after, epoch, page }
         }));
     }
 
@@ -150,4 +153,14 @@ async fn pause_end(at: Option<Instant>) {
         Some(at) => sleep_until(at.into()).await,
         None => pending().await,
     }
+}
+
+/// Returns true if reading again would fail again.
+pub(super) fn is_permanent(error: &Error) -> bool {
+    matches!(error, Error::Corrupt(_) | Error::Driver(_) | Error::Data(_) | Error::Conflict { .. })
+}
+
+/// Notes that a read is repeated.
+pub(super) fn log_wait(error: &Error) {
+    tracing::debug!(cause = causes(error), "a stream waits for the database");
 }

@@ -24,7 +24,9 @@ pub(crate) enum Item {
     Truncated { conversation_id: ConversationId, oldest_sequence: Sequence },
     /// No more items of one conversation follow.
     Closed { conversation_id: ConversationId, why: Ending },
-    /// No more items follow: the database has entered another epoch.
+    /// The epoch has another name: all positions up to here are good in it.
+    EpochRenamed,
+    /// No more items follow: the log may have been set back.
     EpochEnded,
 }
 

@@ -6,7 +6,7 @@
 //! ```text
 //! loop
 //!     if no entry is buffered: return that the epoch has ended, if it has; start the reads that are needed, take those that have completed
-//!     return a notice (truncated, closed), else the next buffered entry, else an ephemeral,
+//!     return that the epoch has another name, else a notice (truncated, closed), else the next buffered entry, else an ephemeral,
 //!         else, once all initial conversations are caught up, that they are
 //!     take the signals; for each conversation that is due
 //!         at the head that it began with: return that it is caught up
@@ -32,11 +32,8 @@ use std::{
     vec::IntoIter,
 };
 
-use bytes::Bytes;
-use service_kit::causes::causes;
-
 use self::{
-    fetch::{Fetched, FetchedPage, FetchedPlaces, Fetches},
+    fetch::{Fetched, FetchedPage, FetchedPlaces, Fetches, is_permanent, log_wait},
     schedule::Schedule,
     start::Begin,
 };
@@ -50,16 +47,14 @@ use super::{
     ring::Ahead,
     signals::Signal,
 };
-use crate::{
-    domain::{
-        encoded::EncodedEntry,
-        epoch::Epoch,
-        ids::{ConversationId, UserId},
-        refusal::Refusal,
-        sequence::{Position, Sequence},
-    },
-    storage::Error,
+use crate::domain::{
+    encoded::EncodedEntry,
+    epoch::Epoch,
+    ids::{ConversationId, UserId},
+    refusal::Refusal,
+    sequence::{Position, Sequence},
 };
+use bytes::Bytes;
 
 pub(crate) use self::{
     item::{Ending, Item},
@@ -136,7 +131,7 @@ impl Subscription {
         }
     }
 
-    /// Returns the name of the epoch, if it is known.
+    /// Returns the name of the epoch that the stream has received, if it is known.
     pub(crate) fn epoch(&self) -> Option<&Epoch> {
         self.epoch.name()
     }
@@ -165,7 +160,7 @@ impl Subscription {
             }
             tokio::select! {
                 () = self.signal.notified() => {}
-                () = self.epoch.ended() => {}
+                () = self.epoch.changed() => {}
                 fetched = self.fetches.next() => match fetched {
                     Fetched::Page(page) => self.accept_page(page),
                     Fetched::Places(places) => self.accept_places(places),
@@ -213,6 +208,11 @@ impl Subscription {
 
     /// Returns the next item of those that need no reading.
     fn poll_waiting(&mut self) -> Option<Item> {
+        // Entries of an epoch are taken after it has its name, and so returned after its name.
+        if self.epoch.is_renamed() {
+            self.epoch.take_name();
+            return Some(Item::EpochRenamed);
+        }
         if let Some(notice) = self.take_notice() {
             return Some(notice);
         }
@@ -312,16 +312,20 @@ impl Subscription {
             && let Some(id) = self.schedule.take_behind()
         {
             if let Some(position) = self.followed.get(&id).map(|followed| followed.cursor.position()) {
-                self.fetches.fetch_page(id, position);
+                self.fetches.fetch_page(id, position, self.epoch.latest_name());
             }
         }
     }
 
     fn accept_page(&mut self, fetched: FetchedPage) {
-        let FetchedPage { id, after, page } = fetched;
+        let FetchedPage { id, after, epoch, page } = fetched;
         let is_current = |followed: &Followed| followed.cursor.position() == after;
         if !self.schedule.is_fetching(&id) || !self.followed.get(&id).is_some_and(is_current) {
             return;
+        }
+        if epoch != self.epoch.latest_name() {
+            // Whether what was read then has survived is not known.
+            return self.retry(&id);
         }
         match page {
             Ok(Some(page)) => self.take_page(&id, after, &page),
@@ -387,13 +391,4 @@ impl Buffered {
     fn is_empty(&self) -> bool {
         self.entries.len() == 0
     }
-}
-
-/// Returns true if reading again would fail again.
-fn is_permanent(error: &Error) -> bool {
-    matches!(error, Error::Corrupt(_) | Error::Driver(_) | Error::Data(_) | Error::Conflict { .. })
-}
-
-fn log_wait(error: &Error) {
-    tracing::debug!(cause = causes(error), "a stream waits for the database");
 }

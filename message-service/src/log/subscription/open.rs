@@ -51,7 +51,7 @@ impl PendingSubscription {
     pub(crate) fn after(mut self, of: &Conversation, join_sequence: Option<Sequence>, after: Position) -> Subscription {
         let span = Span { oldest_sequence: of.oldest_sequence, last_sequence: of.last_sequence };
         self.subscription.begin(self.cursor, StartingPoint { span, join_sequence, after }, true);
-        self.subscription
+        self.subscription.opened()
     }
 }
 
@@ -90,7 +90,15 @@ impl Subscription {
                 None => Begin::From(start),
             });
         }
-        Ok(new)
+        Ok(new.opened())
+    }
+
+    /// Ends it at once if the epoch got another name meanwhile: the client's positions were not checked in that one.
+    fn opened(mut self) -> Self {
+        if self.epoch.is_renamed() {
+            self.notices.push_front(Item::EpochEnded);
+        }
+        self
     }
 
     /// Returns those of the conversations that the user is in, and closes the others. A client may name any ids, so these are

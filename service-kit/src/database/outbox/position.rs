@@ -69,11 +69,22 @@ impl Position {
         self
     }
 
+    /// True if the same server was further than at `now`, which only a machine does that was set back with its memory.
+    #[must_use]
+    pub fn is_later_than(&self, now: &Self) -> bool {
+        self.history == now.history && self.end().next() > now.seen.next()
+    }
+
+    fn end(&self) -> &Snapshot {
+        self.rest.as_ref().map_or(&self.seen, |rest| &rest.until)
+    }
+
     /// True if everything that has been read is part of the history in which `now` was taken, and nothing committed since can
     /// have been trimmed.
     pub(super) fn is_continued_by(&self, history: History, now: &Snapshot, max_age: Duration) -> bool {
-        let last = self.rest.as_ref().map_or(&self.seen, |rest| &rest.until);
-        self.history == history && last.next() <= now.next() && self.seen.age(now).is_some_and(|age| age <= max_age)
+        self.history == history
+            && self.end().next() <= now.next()
+            && self.seen.age(now).is_some_and(|age| age <= max_age)
     }
 }
 
@@ -189,6 +200,19 @@ mod tests {
         assert!(!continues("1 7 16384 10:19: 1000001"), "a step back");
         assert!(!continues("1 7 16384 30:30: 121000001"), "too old");
         assert!(!continues("1 7 16384 30:30: 999999"), "the clock of the server went back");
+    }
+
+    #[test]
+    fn a_server_that_was_set_back_while_it_ran_is_behind_an_earlier_position() {
+        let before = position("1 7 16384 10:20:10 1000000 25:30: 2000000 15 9");
+        for (now, is_later) in [
+            ("1 7 16384 25:30: 3000000", false),
+            ("1 7 16384 25:29: 3000000", true),
+            ("1 8 16384 25:29: 3000000", false),
+            ("1 7 16385 25:29: 3000000", false),
+        ] {
+            assert_eq!(before.is_later_than(&position(now)), is_later, "{now}");
+        }
     }
 
     #[test]
