@@ -4,7 +4,7 @@ use parlance::message::v1::MemberRole;
 use tonic::Code;
 
 use super::{log_summary, roles_by_user, set_role};
-use crate::support::{Mode, PATIENCE, World, channel, eventually, group, refused};
+use crate::support::{Mode, PATIENCE, World, channel, code_and_reason, eventually, group, refused};
 
 /// Creates users and a group `g` of Ann with these members, in this order.
 async fn prepare(world: &World, members: &[(&str, MemberRole)]) {
@@ -68,6 +68,22 @@ async fn a_plain_member_succeeds_if_no_admin_is_active_even_when_another_member_
 }
 
 #[tokio::test]
+async fn whoever_joins_a_channel_that_all_have_left_may_manage_it() {
+    let world = World::new().await;
+    world.users(&["ann", "ben", "cat"]).await;
+    world.create(channel("c", "ann", &[])).await;
+    world.remove("c", "ann", "ann").await.unwrap();
+    for user in ["ben", "cat"] {
+        world.add("c", user, &[user], MemberRole::Member).await.unwrap();
+    }
+    // Ben was there first.
+    refused(set_role(&world, "c", "cat", "ben", MemberRole::Admin).await, Code::PermissionDenied, "ROLE_INSUFFICIENT");
+    set_role(&world, "c", "ben", "cat", MemberRole::Admin).await.unwrap();
+    let log = log_summary(&world, "c", "ben").await.split_off(4);
+    assert_eq!(log, ["ben: role ben OWNER", "ben: role cat ADMIN"]);
+}
+
+#[tokio::test]
 async fn an_owner_who_is_active_or_deactivated_is_not_succeeded() {
     let world = World::new().await;
     prepare(&world, &[("ben", MemberRole::Owner), ("cat", MemberRole::Admin)]).await;
@@ -115,8 +131,15 @@ async fn calls_at_two_replicas_at_once_make_one_owner() {
 async fn nothing_changes_while_user_service_is_down() {
     let (world, proxy) = World::with_proxied_user_service(&["--directory-fresh", "1ms"]).await;
     prepare(&world, &[("ben", MemberRole::Admin), ("cat", MemberRole::Member)]).await;
-    refused(set_role(&world, "g", "ben", "cat", MemberRole::Admin).await, Code::PermissionDenied, "ROLE_INSUFFICIENT");
-    proxy.set(Mode::Closed);
+    // Ben is known, also after the news of his creation have arrived, which may be late.
+    eventually(PATIENCE, || async {
+        proxy.set(Mode::Open);
+        let _ = set_role(&world, "g", "ben", "cat", MemberRole::Admin).await;
+        proxy.set(Mode::Closed);
+        let answer = set_role(&world, "g", "ben", "cat", MemberRole::Admin).await.unwrap_err();
+        if code_and_reason(&answer).1 == "ROLE_INSUFFICIENT" { Ok(()) } else { Err(answer) }
+    })
+    .await;
     world.delete_user("ann").await;
     refused(set_role(&world, "g", "ben", "cat", MemberRole::Admin).await, Code::PermissionDenied, "ROLE_INSUFFICIENT");
     assert_eq!(changes(&world, "ben", 3).await, [""; 0]);

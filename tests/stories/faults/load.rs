@@ -47,6 +47,18 @@ impl Load {
         conversations: &[&str],
         at: &watch::Receiver<Channel>,
     ) -> Self {
+        Self::begin_with(recorder, name, clients, conversations, at, Internal::Fails)
+    }
+
+    /// The same, with what an internal error means.
+    pub fn begin_with(
+        recorder: &Recorder,
+        name: &str,
+        clients: usize,
+        conversations: &[&str],
+        at: &watch::Receiver<Channel>,
+        internal: Internal,
+    ) -> Self {
         let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let mut running = JoinSet::new();
         for client in 0..clients {
@@ -58,6 +70,7 @@ impl Load {
                 at: at.clone(),
                 stop: stop.clone(),
                 acknowledged: acknowledged.clone(),
+                internal,
             };
             running.spawn(client.run());
         }
@@ -96,6 +109,15 @@ impl Load {
     }
 }
 
+/// The meaning of an internal error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Internal {
+    /// No fault may cause one.
+    Fails,
+    /// A planted bug may: the send is given up.
+    GivesUp,
+}
+
 struct Client {
     recorder: Recorder,
     name: String,
@@ -103,6 +125,7 @@ struct Client {
     at: watch::Receiver<Channel>,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<AtomicUsize>,
+    internal: Internal,
 }
 
 impl Client {
@@ -115,7 +138,7 @@ impl Client {
             let request_id = format!("{}-{n}", self.name);
             let request = send_as(&request_id, &self.conversation, "ann", &format!("text of {request_id}"));
             let sending = self.recorder.sends(&request);
-            let message = self.send_until_acknowledged(&request).await;
+            let Some(message) = self.send_until_acknowledged(&request).await else { continue };
             assert_eq!((&*message.request_id, &message.text), (&*request_id, &request.text));
             sending.acknowledged(message.sequence);
             account.insert(request_id, message);
@@ -124,14 +147,15 @@ impl Client {
         account
     }
 
-    /// Retries a send until it is acknowledged.
-    async fn send_until_acknowledged(&self, request: &SendMessageRequest) -> Message {
+    /// Retries a send until it is acknowledged or given up.
+    async fn send_until_acknowledged(&self, request: &SendMessageRequest) -> Option<Message> {
         loop {
             let mut client = MessageServiceClient::new(self.at.borrow().clone());
             let mut asked = tonic::Request::new(request.clone());
             asked.set_timeout(Duration::from_secs(3));
             match client.send_message(asked).await {
-                Ok(answer) => return answer.into_inner().message.unwrap(),
+                Ok(answer) => return Some(answer.into_inner().message.expect("a message")),
+                Err(status) if status.code() == Code::Internal && self.internal == Internal::GivesUp => return None,
                 Err(status) => {
                     check_retryable(&status);
                     tokio::time::sleep(Duration::from_millis(20)).await;

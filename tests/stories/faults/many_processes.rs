@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use parlance_checker::{Recorder, Violation};
 use tokio::sync::watch;
 
-use super::load::{Load, Subscriber, check_history, read_logs};
+use super::load::{Internal, Load, Subscriber, check_history, read_logs};
 use crate::support::{
     Process, RunningUserService, TestDatabase, World, channel_to, group, read_log, send_as, user_service_config,
 };
@@ -35,7 +35,9 @@ pub(super) async fn send_concurrently(
     for (process, id) in processes.iter().zip(["g", "h"]) {
         let (moving, at) = watch::channel(channel_to(process.address()));
         subscribers.push((id, Subscriber::begin(&recorder, "ben", id, &at)));
-        loads.push((Load::begin(&recorder, "load", 12, &["g", "h"], &at), moving));
+        // A request id that was stored twice is an internal error from then on.
+        let internal = if prepare.is_some() { Internal::GivesUp } else { Internal::Fails };
+        loads.push((Load::begin_with(&recorder, "load", 12, &["g", "h"], &at, internal), moving));
     }
     for (load, _) in &loads {
         load.wait_for_long(count).await;

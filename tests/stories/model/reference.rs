@@ -22,6 +22,8 @@ const LAST_OWNER: (Code, &str) = (Code::FailedPrecondition, "LAST_OWNER");
 
 pub(super) struct Member {
     pub(super) role: i32,
+    /// The entry of the join.
+    joined: i64,
     pub(super) read: i64,
     read_messages: i64,
 }
@@ -93,7 +95,12 @@ impl Model {
         if conversation.kind == 1 && changes_members_or_details {
             return Err((Code::FailedPrecondition, "CONVERSATION_IS_DIRECT"));
         }
-        conversation.change(actor, role, joins_itself, operation)?;
+        let mut outcome = conversation.change(actor, role, joins_itself, operation);
+        if outcome == Err(ROLE) && conversation.succeed() {
+            let role = conversation.members.get(&actor).map_or(role, |member| member.role);
+            outcome = conversation.change(actor, role, joins_itself, operation);
+        }
+        outcome?;
         Ok(conversation.head())
     }
 }
@@ -113,7 +120,21 @@ impl Conversation {
 
     fn join(&mut self, actor: usize, user: usize, role: i32) {
         self.log.push(format!("{actor}: joined {user} {role}"));
-        self.members.insert(user, Member { role, read: self.head(), read_messages: self.messages.len() as i64 });
+        let read_messages = self.messages.len() as i64;
+        self.members.insert(user, Member { role, joined: self.head(), read: self.head(), read_messages });
+    }
+
+    /// Makes the longest-standing admin, else member, owner of a conversation that has members and no owner: all have left a
+    /// channel, and others have joined it since. Returns true if there is one.
+    fn succeed(&mut self) -> bool {
+        if self.kind == 1 || self.owners() > 0 {
+            return false;
+        }
+        let successor = self.members.iter_mut().min_by_key(|(_, member)| (member.role, member.joined));
+        let Some((user, member)) = successor else { return false };
+        member.role = OWNER;
+        self.log.push(format!("{user}: role {user} {OWNER}"));
+        true
     }
 
     fn create(&mut self, kind: i32, creator: usize, members: &[usize]) -> Predicted {
