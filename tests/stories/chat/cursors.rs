@@ -83,6 +83,31 @@ async fn a_refused_part_may_be_sent_again() {
 }
 
 #[tokio::test]
+async fn a_session_whose_cursors_are_not_complete_gets_that_as_the_reason() {
+    let world = World::with_group().await;
+    let incomplete = |status: Status, reason: &str| {
+        let status = refused::<()>(Err(status), Code::FailedPrecondition, reason);
+        assert_eq!(status.message(), "the cursors are not complete: send the remaining frames of cursors first");
+    };
+    let mut late = Session::begin(&world.messages()).await.unwrap();
+    late.frame(open(vec![cursor("g", 0)]));
+    incomplete(nack(&mut late, open(Vec::new())).await, "SESSION_OPEN");
+
+    let mut ben = Session::begin(&world.messages()).await.unwrap();
+    ben.frame(open(vec![cursor("g", 0)]));
+    let waiting = [ben.send("g", "hi"), ben.mark_read("g", 1)];
+    ben.half_close();
+    for frame_id in waiting {
+        let (nacked, status) = ben.answer().await.unwrap_err();
+        assert_eq!(nacked, frame_id);
+        incomplete(status, "SESSION_NOT_OPEN");
+    }
+    assert_eq!(ben.inbox.end().await.1.code(), Code::Ok);
+    // The other one ends in time.
+    incomplete(late.inbox.end().await.1, "SESSION_NOT_OPEN");
+}
+
+#[tokio::test]
 async fn a_user_has_a_share_of_the_cursors_that_wait() {
     let world = World::with_group().await;
     let unknown = |of: usize| (0..10_000).map(|n| cursor(&format!("c{of}-{n}"), 0)).collect::<Vec<_>>();

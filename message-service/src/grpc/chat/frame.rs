@@ -7,14 +7,16 @@ use service_kit::{failure::Failure, fields::Fields};
 use tonic::Status;
 use uuid::Uuid;
 
-use super::super::{
-    convert::{self, timestamp},
-    decode, send_message, subscribe,
+use super::{
+    super::{
+        convert::{self, timestamp},
+        decode, send_message, subscribe,
+    },
+    side_request::SideRequest,
 };
 use crate::domain::{
     ids::{ConversationId, UserId},
     message::NewMessage,
-    rpc::Rpc,
     sequence::Position,
 };
 
@@ -25,22 +27,6 @@ pub(super) struct Open {
     pub(super) subscribe: Option<subscribe::Params>,
     /// More cursors follow.
     pub(super) is_partial: bool,
-}
-
-/// A request that is handled one at a time, beside the messages.
-pub(super) enum SideRequest {
-    MarkRead { conversation_id: ConversationId, up_to: Position },
-    Typing { conversation_id: ConversationId },
-}
-
-impl SideRequest {
-    /// Returns the RPC that does the same.
-    pub(super) fn rpc(&self) -> Rpc {
-        match self {
-            Self::MarkRead { .. } => Rpc::MarkRead,
-            Self::Typing { .. } => Rpc::SendTyping,
-        }
-    }
 }
 
 pub(super) fn open(open: &v1::ChatOpen) -> Result<Open, Failure> {

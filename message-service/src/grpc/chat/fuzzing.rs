@@ -11,12 +11,7 @@ use service_kit::{
     fuzzing::{is_id, is_own_id, is_request_id},
 };
 
-use super::{
-    super::named_cursors::NamedCursors,
-    frame::{self, SideRequest},
-    opening::Partial,
-    order::Order,
-};
+use super::{super::named_cursors::NamedCursors, frame, opening::Partial, order::Order, side_request::SideRequest};
 use crate::domain::ids::UserId;
 
 /// Reads length-delimited frames as a session does, up to one that cannot be decoded.

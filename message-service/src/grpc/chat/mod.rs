@@ -10,6 +10,7 @@ mod opening;
 mod order;
 mod reply;
 mod session;
+mod side_request;
 
 use bytes::Bytes;
 use futures_util::stream;

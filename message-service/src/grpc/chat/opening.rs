@@ -80,12 +80,23 @@ impl Partial {
     }
 }
 
+const INCOMPLETE: &str = "the cursors are not complete: send the remaining frames of cursors first";
+
 pub(super) fn session_open() -> Failure {
-    let text = "the session is already open, and is unchanged";
+    open_already("the session is already open, and is unchanged")
+}
+
+/// The refusal of a second `open` while cursors of the first are missing.
+pub(super) fn session_opening() -> Failure {
+    open_already(INCOMPLETE)
+}
+
+fn open_already(text: &str) -> Failure {
     Failure::of(Reason::SessionOpen, text).precondition("session", "the session must not be open yet")
 }
 
-pub(super) fn session_not_open() -> Failure {
-    let text = "the session is not open: the first frame must be open";
+/// The refusal of a session, or of a frame, before `open` and all of its cursors. `is_partial` if only cursors are missing.
+pub(super) fn session_not_open(is_partial: bool) -> Failure {
+    let text = if is_partial { INCOMPLETE } else { "the session is not open: the first frame must be open" };
     Failure::of(Reason::SessionNotOpen, text).precondition("session", "the session must be open")
 }

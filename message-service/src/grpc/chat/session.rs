@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parlance::message::v1::{ChatCursors, ChatRequest, chat_request::Frame};
 use service_kit::failure::{Failure, Reason};
@@ -16,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status, Streaming};
 
 use super::{
-    super::{context::Context, mark_read, refusals::Refusals, send_message, send_typing},
-    frame::{self, SideRequest},
-    opening::{Opening, Partial, session_not_open, session_open},
+    super::{context::Context, refusals::Refusals, send_message},
+    frame,
+    opening::{Opening, Partial, session_not_open, session_open, session_opening},
     order::{Order, Place},
     reply::Reply,
+    side_request::SideRequest,
 };
 use crate::{
     actor::Actor,
@@ -135,6 +135,9 @@ impl Session {
         loop {
             self.admit();
             self.start_side_request();
+            if self.is_read && self.partial.take().is_some() {
+                self.refuse_waiting();
+            }
             if self.is_read && self.is_idle() {
                 return Ok(());
             }
@@ -146,7 +149,7 @@ impl Session {
                 },
                 () = self.stop_reading.cancelled(), if !self.is_read => self.is_read = true,
                 () = tokio::time::sleep_until(self.open_by), if self.awaits_open() && !self.is_read => {
-                    return Err(session_not_open().into());
+                    return Err(session_not_open(self.partial.is_some()).into());
                 }
                 (frame_id, opened) = running(&mut self.opening) => {
                     self.opening = None;
@@ -214,6 +217,7 @@ impl Session {
     fn accept(&mut self, frame_id: u64, frame: Option<Frame>) -> Result<(), Failure> {
         let frame = match frame {
             None => return Err(frame::empty()),
+            Some(Frame::Open(_)) if self.partial.is_some() => return Err(session_opening()),
             Some(Frame::Open(_)) if self.actor_id.is_some() => return Err(session_open()),
             Some(Frame::Open(open)) => {
                 self.open(Partial::new(frame_id, frame::open(&open)?, &self.context.named_cursors)?);
@@ -222,7 +226,7 @@ impl Session {
             Some(Frame::Cursors(part)) => return self.accept_cursors(&part),
             Some(frame) => frame,
         };
-        let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open()) };
+        let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open(false)) };
         match frame {
             Frame::Open(_) | Frame::Cursors(_) => return Err(session_open()),
             Frame::Send(request) => {
@@ -275,7 +279,7 @@ impl Session {
     fn accept_cursors(&mut self, part: &ChatCursors) -> Result<(), Failure> {
         let is_open = self.actor_id.is_some();
         let Some(mut partial) = self.partial.take() else {
-            return Err(if is_open { session_open() } else { session_not_open() });
+            return Err(if is_open { session_open() } else { session_not_open(false) });
         };
         let added = partial.add(part);
         self.open(partial);
@@ -300,9 +304,7 @@ impl Session {
             Err(error) => {
                 let is_refused = matches!(error, DirectoryError::Refused(_));
                 let failure = Failure::from(error);
-                for WaitingSend { frame_id, place, permit, .. } in std::mem::take(&mut self.sends) {
-                    self.refuse_send(frame_id, &place, &failure, permit);
-                }
+                self.refuse_sends(&failure);
                 if is_refused {
                     self.end_with(failure.into());
                 }
@@ -332,6 +334,22 @@ impl Session {
         }
     }
 
+    /// Refuses the frames that wait for a session that cannot be opened any more, as its last cursors are missing.
+    fn refuse_waiting(&mut self) {
+        let is_drained = self.stop_reading.is_cancelled();
+        let failure = if is_drained { Failure::draining() } else { session_not_open(true) };
+        self.refuse_sends(&failure);
+        for WaitingSideRequest { frame_id, permit, .. } in std::mem::take(&mut self.side_requests) {
+            self.reply(Reply::Item { bytes: frame::nack(frame_id, failure.clone()), _permit: permit });
+        }
+    }
+
+    fn refuse_sends(&mut self, failure: &Failure) {
+        for WaitingSend { frame_id, place, permit, .. } in std::mem::take(&mut self.sends) {
+            self.refuse_send(frame_id, &place, failure, permit);
+        }
+    }
+
     fn refuse_send(&mut self, frame_id: u64, place: &Place, failure: &Failure, permit: OwnedSemaphorePermit) {
         self.order.refused(place, failure, Instant::now());
         self.reply(Reply::Item { bytes: frame::nack(frame_id, failure.clone()), _permit: permit });
@@ -352,31 +370,10 @@ impl Session {
         let Some(WaitingSideRequest { frame_id, request, permit }) = self.side_requests.pop_front() else { return };
         let context = self.context.clone();
         self.side_request = Some(Box::pin(async move {
-            let answer = match handle_side_request(&context, &actor, frame_id, request).await {
-                Ok(answer) => answer,
-                Err(failure) => frame::nack(frame_id, failure),
-            };
-            Reply::Item { bytes: answer, _permit: permit }
+            let answer = request.handle(&context, &actor, frame_id, Instant::now() + FRAME_TIMEOUT).await;
+            let bytes = answer.unwrap_or_else(|failure| frame::nack(frame_id, failure));
+            Reply::Item { bytes, _permit: permit }
         }));
-    }
-}
-
-async fn handle_side_request(
-    context: &Context,
-    actor: &Actor,
-    frame_id: u64,
-    request: SideRequest,
-) -> Result<Bytes, Failure> {
-    let actor = actor.recheck(&context.directory, request.rpc(), Instant::now() + FRAME_TIMEOUT).await?;
-    match request {
-        SideRequest::MarkRead { conversation_id, up_to } => {
-            let member = mark_read::mark(context, &actor, &conversation_id, up_to).await?;
-            Ok(frame::done(frame_id, &conversation_id, Some(member.last_read_sequence)))
-        }
-        SideRequest::Typing { conversation_id } => {
-            send_typing::broadcast(context, &actor, &conversation_id).await?;
-            Ok(frame::done(frame_id, &conversation_id, None))
-        }
     }
 }
 
