@@ -69,7 +69,10 @@ impl Error {
         Self::NotConnected(match error.into() {
             // Not the driver's error of a full pool: that would mislead the operator.
             Self::Timeout { limit } => {
-                io::Error::new(io::ErrorKind::TimedOut, format!("no session within {limit:?}")).into()
+                let text = format!(
+                    "no session within {limit:?}: the server is busy, packets are lost, or the port is not PostgreSQL's"
+                );
+                io::Error::new(io::ErrorKind::TimedOut, text).into()
             }
             Self::Corrupt(text) => sqlx::Error::Protocol(text),
             Self::Conflict { source, .. }
@@ -103,10 +106,7 @@ impl Error {
         match error {
             sqlx::Error::Tls(_) => true,
             // The driver reads and writes through the TLS session, so its errors come as errors of the connection.
-            sqlx::Error::Io(error) => {
-                let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
-                matches!(cause, Some(rustls::Error::InvalidCertificate(_)))
-            }
+            sqlx::Error::Io(error) => matches!(tls_error(error), Some(rustls::Error::InvalidCertificate(_))),
             _ => false,
         }
     }
@@ -188,6 +188,19 @@ pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
     let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code).unwrap_or_default();
     // Data exceptions, as of the value of an option; authorizations; access rules and names; invalid_catalog_name.
     ["22", "28", "42"].iter().any(|class| state.starts_with(class)) || state == "3D000"
+}
+
+/// True if what answers a new connection speaks another protocol, or one that the driver does not know.
+pub(super) fn is_foreign(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Protocol(_) => true,
+        sqlx::Error::Io(error) => matches!(tls_error(error), Some(rustls::Error::InvalidMessage(_))),
+        _ => false,
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn is_outage_state(state: &str) -> bool {

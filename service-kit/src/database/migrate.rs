@@ -61,7 +61,10 @@ pub enum MigrateError {
         schema: &'static str,
     },
     /// The server accepts no writes. A failover may be under way.
-    #[error("the server of the schema {schema} is read only: it is a standby, or set to read only")]
+    #[error(
+        "the server of the schema {schema} is read only: it is a standby, so use the address of the primary, or \
+         default_transaction_read_only is on"
+    )]
     ReadOnly {
         /// The schema.
         schema: &'static str,
@@ -87,6 +90,17 @@ pub enum MigrateError {
         /// The address.
         database: String,
         /// The answer of the server.
+        source: sqlx::Error,
+    },
+    /// The answer cannot be understood.
+    #[error(
+        "the server of the database {database} does not answer as PostgreSQL does: compare the host and the port of the URL \
+         with those of the server"
+    )]
+    Foreign {
+        /// The address.
+        database: String,
+        /// The error of the driver.
         source: sqlx::Error,
     },
     /// No connection could be opened.
@@ -117,7 +131,8 @@ impl MigrateError {
     /// True if the same attempt may succeed later without any change of the configuration.
     fn may_pass(&self) -> bool {
         match self {
-            Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } => true,
+            // Another program may have the port of a server that is about to start.
+            Self::Locked { .. } | Self::TableInUse { .. } | Self::ReadOnly { .. } | Self::Foreign { .. } => true,
             // The connection broke, or the server became a standby, while refinery used it.
             Self::Refinery { source, .. } => driver_error(source).is_some_and(error::is_outage),
             Self::Newer { .. }
@@ -136,6 +151,7 @@ impl MigrateError {
         match error {
             error if error.is_untrusted() => Self::Untrusted(error),
             Error::NotConnected(source) if error::is_refusal(&source) => Self::Refused { database, source },
+            Error::NotConnected(source) if error::is_foreign(&source) => Self::Foreign { database, source },
             Error::NotConnected(source) => Self::Unreachable { database, source },
             error => error.into(),
         }

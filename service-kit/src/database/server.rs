@@ -11,10 +11,9 @@ const IS_READ_ONLY: &str = "SELECT current_setting('transaction_read_only') = 'o
 /// The number of attempts to see a pooler give a server process to another: a busy one may have several that are free.
 const ROUNDS: usize = 8;
 
-/// A server that accepts no writes.
-#[derive(Debug, thiserror::Error)]
-#[error("the server is read only: it is a standby, or default_transaction_read_only is on")]
-struct ReadOnlyError;
+/// The text of [`read_only`].
+const READ_ONLY: &str = "the server is read only: it is a standby, so use the address of the primary, or \
+                         default_transaction_read_only is on";
 
 /// A database in which not every text can be stored.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +44,9 @@ pub(super) async fn check_writable(connection: &mut PgConnection, limit: Duratio
     if is_read_only { Err(Error::Unavailable(read_only())) } else { Ok(()) }
 }
 
-/// Returns the error of a server that accepts no writes.
+/// Returns the error of a server that accepts no writes, as the only kind of the driver's that adds nothing to a text.
 pub(super) fn read_only() -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(ReadOnlyError))
+    sqlx::Error::InvalidArgument(READ_ONLY.to_owned())
 }
 
 /// Returns true if a pooler gives the server process of a connection to others between its transactions. Then session

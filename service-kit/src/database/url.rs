@@ -1,6 +1,6 @@
 //! Settings that are connection strings. They hold passwords, so no problem repeats one.
 
-use std::path::Path;
+use std::{error::Error, net::IpAddr, path::Path};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -33,6 +33,8 @@ const ALIASES: [(&str, &str); 5] = [
     ("ssl-mode", "sslmode"),
     ("ssl-root-cert", "sslrootcert"),
 ];
+
+const SSL_MODES: &str = "disable, allow, prefer, require, verify-ca or verify-full";
 
 const SEVERAL_HOSTS: &str = "names several hosts, and only one is supported: use an address that follows the primary";
 const CUT: &str = "has a character that ends the password or the name too early: percent-encode it (/ is %2F, ? is %3F, \
@@ -89,18 +91,28 @@ fn parse(text: &str) -> Result<PgConnectOptions, Vec<String>> {
     };
     let mut parameters = Parameters::of(&url);
     let mut problems = parameters.unknown();
-    problems.extend(parameters.wrong_variable());
+    problems.extend(parameters.wrong_values());
     parameters.take_ipv6(&url);
     problems.extend(parameters.take_system_roots());
     problems.extend(parameters.certificates());
     if parameters.is_changed {
         url.query_pairs_mut().clear().extend_pairs(&parameters.pairs);
     }
-    let options = url.as_str().parse::<PgConnectOptions>().map_err(|error| problems.push(not_a_url(&error)));
+    let options = url.as_str().parse::<PgConnectOptions>();
+    if let Err(error) = &options
+        && problems.is_empty()
+    {
+        problems.push(not_a_url(innermost(error)));
+    }
     if options.as_ref().is_ok_and(|options| options.get_host().contains(',')) {
         problems.push(SEVERAL_HOSTS.to_owned());
     }
     options.ok().filter(|_| problems.is_empty()).ok_or(problems)
+}
+
+/// The error without the ones around it that only say that the configuration is wrong.
+fn innermost<'e>(error: &'e (dyn Error + 'static)) -> &'e (dyn Error + 'static) {
+    error.source().map_or(error, innermost)
 }
 
 fn has_password(text: &str) -> bool {
@@ -108,7 +120,7 @@ fn has_password(text: &str) -> bool {
     text.trim().parse::<Url>().is_ok_and(|url| url.password().is_some() || is_parameter(&url))
 }
 
-fn not_a_url(error: &dyn std::fmt::Display) -> String {
+fn not_a_url(error: &dyn Error) -> String {
     format!("is not a PostgreSQL connection string: {error}")
 }
 
@@ -160,10 +172,25 @@ impl Parameters {
         unknown.map(|key| format!("has the parameter {key:?}, which is not supported; supported are {known}")).collect()
     }
 
-    /// A problem with a variable that the driver would ignore for its value.
-    fn wrong_variable(&self) -> Option<String> {
-        let mode = std::env::var("PGSSLMODE").ok().filter(|_| self.get("sslmode").is_none())?;
-        mode.parse::<PgSslMode>().err().map(|error| format!("takes PGSSLMODE from the environment: {error}"))
+    /// Problems with values, which are not repeated: the end of a password may look like one. The driver would ignore the
+    /// variable for its value.
+    fn wrong_values(&self) -> Vec<String> {
+        let is_wrong_mode = |mode: &str| mode.parse::<PgSslMode>().is_err();
+        let wrong = |key: &str, value: &str| match canonical(key) {
+            "sslmode" if is_wrong_mode(value) => Some(format!("has an sslmode that is not {SSL_MODES}")),
+            "port" if value.parse::<u16>().is_err() => Some("has a port that is not a number up to 65535".to_owned()),
+            "hostaddr" if value.parse::<IpAddr>().is_err() => {
+                Some("has a hostaddr that is not an IP address".to_owned())
+            }
+            "statement-cache-capacity" if value.parse::<usize>().is_err() => {
+                Some("has a statement-cache-capacity that is not a number".to_owned())
+            }
+            _ => None,
+        };
+        let variable =
+            std::env::var("PGSSLMODE").ok().filter(|mode| self.get("sslmode").is_none() && is_wrong_mode(mode));
+        let of_variable = variable.map(|_| format!("has no sslmode, and the variable PGSSLMODE is not {SSL_MODES}"));
+        self.pairs.iter().filter_map(|(key, value)| wrong(key, value)).chain(of_variable).collect()
     }
 
     /// Writes an IPv6 address as a parameter, without the brackets that belong to the URL: they are no part of a host.
@@ -246,7 +273,28 @@ mod tests {
             let said = problem(&format!("postgres://u:p@h/d?sslmode=disable&{parameter}"));
             assert!(said.contains(name) && said.contains("sslrootcert"), "{said}");
         }
-        assert!(problem("postgres://u:p@h/d?sslmode=verifyfull").contains("verifyfull"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_one_sentence_that_names_the_parameter() {
+        for (parameter, expected) in [
+            (
+                "sslmode=verifyfull",
+                "--database-url has an sslmode that is not disable, allow, prefer, require, verify-ca or verify-full",
+            ),
+            (
+                "ssl-mode=on",
+                "--database-url has an sslmode that is not disable, allow, prefer, require, verify-ca or verify-full",
+            ),
+            ("port=99999", "--database-url has a port that is not a number up to 65535"),
+            ("hostaddr=h", "--database-url has a hostaddr that is not an IP address"),
+            ("statement-cache-capacity=x", "--database-url has a statement-cache-capacity that is not a number"),
+        ] {
+            let said = problem(&format!("postgres://u@h/d?{parameter}"));
+            assert_eq!(said, format!("the configuration has 1 problem(s):\n  - {expected}"));
+        }
+        let said = problem("postgres://%FF:p@h/d");
+        assert_eq!(said.matches("configuration").count(), 1, "{said}");
     }
 
     #[test]

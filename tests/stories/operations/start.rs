@@ -6,7 +6,10 @@ use nix::sys::signal::Signal;
 use parlance::message::v1::{ConversationKind, CreateConversationRequest, SendMessageRequest};
 use parlance::user::v1::{CreateUserRequest, WatchUsersRequest};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tonic::{Code, Response};
 
 use super::{Checked, command};
@@ -140,7 +143,8 @@ async fn a_line_of_json_names_the_cause_of_the_cause() {
     };
     refused(process.messages().send_message(message).await, Code::Unavailable, "DATABASE_UNAVAILABLE");
     let log = process.log();
-    let said = |line: &str| line.contains("a batch of writes failed") && line.contains("the server is read only");
+    let cause = "the database cannot be reached: the server is read only: it is a standby, so use";
+    let said = |line: &str| line.contains("a batch of writes failed") && line.contains(cause);
     assert!(log.lines().any(said), "{log}");
 }
 
@@ -189,6 +193,37 @@ async fn a_wait_for_the_database_names_it() {
         if line.is_some_and(|line| line.contains("127.0.0.1:1/absent")) { Ok(()) } else { Err(log) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_not_postgresqls_is_named_in_one_sentence() {
+    let foreign = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = foreign.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = foreign.accept().await {
+            let _ = client.write_all(b"SSH-2.0-Example\r\n").await;
+            tokio::spawn(async move { while let Ok(1..) = client.read(&mut [0; 64]).await {} });
+        }
+    });
+    for (mode, expected) in [
+        (
+            "prefer",
+            format!("the server of the database {address}/d does not answer as PostgreSQL does: compare the host"),
+        ),
+        (
+            "require",
+            format!("the server of the database {address}/d does not answer as PostgreSQL does: compare the host"),
+        ),
+        ("disable", "the port is not PostgreSQL's".to_owned()),
+    ] {
+        let url = format!("postgres://u:p@{address}/d?sslmode={mode}");
+        for service in SERVICES {
+            let Checked { code, err, .. } = command(service, "migrate", &url, &["--database-timeout", "1s"]).await;
+            let said = err.lines().last().unwrap_or_default();
+            assert!(said.contains(&expected), "{service} {mode}: {err}");
+            assert_eq!(code, Some(1), "{service} {mode}: {err}");
+        }
+    }
 }
 
 #[tokio::test]
