@@ -1,11 +1,15 @@
 //! The bus over NATS: it carries the entries themselves, so that replicas need not read them. Core NATS only: the server
 //! stores nothing, and what is lost is delivered after the next poll of the outbox.
 
-use std::{str::FromStr, sync::Mutex, time::Duration};
+use std::{
+    str::FromStr,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, Subscriber, connection::State};
 use futures_util::StreamExt;
-use service_kit::{backoff, config::Secret, lifecycle::BoxError, sync::lock, telemetry::metrics::Counter};
+use service_kit::{backoff, config::Secret, lifecycle::BoxError, telemetry::metrics::Counter};
 use tokio::{sync, time::timeout};
 
 use super::{
@@ -102,19 +106,24 @@ impl Nats {
     }
 }
 
-/// Logs each connect and disconnect once, and requests a poll whenever hints may have been missed.
+/// Logs each connect and disconnect once, with the cause of the first failure to connect again, and requests a poll whenever
+/// hints may have been missed.
 fn on_event(exchange: Exchange) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync + 'static {
-    let is_disconnected = Mutex::new(false);
+    let (is_disconnected, has_cause) = (AtomicBool::new(false), AtomicBool::new(false));
     move |event| {
-        let mut is_disconnected = lock(&is_disconnected);
         match event {
             Event::Connected => {
                 tracing::info!("NATS is connected");
-                *is_disconnected = false;
+                is_disconnected.store(false, Relaxed);
+                has_cause.store(false, Relaxed);
                 exchange.request_poll();
             }
-            Event::Disconnected | Event::ClientError(_) if !std::mem::replace(&mut *is_disconnected, true) => {
-                tracing::warn!(%event, "NATS is disconnected; commits of other replicas are found by polling");
+            Event::Disconnected if !is_disconnected.swap(true, Relaxed) => {
+                tracing::warn!("NATS is disconnected; commits of other replicas are found by polling");
+            }
+            Event::ClientError(cause) if !has_cause.swap(true, Relaxed) => {
+                is_disconnected.store(true, Relaxed);
+                tracing::warn!(%cause, "NATS cannot be reached; commits of other replicas are found by polling");
             }
             Event::SlowConsumer(_) => exchange.request_poll(),
             other => tracing::debug!(event = %other, "NATS"),

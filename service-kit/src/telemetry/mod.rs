@@ -10,7 +10,15 @@ use std::{io::IsTerminal, net::SocketAddr};
 
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::{net::TcpListener, task::JoinSet};
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing::{Level, Metadata, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    fmt,
+    layer::SubscriberExt,
+    registry,
+    util::SubscriberInitExt,
+};
 
 use crate::{
     config::{LogFormat, SharedConfig},
@@ -89,9 +97,15 @@ pub fn logs(config: &SharedConfig) {
     install(config, None);
 }
 
+/// Returns true for the lines of the NATS client about each attempt to connect: the bus logs the first, and the return.
+fn is_repeated(line: &Metadata<'_>) -> bool {
+    *line.level() <= Level::INFO && line.target().starts_with("async_nats")
+}
+
 /// Installs the process's subscriber. A second call changes nothing, so that tests can run several services in one process.
 fn install(config: &SharedConfig, traces: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter.and(filter_fn(|line| !is_repeated(line)).with_max_level_hint(LevelFilter::TRACE));
     let lines: Box<dyn Layer<registry::Registry> + Send + Sync> = match config.log_format {
         LogFormat::Human => fmt::layer()
             .with_writer(std::io::stderr)

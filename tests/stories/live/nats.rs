@@ -8,10 +8,10 @@ use parlance::message::v1::{
     Event, MemberRole, Message, SubscribeResponse, SubscribeStart, event::Kind, subscribe_response::Item,
 };
 use prost::Message as _;
-use tokio::time::timeout;
+use tokio::{net::TcpListener, time::timeout};
 
 use super::Pair;
-use crate::support::{Inbox, NatsServer, PATIENCE, Reader, World, group};
+use crate::support::{Inbox, NatsServer, PATIENCE, Process, Reader, TestDatabase, World, eventually, group};
 
 #[tokio::test]
 async fn entries_of_all_kinds_reach_the_other_replica_in_order() {
@@ -84,6 +84,35 @@ async fn a_service_starts_without_nats_and_connects_later() {
     let mut there = Reader::open(&replica.messages(), "g", "ben", Some(2)).await.unwrap();
     world.send("g", "ann", "without").await;
     assert_eq!(there.event().await.sequence, 3);
+}
+
+#[tokio::test]
+async fn an_outage_of_nats_is_logged_once_however_long_it_lasts() {
+    let server = NatsServer::start().await;
+    let database = TestDatabase::migrated().await;
+    let users = Process::user_service(&database.url()).await;
+    let flags = ["--bus-url", &server.url()];
+    let service = Process::message_service(&database.url(), &users.address().to_string(), &flags).await;
+    let has = async |count: usize, text: &str| {
+        eventually(PATIENCE, || async {
+            let log = service.log();
+            if log.matches(text).count() == count { Ok(()) } else { Err(log) }
+        })
+        .await;
+    };
+    has(1, "NATS is connected").await;
+    let port = server.kill();
+    has(1, "NATS is disconnected").await;
+    let in_its_place = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+    for _ in 0..4 {
+        timeout(PATIENCE, in_its_place.accept()).await.expect("another attempt to connect").unwrap();
+    }
+    drop(in_its_place);
+    let _server = NatsServer::start_again(port).await;
+    has(2, "NATS is connected").await;
+    let log = service.log();
+    let about_it = log.lines().filter(|line| line.contains("NATS") || line.contains("async_nats")).count();
+    assert_eq!((about_it, log.matches("NATS cannot be reached").count()), (4, 1), "{log}");
 }
 
 /// A hint of another replica that is not sealed: a first sequence and entries.
