@@ -104,7 +104,7 @@ flood: postgres ## Let hostile clients attack an optimised replica, and look at 
 	cargo build --release --bin message-service
 	@PARLANCE_BINARIES='$(TARGET_DIR)/release' exec python3 -m checks.faults flood-with-hostile-clients=1
 
-fuzz: ## Fuzz all that decodes foreign bytes, FUZZ_SECONDS for each target, or FUZZ_RUNS inputs (needs Node.js)
+fuzz: ## Fuzz all that decodes foreign bytes: FUZZ_SECONDS or FUZZ_RUNS for each, FUZZ_PROFILE=fuzz-long: faster (needs Node.js)
 	@exec python3 -m checks.fuzz
 
 grpcurl: postgres ## Call every RPC with grpcurl, by reflection v1 and v1alpha (installs Go)

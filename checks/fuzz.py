@@ -4,6 +4,7 @@
     python3 -m checks.fuzz hints page         these
 
 FUZZ_SECONDS is the time for each target, 5 by default; FUZZ_RUNS, if it is set, is a number of inputs for each instead.
+FUZZ_PROFILE is the cargo profile, dev by default; fuzz-long is for long runs: optimised, with all assertions, and compiled apart.
 
 The Rust targets (fuzz/) run under libFuzzer, which prefers inputs that reach new code. The crates of the workspace are compiled
 for it once more, by fuzz/instrument; third-party crates are those of the tests. The target of the web client (web/fuzz) builds
@@ -22,10 +23,11 @@ import sys
 import time
 from dataclasses import dataclass
 
-from checks.harness.base import BINARIES, ROOT, TARGET, run, say, show, usage
+from checks.harness.base import ROOT, TARGET, run, say, show, usage
 from checks.web import WEB, require_node
 
-FUZZER = BINARIES / "parlance-fuzz"
+PROFILE = os.environ.get("FUZZ_PROFILE") or "dev"
+FUZZER = TARGET / ("debug" if PROFILE == "dev" else PROFILE) / "parlance-fuzz"
 FOLDER = TARGET / "fuzz"
 PAGE = "page"
 SECONDS = int(os.environ.get("FUZZ_SECONDS") or 5)
@@ -49,8 +51,9 @@ class Result:
 
 
 def build() -> None:
-    """Compiles the targets. Features are resolved as for the tests, so that third-party crates are not compiled again."""
-    words = ["cargo", "build", "--workspace", "--examples", "--bin", "parlance-fuzz", "--features", "parlance-fuzz/engine"]
+    """Compiles the targets. In the profile dev, features are resolved as for the tests: third-party crates are compiled once."""
+    chosen = ["--workspace", "--examples"] if PROFILE == "dev" else ["--package", "parlance-fuzz", "--profile", PROFILE]
+    words = ["cargo", "build", *chosen, "--bin", "parlance-fuzz", "--features", "parlance-fuzz/engine"]
     show(*words, env={**os.environ, "RUSTC_WORKSPACE_WRAPPER": str(ROOT / "fuzz/instrument")})
 
 
