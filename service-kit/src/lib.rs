@@ -28,4 +28,5 @@ pub mod server;
 pub mod service;
 pub mod sync;
 pub mod telemetry;
+pub mod time_share;
 pub mod verify;

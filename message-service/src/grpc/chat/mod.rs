@@ -18,6 +18,7 @@ use parlance::message::v1::ChatRequest;
 use service_kit::{
     failure::Failure,
     server::{Leaving, note_cause},
+    time_share::TimeShare,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -28,11 +29,11 @@ use super::{context::Context, frames::Frames, outgoing::Outgoing};
 
 pub(super) fn answer(context: &Context, request: Request<Streaming<ChatRequest>>) -> Frames {
     let (_, extensions, requests) = request.into_parts();
-    let outgoing = Outgoing::new(Leaving::of(&extensions));
+    let (outgoing, work) = (Outgoing::new(Leaving::of(&extensions)), TimeShare::of(&extensions));
     let (sender, replies) = mpsc::unbounded_channel();
     let (disconnected, stop_reading) = (CancellationToken::new(), CancellationToken::new());
     let session = Session::new(context, extensions, requests, sender, stop_reading.clone());
-    let job = disconnected.clone().run_until_cancelled_owned(session.run());
+    let job = disconnected.clone().run_until_cancelled_owned(work.metered(session.run()));
     // Not awaited: its result is its last reply.
     drop(context.lifecycle.spawn_job("chat", job));
     let stream = ChatStream {

@@ -9,7 +9,10 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parlance::message::v1::{ChatCursors, ChatRequest, chat_request::Frame};
-use service_kit::failure::{Failure, Reason};
+use service_kit::{
+    failure::{Failure, Reason},
+    time_share::TimeShare,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Status, Streaming};
@@ -102,12 +105,12 @@ impl Session {
     ) -> Self {
         Self {
             context: context.clone(),
+            refusals: Refusals::new(&context.refusals, TimeShare::of(&extensions)),
             extensions,
             requests,
             replies,
             stop_reading,
             unanswered: Arc::new(Semaphore::new(MAX_UNANSWERED)),
-            refusals: Refusals::new(&context.refusals),
             open_by: tokio::time::Instant::now() + OPEN_TIMEOUT,
             actor_id: None,
             actor: None,

@@ -1,6 +1,6 @@
 //! The messages of a client's stream as they arrive: one that has begun must be complete in time, and its bytes count
 //! against a quota until it is. It is passed on only when it is complete: the decoder takes as much memory as a message
-//! announces.
+//! announces; a large one, only when it is its turn.
 
 use std::{
     collections::VecDeque,
@@ -10,26 +10,32 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http_body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
 use super::{
-    deadline,
+    deadline, large,
     message::{PREFIX_BYTES, announced},
     quota::{Held, Quota},
+    shares::Quotas,
 };
+use crate::time_share::TimeShare;
 
 /// The body of a request that is a stream of messages.
-#[derive(Debug)]
 pub(super) struct Arriving {
     inner: Body,
     quota: Quota,
+    work: TimeShare,
     timeout: Duration,
     /// The message that has begun.
     partial: Option<Partial>,
     /// What has arrived of it.
     waiting: VecDeque<Frame<Bytes>>,
+    /// The large messages among those that are ready, until it is their turn.
+    large: Vec<Partial>,
+    turn: Option<BoxFuture<'static, ()>>,
     /// What can be passed on.
     ready: VecDeque<Frame<Bytes>>,
     has_ended: bool,
@@ -46,13 +52,16 @@ struct Partial {
 
 impl Arriving {
     /// Bounds the messages of a body: each is complete within `timeout` after its first byte.
-    pub(super) fn new(inner: Body, quota: &Quota, timeout: Duration) -> Self {
+    pub(super) fn new(inner: Body, quotas: &Quotas, timeout: Duration) -> Self {
         Self {
             inner,
-            quota: quota.clone(),
+            quota: quotas.requests.clone(),
+            work: quotas.work.clone(),
             timeout,
             partial: None,
             waiting: VecDeque::new(),
+            large: Vec::new(),
+            turn: None,
             ready: VecDeque::new(),
             has_ended: false,
         }
@@ -67,7 +76,8 @@ impl Arriving {
             let partial = self.partial.get_or_insert_with(|| Partial::new(quota, timeout));
             bytes = partial.take(bytes);
             if partial.is_complete() {
-                self.partial = None;
+                self.large
+                    .extend(self.partial.take().filter(|message| large::is_large(&message.prefix, message.arrived)));
                 boundary = all.len() - bytes.len();
             }
         }
@@ -93,6 +103,17 @@ impl Arriving {
             Err(frame) => self.end_with(Some(frame)),
         }
         Ok(())
+    }
+
+    /// Waits for the turn of the large messages that are ready; their bytes count until then.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.large.is_empty() {
+            let bytes = self.large.iter().map(|message| message.arrived).sum();
+            let turn = self.turn.get_or_insert_with(|| large::turn(&self.work, bytes));
+            ready!(turn.as_mut().poll(cx));
+            (self.turn, self.large) = (None, Vec::new());
+        }
+        Poll::Ready(())
     }
 
     /// Passes on what is left: the decoder reports a message that is not complete.
@@ -134,6 +155,7 @@ impl http_body::Body for Arriving {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
+            ready!(self.poll_turn(cx));
             if let Some(frame) = self.ready.pop_front() {
                 return Poll::Ready(Some(Ok(frame)));
             }
@@ -169,9 +191,35 @@ impl http_body::Body for Arriving {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::{BodyExt, Full};
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::{super::settings::Settings, shares::Shares},
+        *,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn large_and_compressed_messages_wait_for_their_turn_and_small_ones_do_not() {
+        let quotas = Shares::new(&Settings::default()).all();
+        let arriving = |flag: u8, length: usize| {
+            let message = [&[flag][..], &(length as u32).to_be_bytes(), &vec![7; length]].concat();
+            Arriving::new(Body::new(Full::new(message.into())), &quotas, Duration::from_secs(10))
+        };
+        let (small, large) = (large::SMALL_BYTES, large::SMALL_BYTES + 1);
+        assert!(arriving(0, large).frame().now_or_never().is_some());
+        quotas.work.turn(Duration::from_hours(1)).await;
+        assert!(arriving(0, small).frame().now_or_never().is_some());
+        for (flag, length) in [(0, large), (1, 1)] {
+            let (mut waiting, began) = (arriving(flag, length), Instant::now());
+            assert!(waiting.frame().now_or_never().is_none());
+            // Longer than the time in which a message must be complete.
+            let frame = waiting.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap().len(), PREFIX_BYTES + length);
+            assert!(length == 1 || began.elapsed() > Duration::from_secs(10));
+        }
+    }
 
     proptest! {
         /// However the bytes are cut, a message is partial until its last byte.
@@ -182,7 +230,7 @@ mod tests {
         ) {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             let _entered = runtime.enter();
-            let mut body = Arriving::new(Body::empty(), &Quota::new(1_000, "bytes"), Duration::from_secs(10));
+            let mut body = Arriving::new(Body::empty(), &Shares::new(&Settings::default()).all(), Duration::from_secs(10));
             let (mut bytes, mut ends) = (Vec::new(), Vec::new());
             for length in lengths {
                 bytes.push(0);

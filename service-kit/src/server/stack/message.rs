@@ -7,7 +7,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
 
-use super::{deadline, quota::Held, status};
+use super::{deadline, large, quota::Held, status};
+use crate::time_share::TimeShare;
 
 /// A flag and the length, before each message.
 pub(super) const PREFIX_BYTES: usize = 5;
@@ -19,15 +20,19 @@ pub(super) fn announced(bytes: &[u8]) -> usize {
 }
 
 /// Returns the request with its message in memory, or fails when that is not complete by `due`, longer than `limit`, or more
-/// than the quota has left, of which it holds its part.
+/// than the quota has left, of which it holds its part. Returns a large one when it is its turn.
 pub(super) async fn complete(
     request: Request<Body>,
     limit: usize,
     due: Instant,
     held: &mut Held,
+    work: &TimeShare,
 ) -> Result<Request<Body>, Status> {
     let (parts, body) = request.into_parts();
     let message = timeout_at(due, read(body, limit, held)).await.map_err(|_| deadline::exceeded())??;
+    if large::is_large(&message, message.len()) {
+        large::turn(work, message.len()).await;
+    }
     Ok(Request::from_parts(parts, Body::new(Full::new(message))))
 }
 

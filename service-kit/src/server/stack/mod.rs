@@ -13,6 +13,7 @@ pub(super) mod deadline;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod host;
+mod large;
 mod log;
 mod message;
 mod origin;
@@ -176,6 +177,7 @@ impl Stack {
         let deadline = if unary { Some(head_due) } else { requested };
         request.extensions_mut().insert(deadline.map_or_else(Deadline::none, Deadline::at));
         let quotas = request.extensions_mut().remove::<Arc<Quotas>>().unwrap_or_else(|| self.0.shares.all());
+        request.extensions_mut().insert(quotas.work.clone());
         let stream = self.open_stream(method, &quotas)?;
 
         let handler = AssertUnwindSafe(self.handled(request, method, &quotas, head_due)).catch_unwind();
@@ -212,10 +214,10 @@ impl Stack {
             Some(Kind::Unary) => {
                 let limit =
                     if method.is_some_and(is_built_in) { MAX_BUILT_IN_REQUEST_BYTES } else { MAX_REQUEST_BYTES };
-                request = message::complete(request, limit, Instant::now() + timeout, &mut held).await?;
+                request = message::complete(request, limit, Instant::now() + timeout, &mut held, &quotas.work).await?;
             }
             Some(Kind::Streaming) => {
-                request = request.map(|body| Body::new(Arriving::new(body, &quotas.requests, timeout)));
+                request = request.map(|body| Body::new(Arriving::new(body, quotas, timeout)));
             }
             None => {}
         }
@@ -230,8 +232,11 @@ impl Stack {
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
         let is_counted = unary && !method.is_some_and(is_health);
         let _place = is_counted.then(|| quotas.calls.take(1)).transpose()?;
-        let Ok(response) = self.0.routes.clone().call(request).await;
-        if unary { response::encode(response, &quotas.responses).await } else { Ok(response) }
+        let handling = async {
+            let Ok(response) = self.0.routes.clone().call(request).await;
+            if unary { response::encode(response, &quotas.responses).await } else { Ok(response) }
+        };
+        quotas.work.metered(handling).await
     }
 }
 

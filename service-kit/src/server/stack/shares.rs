@@ -10,7 +10,10 @@ use super::{
     super::settings::{MAX_REQUEST_BYTES, Settings},
     quota::{Of, Quota},
 };
-use crate::sync::lock;
+use crate::{sync::lock, time_share::TimeShare};
+
+/// The part of all processors for what costs much.
+const WORK: f64 = 0.25;
 
 /// The quotas that calls count against.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(super) struct Quotas {
     pub(super) streams: Quota,
     pub(super) requests: Quota,
     pub(super) responses: Quota,
+    /// The processor time of what costs much.
+    pub(super) work: TimeShare,
 }
 
 /// The quotas of a server.
@@ -57,17 +62,20 @@ impl Quotas {
             streams: self.streams.part(of, parts, 1),
             requests: self.requests.part(of, parts, MAX_REQUEST_BYTES),
             responses: self.responses.part(of, parts, MAX_REQUEST_BYTES),
+            work: self.work.part(parts),
         }
     }
 }
 
 impl Shares {
     pub(super) fn new(settings: &Settings) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64);
         let all = Quotas {
             calls: Quota::new(settings.max_unary_calls, "calls running at a time"),
             streams: Quota::new(settings.max_streams, "streams open at a time"),
             requests: Quota::new(settings.max_request_bytes_held, "bytes of requests held"),
             responses: Quota::new(settings.max_response_bytes_held, "bytes of responses held"),
+            work: TimeShare::new(processors * WORK),
         };
         Self {
             all: Arc::new(all),
