@@ -1,6 +1,6 @@
 //! Settings that are connection strings. They hold passwords, so no problem repeats one.
 
-use std::{error::Error, net::IpAddr, path::Path};
+use std::{collections::BTreeSet, error::Error, net::IpAddr, path::Path};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
@@ -24,6 +24,9 @@ const PARAMETERS: [&str; 13] = [
     "statement-cache-capacity",
     "user",
 ];
+
+/// The most unknown ones that are named.
+const MAX_UNKNOWN: usize = 5;
 
 /// Other names of some of them.
 const ALIASES: [(&str, &str); 5] = [
@@ -165,10 +168,10 @@ impl Parameters {
         self.pairs.iter().rfind(|(key, _)| canonical(key) == name).map(|(_, value)| value.as_str())
     }
 
-    /// Problems with parameters that would have no effect: a slip must not turn TLS checks off, for example.
+    /// Problems with parameters that would have no effect, at most a few: a slip must not turn TLS checks off, for example.
     fn unknown(&self) -> Vec<String> {
-        let unknown = self.pairs.iter().map(|(key, _)| key).filter(|key| !is_known(key));
-        let known = PARAMETERS.join(", ");
+        let unknown: BTreeSet<&String> = self.pairs.iter().map(|(key, _)| key).filter(|key| !is_known(key)).collect();
+        let (unknown, known) = (unknown.iter().take(MAX_UNKNOWN), PARAMETERS.join(", "));
         unknown.map(|key| format!("has the parameter {key:?}, which is not supported; supported are {known}")).collect()
     }
 
@@ -273,6 +276,13 @@ mod tests {
             let said = problem(&format!("postgres://u:p@h/d?sslmode=disable&{parameter}"));
             assert!(said.contains(name) && said.contains("sslrootcert"), "{said}");
         }
+    }
+
+    #[test]
+    fn the_problem_with_many_unknown_parameters_is_bounded() {
+        let many: Vec<String> = (0..1_000).map(|n| format!("a{n}=1&a{n}=2")).collect();
+        let said = problem(&format!("postgres://u:p@h/d?{}", many.join("&")));
+        assert!(said.contains("5 problem(s)") && said.contains("\"a0\""), "{said}");
     }
 
     #[test]
