@@ -17,6 +17,8 @@ FIRST_BUILD := $(if $(filter dev,$(PROFILE)),about 4 minutes on two cores,much l
 RUN := $(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/parlance
 # Seen by the checks, which run buf too.
 export BUF := npx --yes @bufbuild/buf@1.75.0
+# Most tests wait most of the time: for deadlines, restarts, other processes. So more run at a time than there are processors.
+export RUST_TEST_THREADS ?= $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
 # No check leaves compiled Python behind.
 export PYTHONDONTWRITEBYTECODE := 1
 
@@ -56,8 +58,9 @@ fmt-check: ## Fail when a source is not formatted
 	cargo fmt --all --check
 
 lint: ## Run clippy; a warning fails
-	cargo clippy --workspace --all-targets -- -D warnings
 	cargo clippy --workspace --all-targets --features message-service/planted-bugs,parlance-fuzz/engine -- -D warnings
+	@# Once more what these features replace; tests have none of it.
+	cargo clippy --workspace --lib --bins --examples -- -D warnings
 
 doc: ## Build the Rust documentation; a warning fails
 	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --lib --bin parlance-bench --examples

@@ -63,6 +63,15 @@ async fn send(deployment: &Deployment, text: &str) -> i64 {
     eventually(PATIENCE, send).await.into_inner().message.unwrap().sequence
 }
 
+/// Waits until a stream after the last lost entry is refused.
+async fn refused(deployment: &Deployment, epoch: &str) -> Status {
+    eventually(PATIENCE, async || match Stream::open(deployment, 5, epoch).await {
+        Err(status) if status.code() == Code::FailedPrecondition => Ok(status),
+        other => Err(format!("{:?}", other.map(drop))),
+    })
+    .await
+}
+
 /// Copies a folder with owners and rights.
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
@@ -99,8 +108,7 @@ async fn entries_lost_with_an_older_copy_are_announced_and_a_restart_ends_no_str
     }
     // Positions from before the restart are good, too, and those after it in their own epoch.
     for (after, epoch) in [(3, &first), (5, &second)] {
-        let resumed = Stream::open(&deployment, after, epoch).await;
-        assert!(resumed.is_ok(), "after {after}: {:?}", resumed.map(drop));
+        eventually(PATIENCE, || Stream::open(&deployment, after, epoch)).await;
     }
 
     restart(&mut deployment.cluster, |data| {
@@ -114,16 +122,12 @@ async fn entries_lost_with_an_older_copy_are_announced_and_a_restart_ends_no_str
     }
     let end = stream.event().await.unwrap_err();
     assert_eq!(code_and_reason(&end), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
-    let refused = eventually(PATIENCE, async || match Stream::open(&deployment, 5, &second).await {
-        Err(status) if status.code() == Code::FailedPrecondition => Ok(status),
-        other => Err(format!("{:?}", other.map(drop))),
-    })
-    .await;
+    let lost = refused(&deployment, &second).await;
     // The copy does not know the second epoch: nothing of it is taken for granted.
-    assert_eq!((&*code_and_reason(&refused).1, &*metadata(&refused, "last_sequence")), ("SEQUENCE_AHEAD", "0"));
-    let refused = Stream::open(&deployment, 5, &first).await.map(drop).unwrap_err();
-    assert_eq!(metadata(&refused, "last_sequence"), "3");
-    let mut resumed = Stream::open(&deployment, 3, &first).await.unwrap();
+    assert_eq!((&*code_and_reason(&lost).1, &*metadata(&lost, "last_sequence")), ("SEQUENCE_AHEAD", "0"));
+    let lost = refused(&deployment, &first).await;
+    assert_eq!(metadata(&lost, "last_sequence"), "3");
+    let mut resumed = eventually(PATIENCE, || Stream::open(&deployment, 3, &first)).await;
     for sequence in 4..=6 {
         assert_eq!(resumed.event().await.unwrap(), sequence);
     }

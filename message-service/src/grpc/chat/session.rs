@@ -373,8 +373,10 @@ impl Session {
         let Some(WaitingSideRequest { frame_id, request, permit }) = self.side_requests.pop_front() else { return };
         let context = self.context.clone();
         self.side_request = Some(Box::pin(async move {
-            let answer = request.handle(&context, &actor, frame_id, Instant::now() + FRAME_TIMEOUT).await;
-            let bytes = answer.unwrap_or_else(|failure| frame::nack(frame_id, failure));
+            let bytes = match request.handle(&context, &actor, Instant::now() + FRAME_TIMEOUT).await {
+                Ok((conversation_id, read_mark)) => frame::done(frame_id, &conversation_id, read_mark),
+                Err(failure) => frame::nack(frame_id, failure),
+            };
             Reply::Item { bytes, _permit: permit }
         }));
     }

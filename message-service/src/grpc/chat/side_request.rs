@@ -2,13 +2,9 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
 use service_kit::failure::Failure;
 
-use super::{
-    super::{context::Context, mark_read, send_typing},
-    frame,
-};
+use super::super::{context::Context, mark_read, send_typing};
 use crate::{
     actor::Actor,
     domain::{ids::ConversationId, rpc::Rpc, sequence::Position},
@@ -21,23 +17,22 @@ pub(super) enum SideRequest {
 }
 
 impl SideRequest {
-    /// Handles it, and returns the answer.
+    /// Handles it. Returns its conversation, and the read mark after a request that moves it.
     pub(super) async fn handle(
         self,
         context: &Context,
         actor: &Actor,
-        frame_id: u64,
         deadline: Instant,
-    ) -> Result<Bytes, Failure> {
+    ) -> Result<(ConversationId, Option<Position>), Failure> {
         let actor = actor.recheck(&context.directory, self.rpc(), deadline).await?;
         match self {
             Self::MarkRead { conversation_id, up_to } => {
                 let member = mark_read::mark(context, &actor, &conversation_id, up_to).await?;
-                Ok(frame::done(frame_id, &conversation_id, Some(member.last_read_sequence)))
+                Ok((conversation_id, Some(member.last_read_sequence)))
             }
             Self::Typing { conversation_id } => {
                 send_typing::broadcast(context, &actor, &conversation_id).await?;
-                Ok(frame::done(frame_id, &conversation_id, None))
+                Ok((conversation_id, None))
             }
         }
     }

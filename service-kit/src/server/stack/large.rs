@@ -11,7 +11,7 @@ use crate::time_share::TimeShare;
 pub(super) const SMALL_BYTES: usize = 32 * 1024;
 
 /// The time to decode and handle a byte, about.
-const NANOS_PER_BYTE: u64 = 10;
+const NANOS_PER_BYTE: u64 = 20;
 
 /// Returns true for a message that takes a turn, by its prefix and its length.
 pub(super) fn is_large(prefix: &[u8], length: usize) -> bool {
