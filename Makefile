@@ -46,7 +46,7 @@ test: postgres nats pgbouncer ## Run all tests, on their own PostgreSQL, which i
 	$(BUILD)
 	@# message-service once more with planted bugs: the stories prove that such bugs are found.
 	cargo build --workspace --examples --bin message-service-planted --features message-service/planted-bugs
-	@exec $(PARLANCE) with-postgres -- cargo test --workspace $(TEST_ARGS)
+	@exec $(PARLANCE) with-postgres -- cargo test --workspace --no-fail-fast $(TEST_ARGS)
 
 build: ## Build everything
 	cargo build --workspace --all-targets

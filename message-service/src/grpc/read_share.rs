@@ -160,7 +160,11 @@ mod tests {
         let (ann, took) = ("ann".into(), std::time::Duration::from_millis(100));
         let began = Instant::now();
         for read in 0..3 {
-            shares.read(&ann, Box::pin(sleep(took).map(Ok))).await.unwrap();
+            let reading = async move {
+                sleep(took).await;
+                Ok(())
+            };
+            shares.read(&ann, Box::pin(reading)).await.unwrap();
             assert_eq!(began.elapsed(), took * (2 * read + 1));
         }
     }
