@@ -1,6 +1,6 @@
 // A message, stored or still being sent. Its text is always rendered as text, never as markup.
 
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 import type { Message } from "../../gen/parlance/message/v1/message_pb";
 import type { Conversation, Draft } from "../conversation";
@@ -92,7 +92,8 @@ function Edit({ message, onDone }: { message: Message; onDone: () => void }) {
   const { session, attempt } = use();
   const [text, setText] = useState(message.text);
   const box = useRef<HTMLTextAreaElement>(null);
-  useEffect(() => {
+  // Before the user can select or type: a caret that moves later would put the text in the wrong place.
+  useLayoutEffect(() => {
     box.current?.focus();
     box.current?.setSelectionRange(message.text.length, message.text.length);
   }, []);
