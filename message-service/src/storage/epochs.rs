@@ -14,7 +14,8 @@ const LEAVE: &str = "SELECT FROM parlance_message.leave_epoch_v1($1)";
 const MAX_SEARCHED: i64 = 100;
 
 // Looks up the entry at the position, which is old enough unless it was lost; else reads along `messages_pkey` and
-// `changes_pkey`, backwards to the first entry that is old enough: past the entries that took the numbers of lost ones. An epoch that does not exist was lost itself, and nothing of it is known.
+// `changes_pkey`, backwards to the first entry that is old enough: past the entries that took the numbers of lost ones. An
+// epoch that does not exist was lost itself, and nothing of it is known.
 const SURVIVING: &str = "
     WITH given AS (
         SELECT epoch_id FROM parlance_message.epochs WHERE epoch = $1

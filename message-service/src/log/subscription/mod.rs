@@ -32,6 +32,8 @@ use std::{
     vec::IntoIter,
 };
 
+use bytes::Bytes;
+
 use self::{
     fetch::{Fetched, FetchedPage, FetchedPlaces, Fetches, is_permanent, log_wait},
     schedule::Schedule,
@@ -54,7 +56,6 @@ use crate::domain::{
     refusal::Refusal,
     sequence::{Position, Sequence},
 };
-use bytes::Bytes;
 
 pub(crate) use self::{
     item::{Ending, Item},
