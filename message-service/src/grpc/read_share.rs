@@ -75,13 +75,15 @@ impl ReadShare {
     ) -> Result<T, Failure> {
         let turn = self.turn(user_id).await?;
         let (sender, outcome) = oneshot::channel();
+        let closing = self.lifecycle.closing().clone();
         let reading = async move {
             let (began, Turn { read: share, of_user, _counted: counted }) = (Instant::now(), turn);
             // The caller may have given up.
             drop(sender.send(read.await));
             drop(share);
             if of_user.is_some() {
-                sleep(began.elapsed()).await;
+                // A shutdown waits for jobs, and need not for this.
+                closing.run_until_cancelled(sleep(began.elapsed())).await;
             }
             drop((of_user, counted));
         };
@@ -119,6 +121,8 @@ impl ReadShare {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+
+    use service_kit::lifecycle::Grace;
 
     use super::*;
 
@@ -167,6 +171,20 @@ mod tests {
             shares.read(&ann, Box::pin(reading)).await.unwrap();
             assert_eq!(began.elapsed(), took * (2 * read + 1));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shutdown_does_not_wait_for_the_pause_after_a_read() {
+        let lifecycle = Lifecycle::default();
+        let shares = ReadShare::of_inboxes(8, &lifecycle);
+        let reading = async {
+            sleep(std::time::Duration::from_mins(1)).await;
+            Ok(())
+        };
+        shares.read(&"ann".into(), Box::pin(reading)).await.unwrap();
+        let began = Instant::now();
+        lifecycle.shutdown(Grace::default()).await;
+        assert!(began.elapsed() <= Grace::default().accept, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
