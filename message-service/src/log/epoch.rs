@@ -12,7 +12,7 @@ pub(super) struct CurrentEpoch {
 }
 
 /// The epoch of one stream: it ends when the log may have been set back, and gets another name when it certainly was not.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct OpenEpoch {
     /// The name that the stream has received.
     name: Option<Epoch>,
@@ -27,6 +27,11 @@ impl CurrentEpoch {
     /// Returns the name, if it is known.
     pub(super) fn name(&self) -> Option<Epoch> {
         self.name.borrow().clone()
+    }
+
+    /// Returns true if this is the name.
+    pub(super) fn is(&self, name: Option<&Epoch>) -> bool {
+        self.name.borrow().as_ref() == name
     }
 
     /// Opens it for a stream.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl LiveLogs {
-    /// Returns the current epoch. A stream takes it before it follows anything, and ends with it.
+    /// Opens the current epoch for a stream: before it follows anything, and it ends with it.
     pub(crate) fn epoch(&self) -> OpenEpoch {
         lock(&self.shared.logs).epoch.open()
     }
@@ -26,7 +26,7 @@ impl LiveLogs {
     pub(crate) fn enter(&self, epoch: &Epoch) {
         let (ended, forgotten) = {
             let mut logs = lock(&self.shared.logs);
-            if logs.epoch.name().as_ref() == Some(epoch) {
+            if logs.epoch.is(Some(epoch)) {
                 return;
             }
             let next = CurrentEpoch::new(Some(epoch.clone()));

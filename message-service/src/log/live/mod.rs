@@ -242,7 +242,7 @@ impl LiveLogs {
     ) -> bool {
         let found = {
             let logs = lock(&self.shared.logs);
-            if logs.epoch.name().as_ref() != epoch {
+            if !logs.epoch.is(epoch) {
                 return false;
             }
             logs.of.get(conversation_id).cloned()
