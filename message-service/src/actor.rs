@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use service_kit::caller::Caller;
+use service_kit::{auth::Caller, failure::Failure};
 
 use crate::{
     directory::{Directory, DirectoryError},
@@ -65,7 +65,7 @@ impl Actor {
 #[derive(Debug)]
 pub(crate) enum NotAuthorised {
     /// The caller may not act for this user.
-    Caller { user_id: UserId },
+    Caller(Failure),
     /// A user is not active, or user-service cannot be reached.
     Directory(DirectoryError),
 }
@@ -82,9 +82,7 @@ pub(crate) async fn authorise(
     others: &[UserId],
     deadline: Instant,
 ) -> Result<Actor, NotAuthorised> {
-    if !caller.may_act_for(&user_id) {
-        return Err(NotAuthorised::Caller { user_id });
-    }
+    caller.acting_user(&user_id).map_err(NotAuthorised::Caller)?;
     let checked = if others.is_empty() {
         directory.check_active(std::slice::from_ref(&user_id), deadline).await
     } else {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use service_kit::{
+    auth::Rules,
     config::SharedConfig,
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
@@ -59,6 +60,10 @@ impl Service for MessageService {
 
     fn database(config: &Config) -> &database::Settings {
         &config.database
+    }
+
+    fn rules() -> Rules {
+        grpc::rules()
     }
 
     fn schema() -> Schema {

@@ -1,14 +1,14 @@
-//! Code that both services share: configuration, telemetry, life cycle, the server and its tower stack, the database
+//! Code that both services share: authentication, configuration, telemetry, life cycle, the server and its tower stack, the database
 //! connection, migrations, the outbox, typed failures, fields of requests, names of hosts and origins, page tokens, the report
 //! of a check.
 //!
 //! Nothing here knows a user or a conversation. Of the wire contract it knows only the error reasons and the descriptors; what
 //! differs between the services is a parameter.
 
+pub mod auth;
 pub mod backoff;
 pub mod bounded;
 pub mod bounds;
-pub mod caller;
 pub mod causes;
 pub mod command;
 pub mod config;

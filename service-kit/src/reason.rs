@@ -10,6 +10,8 @@ use tonic::Code;
 
 /// A database, or a service, that went away is usually back within seconds.
 const OUTAGE_DELAY: Duration = Duration::from_secs(1);
+/// An identity provider takes longer to come back, and is asked once in a while only.
+const KEYS_DELAY: Duration = Duration::from_secs(5);
 /// A full queue is usually empty by then.
 const OVERLOAD_DELAY: Duration = Duration::from_millis(500);
 /// The transaction that won has usually committed by then.
@@ -40,7 +42,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::SequenceAhead
         | Reason::MessageDeleted
         | Reason::SessionNotOpen
-        | Reason::SessionOpen => Code::FailedPrecondition,
+        | Reason::SessionOpen
+        | Reason::NoSigningKey => Code::FailedPrecondition,
         Reason::NotAMember
         | Reason::RoleInsufficient
         | Reason::NotTheSender
@@ -48,10 +51,21 @@ pub fn code(reason: Reason) -> Code {
         | Reason::OriginNotAllowed
         | Reason::CallerNotAllowed => Code::PermissionDenied,
         Reason::EtagMismatch | Reason::Conflict => Code::Aborted,
-        Reason::DatabaseUnavailable | Reason::UserServiceUnavailable | Reason::Draining | Reason::ConversationBusy => {
-            Code::Unavailable
-        }
-        Reason::Overloaded | Reason::RequestTooLarge => Code::ResourceExhausted,
+        Reason::TokenMissing
+        | Reason::TokenInvalid
+        | Reason::TokenExpired
+        | Reason::TokenNotYetValid
+        | Reason::TokenRevoked => Code::Unauthenticated,
+        Reason::DatabaseUnavailable
+        | Reason::UserServiceUnavailable
+        | Reason::KeysUnavailable
+        | Reason::Draining
+        | Reason::ConversationBusy => Code::Unavailable,
+        Reason::Overloaded
+        | Reason::RequestTooLarge
+        | Reason::RateLimited
+        | Reason::QuotaExceeded
+        | Reason::TooManyStreams => Code::ResourceExhausted,
         Reason::OutcomeUnknown | Reason::Unspecified => Code::Unknown,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Cancelled => Code::Cancelled,
@@ -64,7 +78,9 @@ pub fn code(reason: Reason) -> Code {
 pub fn retry_delay(reason: Reason) -> Option<Duration> {
     match reason {
         Reason::DatabaseUnavailable | Reason::UserServiceUnavailable | Reason::ConversationBusy => Some(OUTAGE_DELAY),
-        Reason::Overloaded => Some(OVERLOAD_DELAY),
+        Reason::KeysUnavailable => Some(KEYS_DELAY),
+        // A limit of rate says itself how long to wait.
+        Reason::Overloaded | Reason::RateLimited | Reason::TooManyStreams => Some(OVERLOAD_DELAY),
         Reason::Conflict => Some(CONFLICT_DELAY),
         Reason::Draining => Some(DRAIN_DELAY),
         Reason::Unspecified
@@ -99,7 +115,14 @@ pub fn retry_delay(reason: Reason) -> Option<Duration> {
         | Reason::Internal
         | Reason::HostNotAllowed
         | Reason::OriginNotAllowed
-        | Reason::CallerNotAllowed => None,
+        | Reason::CallerNotAllowed
+        | Reason::TokenMissing
+        | Reason::TokenInvalid
+        | Reason::TokenExpired
+        | Reason::TokenNotYetValid
+        | Reason::TokenRevoked
+        | Reason::QuotaExceeded
+        | Reason::NoSigningKey => None,
     }
 }
 

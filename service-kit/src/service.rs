@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
+    auth::Rules,
     config::SharedConfig,
     database::{self, Database, MigrateError, Schema},
     files,
@@ -40,6 +41,9 @@ pub trait Service: Sized + Send + Sync + 'static {
 
     /// Returns the settings of the database.
     fn database(config: &Self::Config) -> &database::Settings;
+
+    /// Returns the rule of each method.
+    fn rules() -> Rules;
 
     /// Returns the schema and its migrations.
     fn schema() -> Schema;
@@ -141,7 +145,7 @@ impl<S: Service> Bound<S> {
 
         database.watch(&lifecycle);
         health.follow(&lifecycle);
-        let settings = server_settings(S::shared(&config), S::listen(&config));
+        let settings = server_settings(S::shared(&config), S::listen(&config), S::rules());
         lifecycle.spawn("server", server::serve(listener, routes, settings, lifecycle.clone()));
         let grace = grace(S::shared(&config));
         lifecycle.spawn("start", start(service, config, database.clone(), health, lifecycle.clone()));
@@ -183,7 +187,7 @@ async fn open<S: Service>(service: &S, config: &S::Config, database: &Database) 
     Ok(())
 }
 
-fn server_settings(shared: &SharedConfig, listen: SocketAddr) -> server::Settings {
+fn server_settings(shared: &SharedConfig, listen: SocketAddr, rules: Rules) -> server::Settings {
     server::Settings {
         max_connections: files::connections(shared.max_connections),
         max_connections_per_address: shared.max_connections_per_address.limit(listen),
@@ -191,6 +195,7 @@ fn server_settings(shared: &SharedConfig, listen: SocketAddr) -> server::Setting
         allow_hosts: shared.allow_host.clone(),
         cors_allow_origins: shared.cors_allow_origin.clone(),
         descriptors: vec![parlance::FILE_DESCRIPTOR_SET],
+        rules,
         ..server::Settings::default()
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use service_kit::{
+    auth::Rules,
     config::SharedConfig,
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
@@ -56,6 +57,10 @@ impl Service for UserService {
 
     fn database(config: &Config) -> &database::Settings {
         &config.database
+    }
+
+    fn rules() -> Rules {
+        grpc::rules()
     }
 
     fn schema() -> Schema {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use service_kit::{caller::Caller, failure::Failure, server::Deadline};
+use service_kit::{auth::Caller, failure::Failure, server::Deadline};
 use tonic::Extensions;
 
 use super::context::Context;

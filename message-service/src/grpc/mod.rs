@@ -27,6 +27,7 @@ mod outgoing;
 mod read_share;
 mod refusals;
 mod remove_member;
+mod rules;
 mod send_message;
 mod send_typing;
 mod service;
@@ -48,7 +49,7 @@ use tonic::{server::NamedService, service::Routes};
 use self::streams::WithStreams;
 use crate::domain::encoded::Encode;
 
-pub(crate) use self::context::Context;
+pub(crate) use self::{context::Context, rules::rules};
 
 /// Encodes entries and ephemerals for the live logs.
 pub(crate) const ENCODE: Encode = Encode { entry: frames::event, ephemeral: frames::ephemeral };

@@ -113,10 +113,7 @@ impl From<DirectoryError> for Failure {
 impl From<NotAuthorised> for Failure {
     fn from(error: NotAuthorised) -> Self {
         match error {
-            NotAuthorised::Caller { user_id } => {
-                let text = "the caller may not act for this user";
-                Self::of(Reason::CallerNotAllowed, text).with("user_id", &*user_id)
-            }
+            NotAuthorised::Caller(refusal) => refusal,
             NotAuthorised::Directory(error) => error.into(),
         }
     }

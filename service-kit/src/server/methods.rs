@@ -9,6 +9,7 @@ use prost::{DecodeError, Message};
 use prost_types::FileDescriptorSet;
 
 use super::{line_limit::LineLimit, metrics::MethodMetrics};
+use crate::auth::Rule;
 
 /// The shape of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub(crate) struct Method {
     pub(crate) service: String,
     pub(crate) name: String,
     pub(crate) kind: Kind,
+    /// `None` if its service gave it none: then nobody may call it.
+    pub(crate) rule: Option<Rule>,
     pub(crate) metrics: Arc<MethodMetrics>,
 }
 
@@ -38,8 +41,9 @@ pub(crate) struct Methods {
 }
 
 impl Methods {
-    /// Reads the methods of these sets, and of health and reflection, which every server has.
-    pub(crate) fn read(descriptors: &[&[u8]]) -> Result<Self, DecodeError> {
+    /// Reads the methods of these sets, and of health and reflection, which every server has and everybody may call.
+    pub(crate) fn read(descriptors: &[&[u8]], rules: &[(&str, Rule)]) -> Result<Self, DecodeError> {
+        let rules: HashMap<&str, Rule> = rules.iter().copied().collect();
         let built_in = [
             tonic_health::pb::FILE_DESCRIPTOR_SET,
             tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
@@ -63,7 +67,9 @@ impl Methods {
                         let path = format!("/{service_name}/{}", method.name());
                         let (service, name) = (service_name.clone(), method.name().to_owned());
                         let metrics = Arc::new(MethodMetrics::new(shape, &service, &name));
-                        methods.insert(path, Method { service, name, kind, metrics });
+                        let built_in = service.starts_with("grpc.").then_some(Rule::Open);
+                        let rule = rules.get(&*path).copied().or(built_in);
+                        methods.insert(path, Method { service, name, kind, rule, metrics });
                     }
                 }
             }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::names::{HostName, Origin};
+use crate::{
+    auth::{Authenticator, Rules},
+    names::{HostName, Origin},
+};
 
 /// The largest request message that a service decodes, in bytes. Set it on each generated server
 /// (`max_decoding_message_size`): the limit lives in the codec, not in the connection.
@@ -82,6 +85,10 @@ pub struct Settings {
     /// Encoded descriptor sets of the services served: they distinguish unary methods from streams. A method in none of
     /// them counts as unary.
     pub descriptors: Vec<&'static [u8]>,
+    /// Who may call which of their methods. One without a rule is refused.
+    pub rules: Rules,
+    /// Decides who calls.
+    pub authenticator: Authenticator,
 }
 
 impl Default for Settings {
@@ -115,6 +122,8 @@ impl Default for Settings {
             allow_hosts: Vec::new(),
             cors_allow_origins: Vec::new(),
             descriptors: Vec::new(),
+            rules: Vec::new(),
+            authenticator: Authenticator::off(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use http::uri::PathAndQuery;
 use service_kit::{
+    auth::Rule,
     lifecycle::{Fault, Grace, Lifecycle},
     server::{self, Settings, health::Health, reflection},
 };
@@ -50,7 +51,8 @@ impl Drop for Server {
 
 /// Settings for tests: the descriptors of the subject, the rest as in production.
 pub(crate) fn settings() -> Settings {
-    Settings { descriptors: vec![descriptors()], ..Settings::default() }
+    let rules = ["/subject.v1.Subject/Unary", "/subject.v1.Subject/Flow"].map(|path| (path, Rule::AnyCaller)).into();
+    Settings { descriptors: vec![descriptors()], rules, ..Settings::default() }
 }
 
 pub(crate) async fn start(settings: Settings) -> Server {

@@ -13,7 +13,7 @@ pub(crate) use self::{
     display_name::DisplayName,
     refusal::{Changed, Created, Refusal},
     request::{ContentHash, Request, RequestId},
-    rpc::{Rpc, Rule},
+    rpc::Rpc,
     user::{Etag, NewUser, User, UserChange, UserState},
     user_id::UserId,
     username::{Username, UsernamePrefix},

@@ -1,5 +1,7 @@
-//! The rule of each RPC: the demands on its caller, as one table. A method without a row fails a test that walks the
+//! The rule of each RPC: what kind of caller it is for, as one table. A method without a row fails a test that walks the
 //! descriptor set.
+
+use service_kit::auth::Rule;
 
 /// An RPC of this service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,29 +19,47 @@ pub(crate) enum Rpc {
     OriginalGetUser,
 }
 
-/// The demands on the caller of an RPC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// None: users are visible to every caller, as message-service needs for each sender. Such an RPC writes nothing.
-    Anyone,
-    /// The caller acts for the user whose account it is.
-    OwnAccount,
-    /// The caller is one of the operator's own systems: the RPC manages accounts.
-    Operator,
-}
-
 impl Rpc {
+    /// All RPCs.
+    pub(crate) const ALL: [Self; 10] = [
+        Self::CreateUser,
+        Self::GetUser,
+        Self::BatchGetUsers,
+        Self::ListUsers,
+        Self::UpdateUser,
+        Self::DeactivateUser,
+        Self::ReactivateUser,
+        Self::DeleteUser,
+        Self::WatchUsers,
+        Self::OriginalGetUser,
+    ];
+
+    /// Returns the path of the method.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::CreateUser => "/parlance.user.v1.UserService/CreateUser",
+            Self::GetUser => "/parlance.user.v1.UserService/GetUser",
+            Self::BatchGetUsers => "/parlance.user.v1.UserService/BatchGetUsers",
+            Self::ListUsers => "/parlance.user.v1.UserService/ListUsers",
+            Self::UpdateUser => "/parlance.user.v1.UserService/UpdateUser",
+            Self::DeactivateUser => "/parlance.user.v1.UserService/DeactivateUser",
+            Self::ReactivateUser => "/parlance.user.v1.UserService/ReactivateUser",
+            Self::DeleteUser => "/parlance.user.v1.UserService/DeleteUser",
+            Self::WatchUsers => "/parlance.user.v1.UserService/WatchUsers",
+            Self::OriginalGetUser => "/UserService/GetUser",
+        }
+    }
+
     /// Returns the rule.
     pub(crate) const fn rule(self) -> Rule {
         match self {
-            Self::GetUser | Self::BatchGetUsers | Self::OriginalGetUser => Rule::Anyone,
-            Self::UpdateUser => Rule::OwnAccount,
-            Self::CreateUser
-            | Self::ListUsers
-            | Self::DeactivateUser
-            | Self::ReactivateUser
-            | Self::DeleteUser
-            | Self::WatchUsers => Rule::Operator,
+            // Names must be shown somewhere.
+            Self::GetUser | Self::BatchGetUsers | Self::OriginalGetUser => Rule::AnyCaller,
+            Self::UpdateUser => Rule::Account,
+            Self::CreateUser | Self::ListUsers | Self::DeactivateUser | Self::ReactivateUser | Self::DeleteUser => {
+                Rule::Manager
+            }
+            Self::WatchUsers => Rule::Directory,
         }
     }
 }
@@ -53,27 +73,6 @@ mod tests {
 
     use super::*;
 
-    const ALL: [Rpc; 10] = [
-        Rpc::CreateUser,
-        Rpc::GetUser,
-        Rpc::BatchGetUsers,
-        Rpc::ListUsers,
-        Rpc::UpdateUser,
-        Rpc::DeactivateUser,
-        Rpc::ReactivateUser,
-        Rpc::DeleteUser,
-        Rpc::WatchUsers,
-        Rpc::OriginalGetUser,
-    ];
-
-    /// Returns the path of the method of an RPC.
-    fn path(rpc: Rpc) -> String {
-        match rpc {
-            Rpc::OriginalGetUser => "UserService/GetUser".to_owned(),
-            versioned => format!("parlance.user.v1.UserService/{versioned:?}"),
-        }
-    }
-
     #[test]
     fn every_method_of_both_contracts_has_a_rule() {
         let set = FileDescriptorSet::decode(parlance::FILE_DESCRIPTOR_SET).unwrap();
@@ -82,9 +81,9 @@ mod tests {
             for service in &file.service {
                 let name = [file.package(), service.name()].join(".");
                 let name = name.trim_start_matches('.');
-                methods.extend(service.method.iter().map(|method| format!("{name}/{}", method.name())));
+                methods.extend(service.method.iter().map(|method| format!("/{name}/{}", method.name())));
             }
         }
-        assert_eq!(methods, ALL.map(path).into());
+        assert_eq!(methods, Rpc::ALL.map(|rpc| rpc.path().to_owned()).into());
     }
 }

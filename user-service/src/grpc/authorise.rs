@@ -1,13 +1,10 @@
 //! Authorises calls: each RPC names itself and gets an [`Authorised`] back, without which nothing can be read or written.
 
-use service_kit::{
-    caller::Caller,
-    failure::{Failure, Reason},
-};
+use service_kit::{auth::Caller, failure::Failure};
 use tonic::Extensions;
 
 use crate::{
-    authorised::{Authorised, NotAuthorised, authorise},
+    authorised::{Authorised, authorise},
     domain::{Rpc, UserId},
 };
 
@@ -16,7 +13,7 @@ use crate::{
 /// # Errors
 /// `CALLER_NOT_ALLOWED`.
 pub(super) fn caller(rpc: Rpc, extensions: &Extensions) -> Result<Authorised, Failure> {
-    Ok(authorise(&Caller::of(extensions), rpc, None)?)
+    authorise(&Caller::of(extensions), rpc, None)
 }
 
 /// Checks that the caller may make this RPC about the account of a user.
@@ -24,15 +21,5 @@ pub(super) fn caller(rpc: Rpc, extensions: &Extensions) -> Result<Authorised, Fa
 /// # Errors
 /// `CALLER_NOT_ALLOWED`.
 pub(super) fn caller_for(rpc: Rpc, extensions: &Extensions, user_id: &UserId) -> Result<Authorised, Failure> {
-    Ok(authorise(&Caller::of(extensions), rpc, Some(user_id))?)
-}
-
-impl From<NotAuthorised> for Failure {
-    fn from(error: NotAuthorised) -> Self {
-        let failure = Self::of(Reason::CallerNotAllowed, error.to_string());
-        match error {
-            NotAuthorised::NotAnOperator => failure,
-            NotAuthorised::AnotherUser { user_id } => failure.with("user_id", user_id.as_str()),
-        }
-    }
+    authorise(&Caller::of(extensions), rpc, Some(user_id))
 }

@@ -20,16 +20,22 @@ mod update_user;
 mod watch_users;
 
 use parlance::{original as unpackaged, user::v1};
-use service_kit::configured;
+use service_kit::{auth::Rules, configured};
 use tonic::{server::NamedService, service::Routes};
 
 pub(crate) use self::context::Context;
+use crate::domain::Rpc;
 
 /// The full names of the gRPC services, for health and reflection.
 pub(crate) const SERVICE_NAMES: [&str; 2] = [
     <v1::user_service_server::UserServiceServer<Context> as NamedService>::NAME,
     <unpackaged::user_service_server::UserServiceServer<Context> as NamedService>::NAME,
 ];
+
+/// Returns the rule of each method.
+pub(crate) fn rules() -> Rules {
+    Rpc::ALL.map(|rpc| (rpc.path(), rpc.rule())).into()
+}
 
 /// Adds both services to the routes, each with the limit on the size of requests.
 pub(crate) fn add_to(routes: Routes, context: Context) -> Routes {

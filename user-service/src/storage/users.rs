@@ -4,6 +4,7 @@
 use std::{future::Future, time::Duration};
 
 use service_kit::{
+    auth::Rule,
     backoff::jittered,
     database::{self, Database},
 };
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     authorised::Authorised,
-    domain::{Changed, Created, DisplayName, Etag, NewUser, Rule, User, UserChange, UserId, UserState, Username},
+    domain::{Changed, Created, DisplayName, Etag, NewUser, User, UserChange, UserId, UserState, Username},
 };
 
 /// The most attempts at a write that loses against others.
@@ -110,7 +111,7 @@ impl Store {
 
     /// Returns the database for a write.
     fn database_to_write(&self, by: Authorised) -> Result<&Database, Error> {
-        debug_assert!(by.rpc().rule() != Rule::Anyone, "{:?} writes and has no rule for its callers", by.rpc());
+        debug_assert!(by.rpc().rule() != Rule::AnyCaller, "{:?} writes and has no rule for its callers", by.rpc());
         self.database()
     }
 

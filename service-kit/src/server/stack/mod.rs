@@ -56,7 +56,7 @@ use super::{
     stall::Paced,
     turns::Turns,
 };
-use crate::{caller::Caller, failure::Failure, lifecycle::panic_text};
+use crate::{auth::check_unruled, failure::Failure, lifecycle::panic_text};
 
 /// The most streams of health. Each replica is watched by its orchestrator and a few load balancers.
 const MAX_HEALTH_STREAMS: usize = 1_000;
@@ -81,7 +81,7 @@ impl Stack {
     pub(super) fn new(routes: Routes, settings: &Arc<Settings>, local: SocketAddr) -> Result<Self, DecodeError> {
         Ok(Self(Arc::new(Layers {
             routes: routes.prepare(),
-            methods: Methods::read(&settings.descriptors)?,
+            methods: Methods::read(&settings.descriptors, &settings.rules)?,
             loopback_hosts_only: settings.check_host && local.ip().is_loopback(),
             cors: cors::layer(&settings.cors_allow_origins),
             settings: Arc::clone(settings),
@@ -142,7 +142,6 @@ impl Stack {
         let echo = request_id.to_header();
         let mut log = CallLog::begin(&self.0.methods, request.uri().path(), &request_id, request.headers());
         request.extensions_mut().insert(request_id);
-        request.extensions_mut().insert(Caller::Trusted);
 
         let span = log.span();
         let mut response = match self.bounded(request).instrument(span).await {
@@ -171,6 +170,7 @@ impl Stack {
     ) -> Result<(Response<Body>, Option<Instant>, Option<Taken>), Status> {
         let (started, settings) = (Instant::now(), &self.0.settings);
         let method = self.0.methods.find(request.uri().path());
+        self.authorise(&mut request, method).await?;
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
         let requested = deadline::requested(request.headers())?.and_then(|timeout| started.checked_add(timeout));
         let head_due = requested.unwrap_or(started + settings.default_deadline).min(started + settings.max_deadline);
@@ -187,6 +187,18 @@ impl Stack {
             Ok(Err(panic)) => Err(panicked(&*panic).into()),
             Err(_) => Err(deadline::exceeded().into()),
         }
+    }
+
+    /// Finds out who calls, and holds the rule of the method against it: by the headers alone, so that a refusal costs neither
+    /// a place nor a message.
+    async fn authorise(&self, request: &mut Request<Body>, method: Option<&Method>) -> Result<(), Failure> {
+        let caller = self.0.settings.authenticator.authenticate(request.headers()).await?;
+        match method.and_then(|method| method.rule) {
+            Some(rule) => rule.check(&caller)?,
+            None => check_unruled(&caller)?,
+        }
+        request.extensions_mut().insert(caller);
+        Ok(())
     }
 
     /// Takes a place for a stream.
