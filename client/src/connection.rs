@@ -101,7 +101,7 @@ async fn call(channel: Channel, actor_id: String, request: ChatRequest) -> ChatR
         Some(Frame::Send(send)) => send_message(channel, SendMessageRequest { sender_id: actor_id, ..send }).await,
         Some(Frame::MarkRead(mark)) => mark_read(channel, MarkReadRequest { actor_id, ..mark }).await,
         Some(Frame::Typing(typing)) => send_typing(channel, SendTypingRequest { actor_id, ..typing }).await,
-        Some(Frame::Open(_) | Frame::Cursors(_)) | None => {
+        Some(Frame::Open(_) | Frame::Cursors(_) | Frame::Authenticate(_)) | None => {
             Err(Status::invalid_argument("not a frame that can be executed"))
         }
     };
@@ -145,6 +145,7 @@ fn to_chat(response: SubscribeResponse) -> ChatResponse {
         subscribe_response::Item::Draining(draining) => Item::Draining(draining),
         subscribe_response::Item::Closed(closed) => Item::Closed(closed),
         subscribe_response::Item::Truncated(truncated) => Item::Truncated(truncated),
+        subscribe_response::Item::TokenExpiring(expiring) => Item::TokenExpiring(expiring),
     });
     ChatResponse { item }
 }

@@ -322,7 +322,7 @@ impl Task {
                 }
             }
             // Or a kind that is newer than this client.
-            Some(Item::Opened(_) | Item::Draining(_)) | None => {}
+            Some(Item::Opened(_) | Item::Draining(_) | Item::TokenExpiring(_)) | None => {}
         }
         Ok(())
     }

@@ -3,7 +3,11 @@
 
 use std::time::Instant;
 
-use service_kit::{auth::Caller, failure::Failure};
+use service_kit::{
+    auth::{Caller, Tenure},
+    failure::Failure,
+};
+use tonic::Extensions;
 
 use crate::{
     directory::{Directory, DirectoryError},
@@ -17,13 +21,15 @@ pub(crate) struct Actor {
     user_id: UserId,
     rpc: Rpc,
     deadline: Instant,
+    /// Of the call or stream.
+    tenure: Tenure,
 }
 
 impl Actor {
     /// Returns an actor without asking anybody.
     #[cfg(test)]
     pub(crate) fn unchecked(user_id: UserId, rpc: Rpc) -> Self {
-        Self { user_id, rpc, deadline: Instant::now() }
+        Self { user_id, rpc, deadline: Instant::now(), tenure: Tenure::default() }
     }
 
     /// The user.
@@ -44,15 +50,20 @@ impl Actor {
     /// Asks again whether the user is active, for one step of a session: a frame that is handled as `rpc` until `deadline`.
     ///
     /// # Errors
-    /// Those of [`Directory::check_active`].
+    /// Those of [`Directory::check_actor`].
     pub(crate) async fn recheck(
         &self,
         directory: &Directory,
         rpc: Rpc,
         deadline: Instant,
     ) -> Result<Self, DirectoryError> {
-        directory.check_active(std::slice::from_ref(&self.user_id), deadline).await?;
-        Ok(Self { user_id: self.user_id.clone(), rpc, deadline })
+        directory.check_actor(&self.user_id, self.tenure.issued_at(), &[], deadline).await?;
+        Ok(Self { user_id: self.user_id.clone(), rpc, deadline, tenure: self.tenure.clone() })
+    }
+
+    /// How long the call or stream may go on.
+    pub(crate) fn tenure(&self) -> &Tenure {
+        &self.tenure
     }
 
     /// Returns the same actor with another deadline.
@@ -70,25 +81,22 @@ pub(crate) enum NotAuthorised {
     Directory(DirectoryError),
 }
 
-/// Checks that the caller may act for a user, and that this user and all `others` named by the request are active.
+/// Checks that the caller of a call with these extensions may act for a user, and that this user and all `others` named by the
+/// request are active.
 ///
 /// # Errors
 /// [`NotAuthorised`]; nothing was done.
 pub(crate) async fn authorise(
     directory: &Directory,
-    caller: &Caller,
+    extensions: &Extensions,
     rpc: Rpc,
     user_id: UserId,
     others: &[UserId],
     deadline: Instant,
 ) -> Result<Actor, NotAuthorised> {
-    caller.acting_user(&user_id).map_err(NotAuthorised::Caller)?;
-    let checked = if others.is_empty() {
-        directory.check_active(std::slice::from_ref(&user_id), deadline).await
-    } else {
-        let users: Vec<UserId> = std::iter::once(&user_id).chain(others).cloned().collect();
-        directory.check_active(&users, deadline).await
-    };
+    Caller::of(extensions).acting_user(&user_id).map_err(NotAuthorised::Caller)?;
+    let tenure = Tenure::of(extensions);
+    let checked = directory.check_actor(&user_id, tenure.issued_at(), others, deadline).await;
     checked.map_err(NotAuthorised::Directory)?;
-    Ok(Actor { user_id, rpc, deadline })
+    Ok(Actor { user_id, rpc, deadline, tenure })
 }

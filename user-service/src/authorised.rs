@@ -2,7 +2,7 @@
 //! RPC that forgets to ask does not compile.
 
 use service_kit::{
-    auth::{Caller, Rule},
+    auth::{Caller, Role, Rule},
     failure::Failure,
 };
 
@@ -10,18 +10,26 @@ use crate::domain::{Rpc, UserId};
 
 /// Proof that the caller may make one RPC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Authorised(Rpc);
+pub(crate) struct Authorised {
+    rpc: Rpc,
+    sees_revocations: bool,
+}
 
 impl Authorised {
     /// Returns the RPC.
     pub(crate) fn rpc(self) -> Rpc {
-        self.0
+        self.rpc
+    }
+
+    /// Returns whether the caller is shown since when tokens of users are valid: backends and message-service are, users not.
+    pub(crate) fn sees_revocations(self) -> bool {
+        self.sees_revocations
     }
 
     /// Returns a proof without a check.
     #[cfg(test)]
     pub(crate) const fn unchecked(rpc: Rpc) -> Self {
-        Self(rpc)
+        Self { rpc, sees_revocations: true }
     }
 }
 
@@ -36,5 +44,5 @@ pub(crate) fn authorise(caller: &Caller, rpc: Rpc, account: Option<&UserId>) -> 
     if let (Rule::Account, Some(user_id)) = (rule, account) {
         caller.acting_user(user_id.as_str())?;
     }
-    Ok(Authorised(rpc))
+    Ok(Authorised { rpc, sees_revocations: caller.role() != Some(Role::User) })
 }

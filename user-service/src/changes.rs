@@ -211,6 +211,7 @@ mod tests {
             created_at: now,
             updated_at: now,
             deleted_at: None,
+            tokens_valid_after: None,
         }))
     }
 

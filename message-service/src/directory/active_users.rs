@@ -10,8 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_kit::{backoff, lifecycle::Lifecycle, sync::lock};
-use tokio::{sync::Notify, time::timeout};
+use service_kit::{auth::Tenure, backoff, lifecycle::Lifecycle, sync::lock};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,6 +56,8 @@ struct State {
 struct User {
     ended: CancellationToken,
     reason: OnceLock<Refusal>,
+    /// Streams by tokens that were issued before this second since 1970 end.
+    tokens_valid_after: watch::Sender<Option<i64>>,
 }
 
 /// The registration of an open stream; dropping it ends the registration.
@@ -61,11 +66,12 @@ pub(crate) struct OpenStream {
     active_users: ActiveUsers,
     user_id: UserId,
     user: Arc<User>,
+    tenure: Tenure,
 }
 
 impl ActiveUsers {
     /// Registers an open stream of a user who was found active a moment ago.
-    pub(super) fn open_stream(&self, user_id: &UserId) -> OpenStream {
+    pub(super) fn open_stream(&self, user_id: &UserId, tenure: Tenure) -> OpenStream {
         let mut state = lock(&self.shared.state);
         let (user, count) = state.users.entry(user_id.clone()).or_default();
         *count += 1;
@@ -74,7 +80,7 @@ impl ActiveUsers {
         state.to_check.insert(user_id.clone());
         drop(state);
         self.shared.changed.notify_one();
-        OpenStream { active_users: self.clone(), user_id: user_id.clone(), user }
+        OpenStream { active_users: self.clone(), user_id: user_id.clone(), user, tenure }
     }
 
     /// Requests a check of a user, if the user has open streams.
@@ -128,9 +134,11 @@ impl ActiveUsers {
             }
             if let Ok(users) = cache.get_many(&ids, Instant::now() + CHECK_TIMEOUT).await {
                 for id in ids {
-                    let state = users.get(&id).map_or(UserState::Unknown, |user| user.state);
-                    if let Err(reason) = require_active(&[(&id, state)]) {
-                        self.end(&id, reason);
+                    let found = users.get(&id);
+                    let state = found.map_or(UserState::Unknown, |user| user.state);
+                    match require_active(&[(&id, state)]) {
+                        Err(reason) => self.end(&id, reason),
+                        Ok(()) => self.revoke(&id, found.and_then(|user| user.tokens_valid_after)),
                     }
                 }
             } else {
@@ -140,6 +148,15 @@ impl ActiveUsers {
                 let State { users, to_check } = &mut *state;
                 to_check.extend(ids.into_iter().filter(|id| users.contains_key(id)));
             }
+        }
+    }
+
+    /// Ends the streams of earlier tokens.
+    fn revoke(&self, user_id: &UserId, tokens_valid_after: Option<i64>) {
+        let user = lock(&self.shared.state).users.get(user_id).map(|(user, _)| Arc::clone(user));
+        if let Some(user) = user {
+            let is_new = |last: &mut Option<i64>| std::mem::replace(last, tokens_valid_after) != tokens_valid_after;
+            user.tokens_valid_after.send_if_modified(is_new);
         }
     }
 
@@ -153,9 +170,16 @@ impl ActiveUsers {
 }
 
 impl OpenStream {
-    /// Waits until the user may no longer act, and returns the reason. Dropping the future is harmless.
+    /// Waits until the user may no longer act, or not by this token, and returns the reason. Dropping the future is harmless.
     pub(crate) async fn ended(&self) -> Refusal {
-        self.user.ended.cancelled().await;
+        let mut valid_after = self.user.tokens_valid_after.subscribe();
+        // A token that is renewed meanwhile is later than what was revoked.
+        let is_revoked =
+            |after: &Option<i64>| after.is_some_and(|after| self.tenure.issued_at().is_some_and(|at| at < after));
+        tokio::select! {
+            () = self.user.ended.cancelled() => {}
+            Ok(_) = valid_after.wait_for(is_revoked) => return Refusal::TokenRevoked { user_id: self.user_id.clone() },
+        }
         let unknown = || Refusal::UserNotFound { user_ids: vec![self.user_id.clone()] };
         self.user.reason.get().cloned().unwrap_or_else(unknown)
     }

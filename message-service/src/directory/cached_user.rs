@@ -37,6 +37,8 @@ pub(super) enum UserState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CachedUser {
     pub(super) state: UserState,
+    /// Tokens of the user that were issued before this second since 1970 are void.
+    pub(super) tokens_valid_after: Option<i64>,
     /// The time before the request was sent: the state may lack later changes.
     pub(super) requested_at: Instant,
     /// The generation of the change feed when the request was sent.
@@ -44,6 +46,11 @@ pub(super) struct CachedUser {
 }
 
 impl CachedUser {
+    /// Returns the state of an id that no user has.
+    pub(super) fn unknown(requested_at: Instant, generation: Generation) -> Self {
+        Self { state: UserState::Unknown, tokens_valid_after: None, requested_at, generation }
+    }
+
     /// Returns true within the cache TTL. `is_watched` is true while change notifications arrive.
     pub(super) fn is_current(&self, now: Instant, is_watched: bool, settings: &Settings) -> bool {
         let ttl = match self.state {
@@ -51,6 +58,20 @@ impl CachedUser {
             _ => settings.cache_ttl.min(MAX_UNWATCHED_TTL),
         };
         now.saturating_duration_since(self.requested_at) < ttl
+    }
+
+    /// Requires that a token of the user, issued at this second, was not revoked. Callers without a token of the user have
+    /// none to revoke.
+    ///
+    /// # Errors
+    /// `TokenRevoked`.
+    pub(super) fn require_valid_token(&self, user_id: &UserId, issued_at: Option<i64>) -> Result<(), Refusal> {
+        match (issued_at, self.tokens_valid_after) {
+            (Some(issued_at), Some(after)) if issued_at < after => {
+                Err(Refusal::TokenRevoked { user_id: user_id.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns true within the fallback TTL: it may be used while user-service cannot be reached.
@@ -98,7 +119,7 @@ mod tests {
             (UserState::Deleted, 20, 0),
             (UserState::Unknown, 2, 0),
         ] {
-            let user = CachedUser { state, requested_at, generation: Generation::default() };
+            let user = CachedUser { state, tokens_valid_after: None, requested_at, generation: Generation::default() };
             for age in [0, 1, 2, 19, 20, 299, 300, 301] {
                 let now = requested_at + Duration::from_secs(age);
                 assert_eq!(user.is_current(now, true, &settings), age < cache_secs, "{state:?} after {age} s");

@@ -95,9 +95,9 @@ impl UserClient {
                 client.get_user(with_timeout(request, limit)).await
             });
             let error = match call.instrument(span("GetUser")).await {
-                Ok(user) => return Ok(CachedUser { state: state(&user)?, requested_at, generation }),
+                Ok(user) => return cached(&user, requested_at, generation),
                 Err(LookupError::Failed(status)) if status.code() == Code::NotFound => {
-                    return Ok(CachedUser { state: UserState::Unknown, requested_at, generation });
+                    return Ok(CachedUser::unknown(requested_at, generation));
                 }
                 Err(error) => error,
             };
@@ -124,12 +124,13 @@ impl UserClient {
             client.batch_get_users(with_timeout(request, limit)).await
         };
         let response = self.call(limit, call).instrument(span("BatchGetUsers")).await?;
-        let unknown =
-            response.missing_user_ids.into_iter().map(|id| Ok((UserId::from_storage(id), UserState::Unknown)));
-        let known =
-            response.users.into_iter().map(|user| Ok((UserId::from_storage(user.user_id.clone()), state(&user)?)));
-        let cached = |(id, state)| (id, CachedUser { state, requested_at, generation });
-        unknown.chain(known).map(|user| user.map(cached)).collect()
+        let none = CachedUser::unknown(requested_at, generation);
+        let unknown = response.missing_user_ids.into_iter().map(|id| Ok((UserId::from_storage(id), none)));
+        let known = response.users.into_iter().map(|user| {
+            let state = cached(&user, requested_at, generation)?;
+            Ok((UserId::from_storage(user.user_id), state))
+        });
+        unknown.chain(known).collect()
     }
 
     /// Returns a replica for a long-lived call, which takes no permit.
@@ -191,6 +192,11 @@ fn with_timeout<R>(request: R, limit: Duration) -> Request<R> {
     trace::inject(request.metadata_mut());
     request.set_timeout(limit);
     request
+}
+
+fn cached(user: &v1::User, requested_at: Instant, generation: Generation) -> Result<CachedUser, LookupError> {
+    let tokens_valid_after = user.tokens_valid_after.map(|moment| moment.seconds);
+    Ok(CachedUser { state: state(user)?, tokens_valid_after, requested_at, generation })
 }
 
 fn state(user: &v1::User) -> Result<UserState, LookupError> {

@@ -16,7 +16,7 @@ mod watch;
 
 use std::time::Instant;
 
-use service_kit::lifecycle::Lifecycle;
+use service_kit::{auth::Tenure, lifecycle::Lifecycle};
 
 use self::{
     active_users::ActiveUsers,
@@ -64,15 +64,31 @@ impl Directory {
         Self { cache, active_users }
     }
 
-    /// Checks that all of these users are active: the actor and the users that the request names. Waits until `deadline`
-    /// at most.
+    /// Checks that the actor is active, that its token, issued at this second since 1970, was not revoked, and that the
+    /// others whom the request names are active. Waits until `deadline` at most.
+    ///
+    /// # Errors
+    /// As [`check_active`](Self::check_active); or the token was revoked.
+    pub(crate) async fn check_actor(
+        &self,
+        actor: &UserId,
+        issued_at: Option<i64>,
+        others: &[UserId],
+        deadline: Instant,
+    ) -> Result<(), DirectoryError> {
+        let user = self.cache.get(actor, deadline).await?;
+        require_active(&[(actor, user.state)])?;
+        user.require_valid_token(actor, issued_at)?;
+        self.check_active(others, deadline).await
+    }
+
+    /// Checks that all of these users are active. Waits until `deadline` at most.
     ///
     /// # Errors
     /// The refusal names every unknown user; if there is none, every deleted one; else every deactivated one (at most 15).
     pub(crate) async fn check_active(&self, user_ids: &[UserId], deadline: Instant) -> Result<(), DirectoryError> {
-        if let [user_id] = user_ids {
-            let user = self.cache.get(user_id, deadline).await?;
-            return Ok(require_active(&[(user_id, user.state)])?);
+        if user_ids.is_empty() {
+            return Ok(());
         }
         let users = self.cache.get_many(user_ids, deadline).await?;
         let state = |id| users.get(id).map_or(UserState::Unknown, |user: &CachedUser| user.state);
@@ -96,8 +112,8 @@ impl Directory {
     }
 
     /// Registers an open stream of a user who was found active a moment ago.
-    pub(crate) fn open_stream(&self, user_id: &UserId) -> OpenStream {
-        self.active_users.open_stream(user_id)
+    pub(crate) fn open_stream(&self, user_id: &UserId, tenure: Tenure) -> OpenStream {
+        self.active_users.open_stream(user_id, tenure)
     }
 }
 

@@ -94,7 +94,7 @@ impl Watch {
                 self.active_users.recheck(&user_id);
             }
             // A kind of a newer version is at least a sign of life.
-            Some(Item::Heartbeat(_)) | None => self.cache.feed_heartbeat(now),
+            Some(Item::Heartbeat(_) | Item::TokenExpiring(_)) | None => self.cache.feed_heartbeat(now),
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum Refusal {
     UserDeactivated { user_ids: Vec<UserId> },
     #[error("user {} is deleted", list(.user_ids))]
     UserDeleted { user_ids: Vec<UserId> },
+    #[error("the token was issued before the tokens of user {user_id} were revoked")]
+    TokenRevoked { user_id: UserId },
     #[error("conversation {conversation_id} not found")]
     ConversationNotFound { conversation_id: ConversationId },
     #[error("conversation id {conversation_id} is taken")]

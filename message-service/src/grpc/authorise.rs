@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use service_kit::{auth::Caller, failure::Failure, server::Deadline};
+use service_kit::{failure::Failure, server::Deadline};
 use tonic::Extensions;
 
 use super::context::Context;
@@ -39,5 +39,5 @@ pub(super) async fn actor_and(
     // Before the schema is ready nothing can be answered, so user-service is not asked either.
     context.page_tokens()?;
     let deadline = Instant::now() + Deadline::of(extensions).remaining_within(DEFAULT_LIMIT);
-    Ok(actor::authorise(&context.directory, &Caller::of(extensions), rpc, actor_id, others, deadline).await?)
+    Ok(actor::authorise(&context.directory, extensions, rpc, actor_id, others, deadline).await?)
 }

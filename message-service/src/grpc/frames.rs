@@ -8,7 +8,8 @@ use std::{marker::PhantomData, pin::Pin, time::Duration};
 use bytes::{BufMut, Bytes};
 use futures_util::Stream;
 use parlance::message::v1::{
-    CaughtUp, Closed, Draining, Heartbeat, StreamMessagesResponse, Truncated, stream_messages_response::Item,
+    CaughtUp, Closed, Draining, Heartbeat, StreamMessagesResponse, TokenExpiring, Truncated,
+    stream_messages_response::Item,
 };
 use prost::Message;
 use tonic::{
@@ -61,6 +62,11 @@ pub(super) fn heartbeat(epoch: Option<&Epoch>) -> Bytes {
 pub(super) fn draining(retry_delay: Duration) -> Bytes {
     let retry_delay = prost_types::Duration::try_from(retry_delay).ok();
     encode(Item::Draining(Draining { retry_delay }))
+}
+
+/// Encodes the notice that the token of the stream ends, at this second since 1970.
+pub(super) fn token_expiring(at: i64) -> Bytes {
+    encode(Item::TokenExpiring(TokenExpiring { expire_time: Some(prost_types::Timestamp { seconds: at, nanos: 0 }) }))
 }
 
 pub(super) fn truncated(conversation_id: &ConversationId, oldest_sequence: Sequence) -> Bytes {

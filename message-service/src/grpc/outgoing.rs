@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use service_kit::{
+    auth::{Follow, Moment, Tenure},
     backoff,
     failure::{Failure, Reason},
-    server::note_cause,
+    server::{Leaving, note_cause},
 };
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Extensions, Status};
 
 use super::{
     frames::{self, Frames},
@@ -36,6 +37,21 @@ pub(super) struct Begun {
     pub(super) named: Option<Named>,
 }
 
+/// What ends a stream from outside.
+pub(super) struct Ends {
+    /// Cancelled when the connection drains.
+    draining: CancellationToken,
+    /// The end of the token.
+    tenure: Follow,
+}
+
+impl Ends {
+    /// Returns those of a call.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        Self { draining: Leaving::of(extensions), tenure: Tenure::of(extensions).follow() }
+    }
+}
+
 /// The encoded items of one client. At most one item is buffered here.
 pub(super) struct Outgoing {
     /// `None` while only heartbeats are sent.
@@ -45,8 +61,7 @@ pub(super) struct Outgoing {
     heartbeat_at: Instant,
     /// The registration of the stream with its user.
     open_stream: Option<OpenStream>,
-    /// Cancelled when the connection drains.
-    draining: CancellationToken,
+    ends: Ends,
     state: State,
 }
 
@@ -62,27 +77,27 @@ enum State {
 
 impl Outgoing {
     /// Creates a stream of heartbeats, until [`begin`](Self::begin).
-    pub(super) fn new(draining: CancellationToken) -> Self {
+    pub(super) fn new(ends: Ends) -> Self {
         Self {
             begun: None,
             is_of_one: false,
             open_stream: None,
             heartbeat_at: next_heartbeat(),
-            draining,
+            ends,
             state: State::Open,
         }
     }
 
     /// Creates the stream of one conversation, and ends with it.
-    pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, draining: CancellationToken) -> Self {
-        let mut of_one = Self::of_all(Begun { subscription, named: None }, open_stream, draining);
+    pub(super) fn of_one(subscription: Subscription, open_stream: OpenStream, ends: Ends) -> Self {
+        let mut of_one = Self::of_all(Begun { subscription, named: None }, open_stream, ends);
         of_one.is_of_one = true;
         of_one
     }
 
     /// Creates the stream of several conversations, each of which may end on its own.
-    pub(super) fn of_all(begun: Begun, open_stream: OpenStream, draining: CancellationToken) -> Self {
-        Self { begun: Some(begun), open_stream: Some(open_stream), state: State::Beginning, ..Self::new(draining) }
+    pub(super) fn of_all(begun: Begun, open_stream: OpenStream, ends: Ends) -> Self {
+        Self { begun: Some(begun), open_stream: Some(open_stream), state: State::Beginning, ..Self::new(ends) }
     }
 
     /// Starts the items of a stream that only sent heartbeats.
@@ -135,12 +150,13 @@ impl Outgoing {
         };
         let item = tokio::select! {
             biased;
-            () = self.draining.cancelled() => return Some(Ok(self.drain())),
+            () = self.ends.draining.cancelled() => return Some(Ok(self.drain())),
+            moment = self.ends.tenure.next() => return Some(match moment {
+                Moment::Expiring(at) => Ok(frames::token_expiring(at)),
+                Moment::Ended(failure) => Err(self.end_with(failure)),
+            }),
             refusal = user_ended => {
-                let status = Status::from(Failure::from(refusal));
-                self.state = State::Ended;
-                note_cause(&status);
-                return Some(Err(status));
+                return Some(Err(self.end_with(Failure::from(refusal))));
             }
             item = next_item => item,
             () = sleep_until(self.heartbeat_at) => {
@@ -149,6 +165,13 @@ impl Outgoing {
         };
         self.heartbeat_at = next_heartbeat();
         Some(self.encode(item))
+    }
+
+    fn end_with(&mut self, failure: Failure) -> Status {
+        let status = Status::from(failure);
+        self.state = State::Ended;
+        note_cause(&status);
+        status
     }
 
     fn heartbeat(&mut self) -> Bytes {

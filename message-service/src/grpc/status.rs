@@ -43,6 +43,7 @@ impl From<Refusal> for Failure {
                     .with("user_ids", &*ids)
                     .precondition(ids, "the user must not be deleted, and deletion is final")
             }
+            Refusal::TokenRevoked { user_id } => refuse(Reason::TokenRevoked).with("user_id", &*user_id),
             Refusal::ConversationNotFound { conversation_id } => refuse(Reason::ConversationNotFound)
                 .with("conversation_id", &*conversation_id)
                 .resource(CONVERSATION, &*conversation_id),

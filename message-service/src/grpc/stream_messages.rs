@@ -1,10 +1,15 @@
 //! `StreamMessages`: streams one conversation's log from a position on, without an end.
 
 use parlance::message::v1::StreamMessagesRequest;
-use service_kit::{failure::Failure, fields::Fields, server::Leaving};
+use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
-use super::{access, authorise, context::Context, decode, outgoing::Outgoing};
+use super::{
+    access, authorise,
+    context::Context,
+    decode,
+    outgoing::{Ends, Outgoing},
+};
 use crate::{
     actor::Actor,
     domain::{
@@ -32,8 +37,8 @@ pub(super) async fn answer(context: &Context, request: Request<StreamMessagesReq
     let actor = authorise::actor(context, Rpc::StreamMessages, request.extensions(), params.actor_id.clone()).await?;
     let begin = begin(context.clone(), actor.clone(), params);
     let subscription = context.beginnings.read(actor.user_id(), Box::pin(begin)).await?;
-    let open_stream = context.directory.open_stream(actor.user_id());
-    Ok(Outgoing::of_one(subscription, open_stream, Leaving::of(request.extensions())))
+    let open_stream = context.directory.open_stream(actor.user_id(), actor.tenure().clone());
+    Ok(Outgoing::of_one(subscription, open_stream, Ends::of(request.extensions())))
 }
 
 /// Starts the subscription.

@@ -26,6 +26,7 @@ use super::{
     context::Context as ServiceContext,
     frames::{FrameCodec, Frames},
     outgoing::Outgoing,
+    rules::{NamesActor, acting},
     stream_messages, subscribe,
 };
 
@@ -115,7 +116,7 @@ struct ServerStream<H> {
 
 impl<R, H, F> ServerStreamingService<R> for ServerStream<H>
 where
-    R: Send + 'static,
+    R: NamesActor + Send + 'static,
     H: Fn(ServiceContext, Request<R>) -> F,
     F: Future<Output = Result<Outgoing, Failure>> + Send + 'static,
 {
@@ -124,7 +125,7 @@ where
     type Future = ResponseFuture<Response<Frames>, Status>;
 
     fn call(&mut self, request: Request<R>) -> Self::Future {
-        let outgoing = (self.handler)(self.context.clone(), request);
-        Box::pin(async move { Ok(outgoing.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
+        let outgoing = acting(request).map(|request| (self.handler)(self.context.clone(), request));
+        Box::pin(async move { Ok(outgoing?.await.map(|outgoing| Response::new(outgoing.into_stream()))?) })
     }
 }

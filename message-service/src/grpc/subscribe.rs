@@ -6,7 +6,6 @@ use parlance::message::v1;
 use service_kit::{
     failure::Failure,
     fields::{Field, Fields},
-    server::Leaving,
 };
 use tonic::Request;
 
@@ -15,7 +14,7 @@ use super::{
     context::Context,
     decode,
     named_cursors::Named,
-    outgoing::{Begun, Outgoing},
+    outgoing::{Begun, Ends, Outgoing},
 };
 use crate::{
     actor::Actor,
@@ -81,8 +80,8 @@ pub(super) async fn answer(context: &Context, request: Request<v1::SubscribeRequ
     let actor = authorise::actor(context, Rpc::Subscribe, &extensions, actor_id).await?;
 
     let begun = begin(context, &actor, params, named).await?;
-    let open_stream = context.directory.open_stream(actor.user_id());
-    Ok(Outgoing::of_all(begun, open_stream, Leaving::of(&extensions)))
+    let open_stream = context.directory.open_stream(actor.user_id(), actor.tenure().clone());
+    Ok(Outgoing::of_all(begun, open_stream, Ends::of(&extensions)))
 }
 
 /// Starts the subscription.

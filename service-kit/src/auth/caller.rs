@@ -134,6 +134,18 @@ impl Caller {
             },
         }
     }
+
+    /// Names the user who acts in a field of a request, where it is empty: the subject of a user's token.
+    ///
+    /// # Errors
+    /// Those of [`acting_user`](Self::acting_user).
+    pub fn name_actor(&self, named: &mut String) -> Result<(), Failure> {
+        let user = self.acting_user(named)?;
+        if *user != **named {
+            *named = user.to_owned();
+        }
+        Ok(())
+    }
 }
 
 /// The refusal of a call without credentials where they are needed.

@@ -7,10 +7,12 @@
 mod authenticator;
 mod caller;
 mod rules;
+mod tenure;
 
 pub(crate) use self::rules::check_unruled;
 pub use self::{
     authenticator::Authenticator,
     caller::{Caller, KeyId, Principal, Role, Via},
     rules::{Rule, Rules},
+    tenure::{Follow, Moment, Tenure},
 };

@@ -29,6 +29,8 @@ pub enum Received {
     Opened(Opened),
     Ack(Ack),
     Nack(Nack),
+    /// The second since 1970 at which the token ends.
+    TokenExpiring(i64),
 }
 
 /// A subscriber of all conversations of one user.
@@ -105,7 +107,8 @@ impl Inbox {
             | Received::Draining
             | Received::Opened(_)
             | Received::Ack(_)
-            | Received::Nack(_) => {}
+            | Received::Nack(_)
+            | Received::TokenExpiring(_) => {}
         }
     }
 
@@ -294,6 +297,7 @@ fn of_subscribe(response: SubscribeResponse) -> Option<Received> {
         Item::Draining(_) => Received::Draining,
         Item::Closed(closed) => Received::Closed(closed),
         Item::Truncated(truncated) => Received::Truncated(truncated),
+        Item::TokenExpiring(expiring) => Received::TokenExpiring(expiring.expire_time.expect("a time").seconds),
     })
 }
 
@@ -306,6 +310,7 @@ fn of_chat(response: ChatResponse) -> Option<Received> {
         Item::Draining(_) => Received::Draining,
         Item::Closed(closed) => Received::Closed(closed),
         Item::Truncated(truncated) => Received::Truncated(truncated),
+        Item::TokenExpiring(expiring) => Received::TokenExpiring(expiring.expire_time.expect("a time").seconds),
         Item::Opened(opened) => Received::Opened(opened),
         Item::Ack(ack) => Received::Ack(ack),
         Item::Nack(nack) => Received::Nack(nack),

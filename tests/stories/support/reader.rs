@@ -67,7 +67,7 @@ impl Reader {
                     assert!(delay.seconds >= 0 && delay.nanos >= 0 && delay.seconds < 60, "{delay:?}");
                     self.draining = true;
                 }
-                other @ (Item::Closed(_) | Item::Truncated(_)) => panic!("{other:?}"),
+                other @ (Item::Closed(_) | Item::Truncated(_) | Item::TokenExpiring(_)) => panic!("{other:?}"),
             }
         }
     }

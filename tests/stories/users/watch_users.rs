@@ -42,7 +42,7 @@ impl Watch {
             match self.next().await.unwrap() {
                 Item::ChangedUser(user) => return user,
                 Item::Heartbeat(_) => {}
-                Item::Ready(_) => panic!("ready again"),
+                other @ (Item::Ready(_) | Item::TokenExpiring(_)) => panic!("{other:?}"),
             }
         }
     }

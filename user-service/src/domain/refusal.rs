@@ -15,6 +15,9 @@ pub(crate) enum Refusal {
     /// The id and the name do not belong to one user.
     #[error("there is no user {user_id} named {}", username.as_str())]
     NotTheSameUser { user_id: UserId, username: Username },
+    /// The user may not act until reactivated.
+    #[error("user {user_id} is deactivated")]
+    UserDeactivated { user_id: UserId },
     /// The user is a tombstone, which cannot change.
     #[error("user {user_id} was deleted")]
     UserDeleted { user_id: UserId },

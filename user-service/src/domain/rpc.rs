@@ -15,13 +15,14 @@ pub(crate) enum Rpc {
     ReactivateUser,
     DeleteUser,
     WatchUsers,
+    RevokeTokens,
     /// `GetUser` of the unpackaged `UserService`.
     OriginalGetUser,
 }
 
 impl Rpc {
     /// All RPCs.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::CreateUser,
         Self::GetUser,
         Self::BatchGetUsers,
@@ -31,6 +32,7 @@ impl Rpc {
         Self::ReactivateUser,
         Self::DeleteUser,
         Self::WatchUsers,
+        Self::RevokeTokens,
         Self::OriginalGetUser,
     ];
 
@@ -46,6 +48,7 @@ impl Rpc {
             Self::ReactivateUser => "/parlance.user.v1.UserService/ReactivateUser",
             Self::DeleteUser => "/parlance.user.v1.UserService/DeleteUser",
             Self::WatchUsers => "/parlance.user.v1.UserService/WatchUsers",
+            Self::RevokeTokens => "/parlance.user.v1.UserService/RevokeTokens",
             Self::OriginalGetUser => "/UserService/GetUser",
         }
     }
@@ -55,7 +58,7 @@ impl Rpc {
         match self {
             // Names must be shown somewhere.
             Self::GetUser | Self::BatchGetUsers | Self::OriginalGetUser => Rule::AnyCaller,
-            Self::UpdateUser => Rule::Account,
+            Self::UpdateUser | Self::RevokeTokens => Rule::Account,
             Self::CreateUser | Self::ListUsers | Self::DeactivateUser | Self::ReactivateUser | Self::DeleteUser => {
                 Rule::Manager
             }

@@ -19,6 +19,8 @@ pub(crate) struct User {
     pub(crate) updated_at: OffsetDateTime,
     /// Set exactly when the state is deleted.
     pub(crate) deleted_at: Option<OffsetDateTime>,
+    /// Tokens of the user that were issued before are void.
+    pub(crate) tokens_valid_after: Option<OffsetDateTime>,
 }
 
 impl User {

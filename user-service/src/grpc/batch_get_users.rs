@@ -9,7 +9,10 @@ use service_kit::{failure::Failure, fields::Fields};
 use tonic::Request;
 
 use super::{authorise, context::Context, convert};
-use crate::domain::{Rpc, User, UserId};
+use crate::{
+    authorised::Authorised,
+    domain::{Rpc, User, UserId},
+};
 
 const MAX_USERS: usize = 1_000;
 
@@ -18,9 +21,9 @@ pub(super) async fn answer(
     request: Request<v1::BatchGetUsersRequest>,
 ) -> Result<v1::BatchGetUsersResponse, Failure> {
     let user_ids = decode(&request.get_ref().user_ids)?;
-    let authorised = authorise::caller(Rpc::BatchGetUsers, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::BatchGetUsers, request.extensions()).await?;
     let found = context.store.find_users(authorised, &user_ids).await?;
-    Ok(encode(&user_ids, found))
+    Ok(encode(authorised, &user_ids, found))
 }
 
 pub(super) fn decode(texts: &[String]) -> Result<Vec<UserId>, Failure> {
@@ -32,9 +35,9 @@ pub(super) fn decode(texts: &[String]) -> Result<Vec<UserId>, Failure> {
     fields.finish(user_ids)
 }
 
-fn encode(user_ids: &[UserId], found: Vec<User>) -> v1::BatchGetUsersResponse {
-    let found: HashMap<String, v1::User> =
-        found.into_iter().map(convert::user::to_wire).map(|user| (user.user_id.clone(), user)).collect();
+fn encode(authorised: Authorised, user_ids: &[UserId], found: Vec<User>) -> v1::BatchGetUsersResponse {
+    let found = found.into_iter().map(|user| convert::user::to_wire(authorised, user));
+    let found: HashMap<String, v1::User> = found.map(|user| (user.user_id.clone(), user)).collect();
     let mut response = v1::BatchGetUsersResponse::default();
     for user_id in user_ids {
         match found.get(user_id.as_str()) {

@@ -10,10 +10,10 @@ use crate::domain::{self, ContentHash, DisplayName, NewUser, RequestId, Rpc, Use
 
 pub(super) async fn answer(context: &Context, request: Request<v1::CreateUserRequest>) -> Result<v1::User, Failure> {
     let new = decode(request.get_ref(), Uuid::now_v7())?;
-    let authorised = authorise::caller(Rpc::CreateUser, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::CreateUser, request.extensions()).await?;
     let created = context.store.create_user(authorised, &new).await;
     let created = created.map_err(|error| status::of_write(error, new.request.is_some()))?;
-    Ok(convert::user::to_wire(created.into_user(&new)?))
+    Ok(convert::user::to_wire(authorised, created.into_user(&new)?))
 }
 
 /// `fresh` becomes the id of a user whose request has none.

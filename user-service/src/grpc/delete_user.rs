@@ -9,9 +9,9 @@ use crate::domain::{Etag, Rpc, UserId};
 
 pub(super) async fn answer(context: &Context, request: Request<v1::DeleteUserRequest>) -> Result<v1::User, Failure> {
     let (user_id, expected) = decode(request.get_ref())?;
-    let authorised = authorise::caller(Rpc::DeleteUser, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::DeleteUser, request.extensions()).await?;
     let changed = context.store.delete_user(authorised, &user_id, expected).await?;
-    Ok(convert::user::to_wire(changed.into_user(&user_id)?))
+    Ok(convert::user::to_wire(authorised, changed.into_user(&user_id)?))
 }
 
 pub(super) fn decode(request: &v1::DeleteUserRequest) -> Result<(UserId, Option<Etag>), Failure> {

@@ -20,9 +20,9 @@ pub(super) enum UserKey {
 
 pub(super) async fn answer(context: &Context, request: Request<v1::GetUserRequest>) -> Result<v1::User, Failure> {
     let key = decode(&request.get_ref().user_id, &request.get_ref().username)?;
-    let authorised = authorise::caller(Rpc::GetUser, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::GetUser, request.extensions()).await?;
     let user = find(context, authorised, key).await?;
-    Ok(convert::user::to_wire(user))
+    Ok(convert::user::to_wire(authorised, user))
 }
 
 pub(super) fn decode(user_id: &str, username: &str) -> Result<UserKey, Failure> {

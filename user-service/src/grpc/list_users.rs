@@ -27,7 +27,7 @@ pub(super) async fn answer(
     request: Request<v1::ListUsersRequest>,
 ) -> Result<v1::ListUsersResponse, Failure> {
     let params = decode(request.get_ref())?;
-    let authorised = authorise::caller(Rpc::ListUsers, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::ListUsers, request.extensions()).await?;
 
     let tokens = context.store.page_tokens()?;
     let last_key = tokens.open(&params.token_arguments(), &request.get_ref().page_token)?;
@@ -41,7 +41,7 @@ pub(super) async fn answer(
     let next = |last: &User| tokens.seal(&params.token_arguments(), last.list_key().as_bytes());
     let next_page_token = if is_last { None } else { users.last().map(next) };
     Ok(v1::ListUsersResponse {
-        users: users.into_iter().map(convert::user::to_wire).collect(),
+        users: users.into_iter().map(|user| convert::user::to_wire(authorised, user)).collect(),
         next_page_token: next_page_token.unwrap_or_default(),
     })
 }

@@ -14,6 +14,7 @@ mod get_user;
 mod list_users;
 mod original;
 mod reactivate_user;
+mod revoke_tokens;
 mod service;
 mod status;
 mod update_user;

@@ -18,7 +18,7 @@ async fn answer(context: &Context, request: Request<UserInfo>) -> Result<UserInf
     let UserInfo { user_id, username } = request.get_ref();
     // A client may send the name that it expects along with the id: only the id counts.
     let key = get_user::decode(user_id, if user_id.is_empty() { username } else { "" })?;
-    let authorised = authorise::caller(Rpc::OriginalGetUser, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::OriginalGetUser, request.extensions()).await?;
     let user = get_user::find(context, authorised, key).await?;
     // This contract has no form for a tombstone.
     let Some(username) = user.username else {

@@ -12,7 +12,7 @@ pub(super) async fn answer(
     request: Request<v1::ReactivateUserRequest>,
 ) -> Result<v1::User, Failure> {
     let user_id = convert::user::only_id(&request.get_ref().user_id)?;
-    let authorised = authorise::caller(Rpc::ReactivateUser, request.extensions())?;
+    let authorised = authorise::caller(context, Rpc::ReactivateUser, request.extensions()).await?;
     let changed = context.store.set_user_state(authorised, &user_id, UserState::Active).await?;
-    Ok(convert::user::to_wire(changed.into_user(&user_id)?))
+    Ok(convert::user::to_wire(authorised, changed.into_user(&user_id)?))
 }

@@ -2,15 +2,15 @@
 
 use parlance::user::v1::{
     BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, DeactivateUserRequest, DeleteUserRequest,
-    GetUserRequest, ListUsersRequest, ListUsersResponse, ReactivateUserRequest, UpdateUserRequest, User,
-    WatchUsersRequest, user_service_server::UserService,
+    GetUserRequest, ListUsersRequest, ListUsersResponse, ReactivateUserRequest, RevokeTokensRequest, UpdateUserRequest,
+    User, WatchUsersRequest, user_service_server::UserService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     batch_get_users,
     context::Context,
-    create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, update_user,
+    create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, revoke_tokens, update_user,
     watch_users::{self, Items},
 };
 
@@ -51,7 +51,11 @@ impl UserService for Context {
         Ok(delete_user::answer(self, request).await.map(Response::new)?)
     }
 
+    async fn revoke_tokens(&self, request: Request<RevokeTokensRequest>) -> Result<Response<User>, Status> {
+        Ok(revoke_tokens::answer(self, request).await.map(Response::new)?)
+    }
+
     async fn watch_users(&self, request: Request<WatchUsersRequest>) -> Result<Response<Items>, Status> {
-        Ok(watch_users::answer(self, &request).map(Response::new)?)
+        Ok(watch_users::answer(self, request).await.map(Response::new)?)
     }
 }

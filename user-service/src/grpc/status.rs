@@ -35,6 +35,10 @@ impl From<Refusal> for Failure {
                 let (id, name) = (user_id.as_str(), username.as_str());
                 refuse(Reason::UserNotFound).with("user_ids", id).with("username", name).resource(USER, id)
             }
+            Refusal::UserDeactivated { user_id } => {
+                let id = user_id.as_str();
+                refuse(Reason::UserDeactivated).with("user_ids", id).precondition(id, "the user must be active")
+            }
             Refusal::UserDeleted { user_id } => {
                 let id = user_id.as_str();
                 refuse(Reason::UserDeleted)

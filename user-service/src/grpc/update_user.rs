@@ -1,17 +1,22 @@
 //! `UpdateUser`: changes the name, the display name, or both.
 
 use parlance::user::v1;
-use service_kit::{failure::Failure, fields::Fields};
+use service_kit::{auth::Caller, failure::Failure, fields::Fields};
 use tonic::Request;
 
 use super::{authorise, context::Context, convert};
 use crate::domain::{DisplayName, Rpc, UserChange, UserId, Username};
 
-pub(super) async fn answer(context: &Context, request: Request<v1::UpdateUserRequest>) -> Result<v1::User, Failure> {
+pub(super) async fn answer(
+    context: &Context,
+    mut request: Request<v1::UpdateUserRequest>,
+) -> Result<v1::User, Failure> {
+    let caller = Caller::of(request.extensions());
+    caller.name_actor(&mut request.get_mut().user.get_or_insert_default().user_id)?;
     let change = decode(request.get_ref())?;
-    let authorised = authorise::caller_for(Rpc::UpdateUser, request.extensions(), &change.user_id)?;
+    let authorised = authorise::caller_for(context, Rpc::UpdateUser, request.extensions(), &change.user_id).await?;
     let changed = context.store.update_user(authorised, &change).await?;
-    Ok(convert::user::to_wire(changed.into_user(&change.user_id)?))
+    Ok(convert::user::to_wire(authorised, changed.into_user(&change.user_id)?))
 }
 
 pub(super) fn decode(request: &v1::UpdateUserRequest) -> Result<UserChange, Failure> {

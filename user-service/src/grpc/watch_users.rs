@@ -14,6 +14,7 @@ use tonic::{Request, Status};
 
 use super::{authorise, context::Context, convert, status};
 use crate::{
+    authorised::Authorised,
     changes::{Change, Watcher},
     domain::Rpc,
 };
@@ -26,10 +27,11 @@ const HEARTBEAT_RETRY: Duration = Duration::from_millis(250);
 /// The stream of a client.
 pub(super) type Items = Pin<Box<dyn Stream<Item = Result<WatchUsersResponse, Status>> + Send>>;
 
-pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) -> Result<Items, Failure> {
-    let authorised = authorise::caller(Rpc::WatchUsers, request.extensions())?;
+pub(super) async fn answer(context: &Context, request: Request<WatchUsersRequest>) -> Result<Items, Failure> {
+    let authorised = authorise::caller(context, Rpc::WatchUsers, request.extensions()).await?;
     context.store.check_open()?;
     let watch = Watch {
+        authorised,
         watcher: context.changes.watch(authorised),
         heartbeat_at: Instant::now() + HEARTBEAT,
         leaving: Leaving::of(request.extensions()),
@@ -43,6 +45,7 @@ pub(super) fn answer(context: &Context, request: &Request<WatchUsersRequest>) ->
 
 /// The state of a stream.
 struct Watch {
+    authorised: Authorised,
     watcher: Watcher,
     heartbeat_at: Instant,
     /// Signals that the connection is closing.
@@ -62,7 +65,7 @@ impl Watch {
                 // Before the heartbeat, which means that all changes have been sent.
                 change = self.watcher.next() => break match change {
                     Some(Change::Ready) => Item::Ready(Ready {}),
-                    Some(Change::Changed(user)) => Item::ChangedUser(convert::user::to_wire((*user).clone())),
+                    Some(Change::Changed(user)) => Item::ChangedUser(convert::user::to_wire(self.authorised, (*user).clone())),
                     None => return Some(Err(self.drain())),
                 },
                 () = sleep_until(self.heartbeat_at) => {

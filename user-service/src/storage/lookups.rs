@@ -192,6 +192,7 @@ mod tests {
             created_at: OffsetDateTime::UNIX_EPOCH,
             updated_at: OffsetDateTime::UNIX_EPOCH,
             deleted_at: None,
+            tokens_valid_after: None,
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) struct UserRow {
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
     deleted_at: Option<OffsetDateTime>,
+    tokens_valid_after: Option<OffsetDateTime>,
 }
 
 impl TryFrom<UserRow> for User {
@@ -43,6 +44,7 @@ impl TryFrom<UserRow> for User {
             created_at: row.created_at,
             updated_at: row.updated_at,
             deleted_at: row.deleted_at,
+            tokens_valid_after: row.tokens_valid_after,
         })
     }
 }

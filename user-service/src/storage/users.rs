@@ -34,7 +34,7 @@ pub(crate) struct KeyRange {
 /// The columns of a [`UserRow`].
 macro_rules! user_columns {
     () => {
-        "user_id, username, display_name, state, version, created_at, updated_at, deleted_at"
+        "user_id, username, display_name, state, version, created_at, updated_at, deleted_at, tokens_valid_after"
     };
 }
 
@@ -43,7 +43,8 @@ macro_rules! answer_of {
     ($call:literal) => {
         concat!(
             "SELECT outcome, (account).user_id, (account).username, (account).display_name, (account).state,
-                    (account).version, (account).created_at, (account).updated_at, (account).deleted_at
+                    (account).version, (account).created_at, (account).updated_at, (account).deleted_at,
+                    (account).tokens_valid_after
              FROM parlance_user.",
             $call
         )
@@ -81,6 +82,7 @@ const CREATE: &str = answer_of!("create_user_v1($1, $2, $3, $4, $5)");
 const UPDATE: &str = answer_of!("update_user_v1($1, $2, $3, $4)");
 const SET_STATE: &str = answer_of!("set_user_state_v1($1, $2)");
 const DELETE: &str = answer_of!("delete_user_v1($1, $2)");
+const REVOKE_TOKENS: &str = answer_of!("revoke_tokens_v1($1)");
 
 impl Store {
     /// Returns the users with these ids, tombstones included, each once and in no order.
@@ -173,6 +175,13 @@ impl Store {
             attempt(|| database.fetch_one(sqlx::query_as(SET_STATE).bind(user_id.as_str()).bind(state.as_str())))
                 .await?;
         changed(answer, "set_user_state_v1")
+    }
+
+    /// Makes all tokens void that a user has had so far.
+    pub(crate) async fn revoke_tokens(&self, by: Authorised, user_id: &UserId) -> Result<Changed, Error> {
+        let database = self.database_to_write(by)?;
+        let answer = attempt(|| database.fetch_one(sqlx::query_as(REVOKE_TOKENS).bind(user_id.as_str()))).await?;
+        changed(answer, "revoke_tokens_v1")
     }
 
     /// Turns a user into a tombstone. One that is deleted already stays as it is.

@@ -68,7 +68,7 @@ pub(super) fn typing(request: &v1::SendTypingRequest, actor_id: &UserId) -> Resu
 
 /// Returns the failure of a frame that is empty or of a kind that this binary does not know.
 pub(super) fn empty() -> Failure {
-    Failure::invalid_field("frame", "must be open, cursors, send, mark_read or typing")
+    Failure::invalid_field("frame", "must be open, cursors, send, mark_read, typing or authenticate")
 }
 
 fn check_actor(field: &str, named: &str, actor_id: &UserId) -> Result<(), Failure> {
@@ -99,6 +99,11 @@ pub(super) fn stored(frame_id: u64, stored: &send_message::Stored) -> Bytes {
 pub(super) fn done(frame_id: u64, conversation_id: &ConversationId, position: Option<Position>) -> Bytes {
     let (conversation_id, sequence) = (conversation_id.to_string(), position.map_or(0, Position::get));
     encode(Item::Ack(v1::Ack { frame_id, conversation_id, sequence, ..v1::Ack::default() }))
+}
+
+/// Encodes the ack of a frame that is about no conversation.
+pub(super) fn renewed(frame_id: u64) -> Bytes {
+    encode(Item::Ack(v1::Ack { frame_id, ..v1::Ack::default() }))
 }
 
 /// Encodes the nack of a frame.

@@ -8,28 +8,30 @@ mod frame;
 pub(super) mod fuzzing;
 mod opening;
 mod order;
+mod renewal;
 mod reply;
 mod session;
 mod side_request;
+mod side_requests;
 
 use bytes::Bytes;
 use futures_util::stream;
 use parlance::message::v1::ChatRequest;
-use service_kit::{
-    failure::Failure,
-    server::{Leaving, note_cause},
-    time_share::TimeShare,
-};
+use service_kit::{failure::Failure, server::note_cause, time_share::TimeShare};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Status, Streaming};
 
 use self::{reply::Reply, session::Session};
-use super::{context::Context, frames::Frames, outgoing::Outgoing};
+use super::{
+    context::Context,
+    frames::Frames,
+    outgoing::{Ends, Outgoing},
+};
 
 pub(super) fn answer(context: &Context, request: Request<Streaming<ChatRequest>>) -> Frames {
     let (_, extensions, requests) = request.into_parts();
-    let (outgoing, work) = (Outgoing::new(Leaving::of(&extensions)), TimeShare::of(&extensions));
+    let (outgoing, work) = (Outgoing::new(Ends::of(&extensions)), TimeShare::of(&extensions));
     let (sender, replies) = mpsc::unbounded_channel();
     let (disconnected, stop_reading) = (CancellationToken::new(), CancellationToken::new());
     let session = Session::new(context, extensions, requests, sender, stop_reading.clone());

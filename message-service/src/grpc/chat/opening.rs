@@ -72,7 +72,7 @@ impl Partial {
                     Some(params) => Some(subscribe::begin(&context, &actor, params, Some(named)).await?),
                     None => None,
                 };
-                let open_stream = context.directory.open_stream(actor.user_id());
+                let open_stream = context.directory.open_stream(actor.user_id(), actor.tenure().clone());
                 Ok((actor, begun, open_stream))
             };
             (frame_id, begin.await)

@@ -10,6 +10,7 @@ use std::{
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parlance::message::v1::{ChatCursors, ChatRequest, chat_request::Frame};
 use service_kit::{
+    auth::Caller,
     failure::{Failure, Reason},
     time_share::TimeShare,
 };
@@ -22,8 +23,9 @@ use super::{
     frame,
     opening::{Opening, Partial, session_not_open, session_open, session_opening},
     order::{Order, Place},
+    renewal::Renewal,
     reply::Reply,
-    side_request::SideRequest,
+    side_requests::SideRequests,
 };
 use crate::{
     actor::Actor,
@@ -54,12 +56,6 @@ struct WaitingSend {
     permit: OwnedSemaphorePermit,
 }
 
-struct WaitingSideRequest {
-    frame_id: u64,
-    request: SideRequest,
-    permit: OwnedSemaphorePermit,
-}
-
 /// The answer to a send, and its place if it was refused.
 type Storing = BoxFuture<'static, (Reply, Option<(Place, Failure)>)>;
 
@@ -83,14 +79,13 @@ pub(super) struct Session {
     sends: VecDeque<WaitingSend>,
     /// The running check that the sender of the waiting messages is active.
     admission: Option<BoxFuture<'static, Result<Actor, DirectoryError>>>,
-    side_requests: VecDeque<WaitingSideRequest>,
-    /// The side request that is being handled.
-    side_request: Option<BoxFuture<'static, Reply>>,
+    side_requests: SideRequests,
     /// The messages that are being stored.
     stores: FuturesUnordered<Storing>,
     order: Order,
     /// The client sends no more frames, or the session reads no more.
     is_read: bool,
+    renewal: Renewal,
     /// The status with which the session ends once it is idle.
     end: Option<Status>,
 }
@@ -118,11 +113,11 @@ impl Session {
             opening: None,
             sends: VecDeque::new(),
             admission: None,
-            side_requests: VecDeque::new(),
-            side_request: None,
+            side_requests: SideRequests::default(),
             stores: FuturesUnordered::new(),
             order: Order::default(),
             is_read: false,
+            renewal: Renewal::default(),
             end: None,
         }
     }
@@ -137,7 +132,9 @@ impl Session {
     async fn run_until_end(&mut self) -> Result<(), Status> {
         loop {
             self.admit();
-            self.start_side_request();
+            if let Some(actor) = &self.actor {
+                self.side_requests.start(&self.context, actor, FRAME_TIMEOUT);
+            }
             if self.is_read && self.partial.take().is_some() {
                 self.refuse_waiting();
             }
@@ -164,8 +161,12 @@ impl Session {
                     self.admission = None;
                     self.admitted(admitted);
                 }
-                reply = running(&mut self.side_request) => {
-                    self.side_request = None;
+                reply = running(&mut self.renewal.running) => {
+                    self.renewal.running = None;
+                    self.reply(reply);
+                }
+                reply = running(&mut self.side_requests.running) => {
+                    self.side_requests.running = None;
                     self.reply(reply);
                 }
                 Some(stored) = self.stores.next(), if !self.stores.is_empty() => self.stored(stored),
@@ -183,8 +184,8 @@ impl Session {
         self.opening.is_none()
             && self.sends.is_empty()
             && self.admission.is_none()
-            && self.side_requests.is_empty()
-            && self.side_request.is_none()
+            && self.side_requests.is_idle()
+            && self.renewal.running.is_none()
             && self.stores.is_empty()
     }
 
@@ -222,7 +223,8 @@ impl Session {
             None => return Err(frame::empty()),
             Some(Frame::Open(_)) if self.partial.is_some() => return Err(session_opening()),
             Some(Frame::Open(_)) if self.actor_id.is_some() => return Err(session_open()),
-            Some(Frame::Open(open)) => {
+            Some(Frame::Open(mut open)) => {
+                Caller::of(&self.extensions).name_actor(&mut open.actor_id)?;
                 self.open(Partial::new(frame_id, frame::open(&open)?, &self.context.named_cursors)?);
                 return Ok(());
             }
@@ -232,6 +234,7 @@ impl Session {
         let Some(actor_id) = self.actor_id.clone() else { return Err(session_not_open(false)) };
         match frame {
             Frame::Open(_) | Frame::Cursors(_) => return Err(session_open()),
+            Frame::Authenticate(request) => self.renew(frame_id, request.token)?,
             Frame::Send(request) => {
                 let (new, is_repeatable) = frame::send(request, &actor_id)?;
                 self.accept_send(frame_id, new, is_repeatable)?;
@@ -239,12 +242,12 @@ impl Session {
             Frame::MarkRead(request) => {
                 let permit = self.permit()?;
                 let request = frame::mark_read(&request, &actor_id)?;
-                self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
+                self.side_requests.push(frame_id, request, permit);
             }
             Frame::Typing(request) => {
                 let permit = self.permit()?;
                 let request = frame::typing(&request, &actor_id)?;
-                self.side_requests.push_back(WaitingSideRequest { frame_id, request, permit });
+                self.side_requests.push(frame_id, request, permit);
             }
         }
         Ok(())
@@ -260,6 +263,14 @@ impl Session {
             permits.inspect_err(|failure| self.order.refused(&place, failure, Instant::now()))?;
         self.sends.push_back(WaitingSend { frame_id, new, place, is_repeatable, queue_permit, permit });
         Ok(())
+    }
+
+    /// Begins to go on with another token.
+    fn renew(&mut self, frame_id: u64, token: String) -> Result<(), Failure> {
+        let Some(actor) = self.actor.clone() else { return Err(session_not_open(self.partial.is_some())) };
+        let permit = self.permit()?;
+        let deadline = Instant::now() + FRAME_TIMEOUT;
+        self.renewal.begin(frame_id, &self.context, actor, token, permit, deadline)
     }
 
     /// Takes a share of the unanswered frames.
@@ -342,8 +353,8 @@ impl Session {
         let is_drained = self.stop_reading.is_cancelled();
         let failure = if is_drained { Failure::draining() } else { session_not_open(true) };
         self.refuse_sends(&failure);
-        for WaitingSideRequest { frame_id, permit, .. } in std::mem::take(&mut self.side_requests) {
-            self.reply(Reply::Item { bytes: frame::nack(frame_id, failure.clone()), _permit: permit });
+        for reply in self.side_requests.refuse(&failure) {
+            self.reply(reply);
         }
     }
 
@@ -363,22 +374,6 @@ impl Session {
             self.order.refused(&place, &failure, Instant::now());
         }
         self.reply(reply);
-    }
-
-    fn start_side_request(&mut self) {
-        if self.side_request.is_some() {
-            return;
-        }
-        let Some(actor) = self.actor.clone() else { return };
-        let Some(WaitingSideRequest { frame_id, request, permit }) = self.side_requests.pop_front() else { return };
-        let context = self.context.clone();
-        self.side_request = Some(Box::pin(async move {
-            let bytes = match request.handle(&context, &actor, Instant::now() + FRAME_TIMEOUT).await {
-                Ok((conversation_id, read_mark)) => frame::done(frame_id, &conversation_id, read_mark),
-                Err(failure) => frame::nack(frame_id, failure),
-            };
-            Reply::Item { bytes, _permit: permit }
-        }));
     }
 }
 

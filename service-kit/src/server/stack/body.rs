@@ -8,33 +8,45 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body};
 
+use crate::failure::Failure;
+
 use super::{cause, deadline, log::CallLog, quota::Taken, status};
 
 type Polled = Poll<Option<Result<Frame<Bytes>, Status>>>;
 
+/// What ends a stream whose handler goes on although the token has ended.
+pub(super) type Overrun = BoxFuture<'static, Failure>;
+
+/// The bounds of the body of a response.
+pub(super) struct Bounds {
+    /// The deadline of the caller, of a stream.
+    pub(super) due: Option<Instant>,
+    pub(super) overrun: Option<Overrun>,
+    /// The place of a stream, which it holds until its end.
+    pub(super) _stream: Option<Taken>,
+}
+
 /// Wraps the body that the handler returned.
-#[derive(Debug)]
 pub(super) struct CallBody {
     inner: Body,
     log: CallLog,
-    due: Option<Instant>,
+    bounds: Bounds,
     // Set when the body first has to wait.
     alarm: Option<Pin<Box<Sleep>>>,
     // Often noted one frame before the trailers: frames encoded before the failure are sent first.
     noted: Option<String>,
     ended: bool,
-    /// The place of a stream.
-    _stream: Option<Taken>,
 }
 
 impl CallBody {
-    pub(super) fn new(inner: Body, log: CallLog, due: Option<Instant>, stream: Option<Taken>) -> Self {
-        Self { inner, log, due, alarm: None, noted: None, ended: false, _stream: stream }
+    pub(super) fn new(inner: Body, log: CallLog, bounds: Bounds) -> Self {
+        Self { inner, log, bounds, alarm: None, noted: None, ended: false }
     }
 
     /// Polls the handler's body inside the call's span. A panic counts as an error.
@@ -48,11 +60,14 @@ impl CallBody {
         polled.unwrap_or_else(|panic| Poll::Ready(Some(Err(status::panicked(&*panic).into()))))
     }
 
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(due) = self.due else {
-            return Poll::Pending;
-        };
-        self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx)
+    /// Is ready at the caller's deadline, and when the token of a stream has ended long ago.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if let Some(due) = self.bounds.due
+            && self.alarm.get_or_insert_with(|| Box::pin(sleep_until(due))).as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(deadline::exceeded());
+        }
+        self.bounds.overrun.as_mut().map_or(Poll::Pending, |overrun| overrun.as_mut().poll(cx))
     }
 
     /// Ends the body with this status and drops the rest of the handler's response.
@@ -81,8 +96,8 @@ impl http_body::Body for CallBody {
         }
         match this.poll_inner(cx) {
             Poll::Pending => {
-                ready!(this.poll_deadline(cx));
-                this.fail(deadline::exceeded().into())
+                let failure = ready!(this.poll_end(cx));
+                this.fail(failure.into())
             }
             Poll::Ready(Some(Err(status))) => this.fail(status),
             Poll::Ready(Some(Ok(frame))) => match frame.trailers_ref().map(status::of_trailers) {

@@ -1,8 +1,8 @@
 //! The layers around every call of both services, outermost first: panics, `Host`, CORS, content type, origin, gRPC-Web,
 //! then request id, span and log line, caller, deadline, the message, limit, and statuses of one form.
 //!
-//! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
-//! in the request's extensions.
+//! This file is the order; each layer is in its own file. Handlers find [`Caller`](crate::auth::Caller), [`Deadline`] and [`RequestId`]
+//! in the request's extensions, those of streams also a [`Tenure`].
 
 mod arriving;
 mod body;
@@ -39,7 +39,7 @@ use tracing::Instrument;
 
 use self::{
     arriving::Arriving,
-    body::CallBody,
+    body::{Bounds, CallBody, Overrun},
     log::CallLog,
     quota::{Quota, Taken},
     response::IsWhole,
@@ -56,7 +56,11 @@ use super::{
     stall::Paced,
     turns::Turns,
 };
-use crate::{auth::check_unruled, failure::Failure, lifecycle::panic_text};
+use crate::{
+    auth::{Tenure, check_unruled},
+    failure::Failure,
+    lifecycle::panic_text,
+};
 
 /// The most streams of health. Each replica is watched by its orchestrator and a few load balancers.
 const MAX_HEALTH_STREAMS: usize = 1_000;
@@ -145,8 +149,8 @@ impl Stack {
 
         let span = log.span();
         let mut response = match self.bounded(request).instrument(span).await {
-            Ok((response, due, stream)) => match status::of_head(&response).map(status::normalise) {
-                None => response.map(|body| Body::new(CallBody::new(body, log, due, stream))),
+            Ok((response, held)) => match status::of_head(&response).map(status::normalise) {
+                None => response.map(|body| Body::new(CallBody::new(body, log, held))),
                 Some(status) => {
                     log.failed(&status, None);
                     status.into_http()
@@ -162,15 +166,11 @@ impl Stack {
         response
     }
 
-    /// Runs the handler within its deadline and the limit. Also returns the deadline of the caller, which bounds
-    /// the body of a stream, and the place of a stream, which it holds until its end.
-    async fn bounded(
-        &self,
-        mut request: Request<Body>,
-    ) -> Result<(Response<Body>, Option<Instant>, Option<Taken>), Status> {
+    /// Runs the handler within its deadline and the limit.
+    async fn bounded(&self, mut request: Request<Body>) -> Result<(Response<Body>, Bounds), Status> {
         let (started, settings) = (Instant::now(), &self.0.settings);
         let method = self.0.methods.find(request.uri().path());
-        self.authorise(&mut request, method).await?;
+        let overrun = self.authorise(&mut request, method).await?;
         let unary = method.is_none_or(|method| method.kind == Kind::Unary);
         let requested = deadline::requested(request.headers())?.and_then(|timeout| started.checked_add(timeout));
         let head_due = requested.unwrap_or(started + settings.default_deadline).min(started + settings.max_deadline);
@@ -182,7 +182,9 @@ impl Stack {
 
         let handler = AssertUnwindSafe(self.handled(request, method, &quotas, head_due)).catch_unwind();
         match timeout_at(head_due, handler).await {
-            Ok(Ok(Ok(response))) => Ok((status::excuse(response, head_due)?, requested, stream)),
+            Ok(Ok(Ok(response))) => {
+                Ok((status::excuse(response, head_due)?, Bounds { due: requested, overrun, _stream: stream }))
+            }
             Ok(Ok(Err(status))) => Err(status),
             Ok(Err(panic)) => Err(panicked(&*panic).into()),
             Err(_) => Err(deadline::exceeded().into()),
@@ -190,15 +192,25 @@ impl Stack {
     }
 
     /// Finds out who calls, and holds the rule of the method against it: by the headers alone, so that a refusal costs neither
-    /// a place nor a message.
-    async fn authorise(&self, request: &mut Request<Body>, method: Option<&Method>) -> Result<(), Failure> {
+    /// a place nor a message. Of a stream, returns what ends it if its handler does not.
+    async fn authorise(
+        &self,
+        request: &mut Request<Body>,
+        method: Option<&Method>,
+    ) -> Result<Option<Overrun>, Failure> {
         let caller = self.0.settings.authenticator.authenticate(request.headers()).await?;
         match method.and_then(|method| method.rule) {
             Some(rule) => rule.check(&caller)?,
             None => check_unruled(&caller)?,
         }
+        let mut overrun = None;
+        if method.is_some_and(|method| method.kind == Kind::Streaming) {
+            let tenure = Tenure::of_stream(&caller, &self.0.settings.authenticator);
+            overrun = tenure.overrun().map(FutureExt::boxed);
+            request.extensions_mut().insert(tenure);
+        }
         request.extensions_mut().insert(caller);
-        Ok(())
+        Ok(overrun)
     }
 
     /// Takes a place for a stream.

@@ -4,6 +4,7 @@ use parlance::user::v1;
 use service_kit::{failure::Failure, fields::Fields};
 
 use super::time;
+use crate::authorised::Authorised;
 use crate::domain::{User, UserId, UserState, Username};
 
 /// Reads `user_id`, the only field of a request that needs parsing.
@@ -13,8 +14,9 @@ pub(in crate::grpc) fn only_id(text: &str) -> Result<UserId, Failure> {
     fields.finish(user_id)
 }
 
-/// Returns the user as callers see it.
-pub(in crate::grpc) fn to_wire(user: User) -> v1::User {
+/// Returns the user as this caller sees it.
+pub(in crate::grpc) fn to_wire(authorised: Authorised, user: User) -> v1::User {
+    let tokens_valid_after = user.tokens_valid_after.filter(|_| authorised.sees_revocations());
     v1::User {
         user_id: user.user_id.to_string(),
         username: user.username.map(Username::into_string).unwrap_or_default(),
@@ -24,6 +26,7 @@ pub(in crate::grpc) fn to_wire(user: User) -> v1::User {
         update_time: Some(time::to_wire(user.updated_at)),
         delete_time: user.deleted_at.map(time::to_wire),
         etag: user.etag.to_text(),
+        tokens_valid_after: tokens_valid_after.map(time::to_wire),
     }
 }
 
