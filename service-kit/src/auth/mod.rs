@@ -6,13 +6,27 @@
 
 mod authenticator;
 mod caller;
+mod issue;
+mod keys;
 mod rules;
+mod seen;
+mod settings;
+mod source;
+mod strict_json;
 mod tenure;
+#[cfg(test)]
+mod testing;
+mod token;
+mod verifier;
 
 pub(crate) use self::rules::check_unruled;
 pub use self::{
     authenticator::Authenticator,
     caller::{Caller, KeyId, Principal, Role, Via},
+    issue::{ISSUER, IssueError, Issuer, NewToken, SelfToken},
     rules::{Rule, Rules},
+    settings::{AuthArgs, JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
     tenure::{Follow, Moment, Tenure},
+    token::Refusal,
+    verifier::Verifier,
 };
