@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use service_kit::{
-    auth::Rules,
-    config::SharedConfig,
+    auth::{Authenticator, Role, Rules, SelfToken},
+    config::{Problems, SharedConfig},
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
     service::{self, Bound, Service},
@@ -70,7 +70,13 @@ impl Service for MessageService {
         migrations::schema()
     }
 
-    fn build(config: Config, database: &Database, routes: Routes, lifecycle: &Lifecycle) -> (Self, Routes) {
+    fn build(
+        config: Config,
+        authenticator: &Authenticator,
+        database: &Database,
+        routes: Routes,
+        lifecycle: &Lifecycle,
+    ) -> Result<(Self, Routes), Problems> {
         let store = Store::new(database.clone());
         let live = LiveLogs::new(grpc::ENCODE, config.live_log_bytes, Clock::System);
         let exchange = Exchange::new(config.bus != BusAddress::Postgres);
@@ -79,11 +85,12 @@ impl Service for MessageService {
         lifecycle.spawn("wake subscribers", live.clone().wake(lifecycle.clone()));
         let pages = Pages::new(store.clone(), live.clone());
         let writers = Writers::start(config.writers, &store, &live, &exchange, lifecycle);
-        let directory = Directory::start(config.directory.clone(), lifecycle);
+        let directory =
+            Directory::start(config.directory.clone(), own_token(&config, authenticator, lifecycle)?, lifecycle);
         let (live_too, exchange_too, store_too) = (live.clone(), exchange.clone(), store.clone());
         let context = Context::new(store_too, writers, directory, live_too, pages, exchange_too, lifecycle.clone());
         let routes = grpc::add_to(routes, &context);
-        (Self { config, context, store, live, exchange }, routes)
+        Ok((Self { config, context, store, live, exchange }, routes))
     }
 
     async fn open(&self) -> Result<(), database::Error> {
@@ -109,4 +116,21 @@ impl Service for MessageService {
         lifecycle.spawn("replicas", replicas::follow(store.beside(), live, exchange, retention, lifecycle.clone()));
         Ok(())
     }
+}
+
+/// Returns the token by which this service calls user-service: that of a file, or one that it signs for itself.
+fn own_token(
+    config: &Config,
+    authenticator: &Authenticator,
+    lifecycle: &Lifecycle,
+) -> Result<Option<SelfToken>, Problems> {
+    if let Some(file) = &config.user_service_token_file {
+        return SelfToken::read(file.clone(), lifecycle).map(Some).map_err(|problem| {
+            let mut problems = Problems::default();
+            problems.add(format!("--user-service-token-file: {problem}"));
+            problems
+        });
+    }
+    let signed = |issuer| SelfToken::signed(issuer, "message-service", Role::Directory);
+    Ok(authenticator.issuer().map(signed))
 }

@@ -4,6 +4,7 @@
 use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use service_kit::{
+    auth::Mode,
     config::{Problems, Secret, SharedArgs, SharedConfig},
     database,
 };
@@ -41,6 +42,11 @@ pub struct Args {
     /// 10s, and calls are spread over its addresses.
     #[arg(long, env = "USER_SERVICE_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub user_service_url: String,
+
+    /// File with the token by which this service calls user-service, of the role `directory`. It is read again when it changes.
+    /// Without one, and with --token-secret-file, the service signs its own.
+    #[arg(long, env = "USER_SERVICE_TOKEN_FILE", value_name = "FILE")]
+    pub user_service_token_file: Option<PathBuf>,
 
     /// The flags that `parlance serve` has too.
     #[command(flatten)]
@@ -104,6 +110,8 @@ pub struct Config {
     pub database: database::Settings,
     /// The address of user-service and the lifetime of cached users.
     pub directory: directory::Settings,
+    /// The file with the token by which this service calls user-service, if it does not sign its own.
+    pub user_service_token_file: Option<PathBuf>,
     /// The transport of hints between replicas.
     pub bus: bus::Address,
     /// The number of writers.
@@ -132,8 +140,19 @@ impl Config {
         let address = problems.parse("--user-service-url", &args.user_service_url);
         let tuning = args.tuning.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
+        let signs =
+            shared.as_ref().is_none_or(|shared| shared.auth.mode == Mode::Off || !shared.auth.secrets.is_empty());
+        if !signs && args.user_service_token_file.is_none() {
+            problems.add(
+                "--user-service-token-file is missing: with authentication, and without a --token-secret-file to sign one, \
+                 this service needs a token of the role directory to ask user-service about users",
+            );
+        }
         let (listen, connect, address, tuning, shared) = problems.finish((listen, connect, address, tuning, shared))?;
-        Ok(Self::new(listen, connect, address, &tuning, shared))
+        Ok(Self {
+            user_service_token_file: args.user_service_token_file.clone(),
+            ..Self::new(listen, connect, address, &tuning, shared)
+        })
     }
 
     /// Combines values that are parsed already. `user_service` is the address of user-service.
@@ -159,7 +178,17 @@ impl Config {
             cache_ttl: directory_cache_ttl,
             fallback_ttl: directory_fallback_ttl,
         };
-        Self { listen, database, directory, bus, writers, outbox_retention, live_log_bytes, shared }
+        Self {
+            listen,
+            database,
+            directory,
+            user_service_token_file: None,
+            bus,
+            writers,
+            outbox_retention,
+            live_log_bytes,
+            shared,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use clap::{Args, builder::BoolishValueParser};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use crate::{
+    auth::{self, AuthArgs, Mode},
     names::{HostName, Origin},
     parts::Parts,
 };
@@ -171,6 +172,10 @@ pub enum LogFormat {
 /// Flags and environment variables of both services and `parlance serve`.
 #[derive(Debug, Clone, Args)]
 pub struct SharedArgs {
+    /// Who may call.
+    #[command(flatten)]
+    pub auth: AuthArgs,
+
     /// The format of log lines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Human)]
     pub log_format: LogFormat,
@@ -201,8 +206,7 @@ pub struct SharedArgs {
     #[arg(long, env = "OTEL_TRACES_SAMPLER_ARG", default_value = "1", value_name = "RATIO")]
     pub trace_ratio: String,
 
-    /// Allow listening beyond loopback although callers are not authenticated: every client that reaches the port can act for
-    /// any user.
+    /// Allow listening beyond loopback although callers need no token: every client that reaches the port can act for any user.
     #[arg(long, env = "INSECURE_ALLOW_UNAUTHENTICATED", value_parser = BoolishValueParser::new())]
     pub insecure_allow_unauthenticated: bool,
 
@@ -239,6 +243,8 @@ pub struct SharedArgs {
 /// [`SharedArgs`] as values.
 #[derive(Debug, Clone)]
 pub struct SharedConfig {
+    /// Who may call.
+    pub auth: auth::Settings,
     /// The format of log lines.
     pub log_format: LogFormat,
     /// The log level, as `tracing_subscriber` directives.
@@ -299,11 +305,14 @@ const USUAL_PER_ADDRESS: usize = 512;
 impl SharedArgs {
     /// Refuses to listen beyond loopback while every caller is trusted. `name` is the name of the setting.
     fn check_listen(&self, name: &str, address: SocketAddr, problems: &mut Problems) {
-        if !address.ip().is_loopback() && !self.insecure_allow_unauthenticated {
+        // What is wrong with these settings is reported with them.
+        let auth = self.auth.parse(&mut Problems::default());
+        let is_open = auth.is_some_and(|auth| auth.mode != Mode::Required);
+        if !address.ip().is_loopback() && is_open && !self.insecure_allow_unauthenticated {
             problems.add(format!(
                 "{name}: {address} is reachable from other machines, and without authentication every caller is trusted \
-                 with the user ids it sends; listen on 127.0.0.1, or pass --insecure-allow-unauthenticated if a proxy or \
-                 firewall in front restricts access"
+                 with the user ids it sends; give a source of tokens, such as --token-secret-file, listen on 127.0.0.1, or \
+                 pass --insecure-allow-unauthenticated if a proxy or firewall in front restricts access"
             ));
         }
     }
@@ -340,7 +349,9 @@ impl SharedArgs {
         {
             problems.add("--drain-accept must be shorter than --drain-timeout");
         }
+        let auth = self.auth.parse(problems);
         Some(SharedConfig {
+            auth: auth?,
             log_format: self.log_format,
             log_level: log_level?,
             cors_allow_origin: cors_allow_origin?,

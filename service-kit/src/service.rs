@@ -9,8 +9,8 @@ use tokio::net::TcpListener;
 use tonic::service::Routes;
 
 use crate::{
-    auth::Rules,
-    config::SharedConfig,
+    auth::{Authenticator, Mode, Rules},
+    config::{Problems, SharedConfig},
     database::{self, Database, MigrateError, Schema},
     files,
     lifecycle::{BoxError, Fault, Grace, Lifecycle},
@@ -50,7 +50,16 @@ pub trait Service: Sized + Send + Sync + 'static {
 
     /// Adds the gRPC services to the routes, and starts the tasks that need no database. The routes alone keep what only
     /// calls use: what works for calls ends after the server.
-    fn build(config: Self::Config, database: &Database, routes: Routes, lifecycle: &Lifecycle) -> (Self, Routes);
+    ///
+    /// # Errors
+    /// What is wrong with files of the configuration.
+    fn build(
+        config: Self::Config,
+        authenticator: &Authenticator,
+        database: &Database,
+        routes: Routes,
+        lifecycle: &Lifecycle,
+    ) -> Result<(Self, Routes), Problems>;
 
     /// Reads what calls need from the migrated database. Calls are UNAVAILABLE until then.
     fn open(&self) -> impl Future<Output = Result<(), database::Error>> + Send;
@@ -78,6 +87,9 @@ pub enum RunError {
     /// The descriptors of the contract cannot be served by reflection.
     #[error("cannot serve reflection")]
     Reflection(#[source] BoxError),
+    /// A file of the configuration cannot be used.
+    #[error(transparent)]
+    Configuration(#[from] Problems),
     /// A task that should run as long as the process ended.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -139,16 +151,17 @@ impl<S: Service> Bound<S> {
         metrics::describe(S::METRICS);
 
         let routes = Routes::new(health.server());
-        let (service, routes) = S::build(config.clone(), &database, routes, &lifecycle);
+        let authenticator = Authenticator::start(&S::shared(&config).auth, &lifecycle)?;
+        let (service, routes) = S::build(config.clone(), &authenticator, &database, routes, &lifecycle)?;
         let routes = reflection::add_to(routes, &[parlance::FILE_DESCRIPTOR_SET], S::SERVICE_NAMES)
             .map_err(|error| RunError::Reflection(error.into()))?;
 
         database.watch(&lifecycle);
         health.follow(&lifecycle);
-        let settings = server_settings(S::shared(&config), S::listen(&config), S::rules());
+        let settings = server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone());
         lifecycle.spawn("server", server::serve(listener, routes, settings, lifecycle.clone()));
         let grace = grace(S::shared(&config));
-        lifecycle.spawn("start", start(service, config, database.clone(), health, lifecycle.clone()));
+        lifecycle.spawn("start", start(service, config, authenticator, database.clone(), health, lifecycle.clone()));
 
         let ended = lifecycle.run(shutdown, grace).await;
         database.close().await;
@@ -160,6 +173,7 @@ impl<S: Service> Bound<S> {
 async fn start<S: Service>(
     service: S,
     config: S::Config,
+    authenticator: Authenticator,
     database: Database,
     health: Health,
     lifecycle: Lifecycle,
@@ -167,6 +181,9 @@ async fn start<S: Service>(
     let opening = open(&service, &config, &database);
     let Some(opened) = lifecycle.draining().run_until_cancelled(opening).await else { return Ok(()) };
     opened?;
+    if lifecycle.draining().run_until_cancelled(authenticator.ready()).await.is_none() {
+        return Ok(());
+    }
     health.set_started();
     service.start(&lifecycle).await?;
     let probing = Probing::default();
@@ -187,7 +204,12 @@ async fn open<S: Service>(service: &S, config: &S::Config, database: &Database) 
     Ok(())
 }
 
-fn server_settings(shared: &SharedConfig, listen: SocketAddr, rules: Rules) -> server::Settings {
+fn server_settings(
+    shared: &SharedConfig,
+    listen: SocketAddr,
+    rules: Rules,
+    authenticator: Authenticator,
+) -> server::Settings {
     server::Settings {
         max_connections: files::connections(shared.max_connections),
         max_connections_per_address: shared.max_connections_per_address.limit(listen),
@@ -196,6 +218,8 @@ fn server_settings(shared: &SharedConfig, listen: SocketAddr, rules: Rules) -> s
         cors_allow_origins: shared.cors_allow_origin.clone(),
         descriptors: vec![parlance::FILE_DESCRIPTOR_SET],
         rules,
+        check_host: shared.auth.mode != Mode::Required,
+        authenticator,
         ..server::Settings::default()
     }
 }

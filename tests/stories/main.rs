@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "a test spawns what the services may not")]
 #![expect(unreachable_pub, reason = "a binary has no other crate to reach")]
 
+mod auth;
 mod chat;
 mod client;
 mod contract;

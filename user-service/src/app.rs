@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use service_kit::{
-    auth::Rules,
-    config::SharedConfig,
+    auth::{Authenticator, Rules},
+    config::{Problems, SharedConfig},
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
     service::{self, Bound, Service},
@@ -67,15 +67,21 @@ impl Service for UserService {
         storage::schema()
     }
 
-    fn build(config: Config, database: &Database, routes: Routes, lifecycle: &Lifecycle) -> (Self, Routes) {
+    fn build(
+        config: Config,
+        authenticator: &Authenticator,
+        database: &Database,
+        routes: Routes,
+        lifecycle: &Lifecycle,
+    ) -> Result<(Self, Routes), Problems> {
         let store = Store::new(database.clone());
         let (lookups, queue) = Lookups::new(config.database.timeout);
         let changes = Changes::new();
         start_lookups(lifecycle, &queue, &store);
         lifecycle.spawn("changes", changes.clone().run(store.beside(), lifecycle.clone()));
         // The only sender of lookups, so that the workers end after the server.
-        let routes = grpc::add_to(routes, Context::new(store.clone(), lookups, changes));
-        (Self { store }, routes)
+        let routes = grpc::add_to(routes, Context::new(store.clone(), lookups, changes, authenticator.issuer()));
+        Ok((Self { store }, routes))
     }
 
     async fn open(&self) -> Result<(), database::Error> {

@@ -5,13 +5,13 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parlance::user::v1::{self, BatchGetUsersRequest, GetUserRequest, user_service_client::UserServiceClient};
-use service_kit::{backoff::Backoff, telemetry::trace};
+use service_kit::{auth::SelfToken, backoff::Backoff, telemetry::trace};
 use tokio::{sync::Semaphore, time::timeout};
-use tonic::{Code, Request, Response, Status, transport::Channel};
+use tonic::{Code, Request, Response, Status, metadata::MetadataValue, transport::Channel};
 use tracing::{Instrument, Span};
 
 use super::{
@@ -73,13 +73,14 @@ impl LookupError {
 #[derive(Debug, Clone)]
 pub(super) struct UserClient {
     replicas: Replicas,
+    token: Option<SelfToken>,
     permits: Arc<Semaphore>,
     metrics: CallMetrics,
 }
 
 impl UserClient {
-    pub(super) fn new(replicas: Replicas) -> Self {
-        Self { replicas, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS)), metrics: CallMetrics::new() }
+    pub(super) fn new(replicas: Replicas, token: Option<SelfToken>) -> Self {
+        Self { replicas, token, permits: Arc::new(Semaphore::new(MAX_CONCURRENT_CALLS)), metrics: CallMetrics::new() }
     }
 
     /// Gets the state of one user, within 4 s and three calls. The result carries `generation`.
@@ -92,7 +93,7 @@ impl UserClient {
             let requested_at = Instant::now();
             let call = self.call(left, |mut client, limit| async move {
                 let request = GetUserRequest { user_id: user_id.to_string(), ..Default::default() };
-                client.get_user(with_timeout(request, limit)).await
+                client.get_user(self.request(request, Some(limit))?).await
             });
             let error = match call.instrument(span("GetUser")).await {
                 Ok(user) => return cached(&user, requested_at, generation),
@@ -121,7 +122,7 @@ impl UserClient {
         let requested_at = Instant::now();
         let request = BatchGetUsersRequest { user_ids: user_ids.iter().map(ToString::to_string).collect() };
         let call = |mut client: UserServiceClient<_>, limit| async move {
-            client.batch_get_users(with_timeout(request, limit)).await
+            client.batch_get_users(self.request(request, Some(limit))?).await
         };
         let response = self.call(limit, call).instrument(span("BatchGetUsers")).await?;
         let none = CachedUser::unknown(requested_at, generation);
@@ -136,6 +137,23 @@ impl UserClient {
     /// Returns a replica for a long-lived call, which takes no permit.
     pub(super) fn replica(&self) -> Option<Arc<Replica>> {
         self.replicas.pick()
+    }
+
+    /// Adds the service's own token, the timeout, so that user-service does not work on abandoned calls, and the trace context.
+    pub(super) fn request<R>(&self, message: R, limit: Option<Duration>) -> Result<Request<R>, Status> {
+        let mut request = Request::new(message);
+        trace::inject(request.metadata_mut());
+        if let Some(limit) = limit {
+            request.set_timeout(limit);
+        }
+        if let Some(token) = &self.token {
+            let header = token.header(SystemTime::now()).map_err(|error| Status::from_error(error.into()))?;
+            let value = MetadataValue::try_from(header.as_bytes());
+            let mut value = value.map_err(|error| Status::from_error(error.into()))?;
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
     }
 
     /// Calls a replica of user-service, once a permit is free.
@@ -184,14 +202,6 @@ fn span(method: &'static str) -> Span {
         rpc.service = "parlance.user.v1.UserService",
         rpc.method = method,
     )
-}
-
-/// Adds the timeout, so that user-service does not work on abandoned calls, and the trace context.
-fn with_timeout<R>(request: R, limit: Duration) -> Request<R> {
-    let mut request = Request::new(request);
-    trace::inject(request.metadata_mut());
-    request.set_timeout(limit);
-    request
 }
 
 fn cached(user: &v1::User, requested_at: Instant, generation: Generation) -> Result<CachedUser, LookupError> {

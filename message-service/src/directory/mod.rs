@@ -16,7 +16,10 @@ mod watch;
 
 use std::time::Instant;
 
-use service_kit::{auth::Tenure, lifecycle::Lifecycle};
+use service_kit::{
+    auth::{SelfToken, Tenure},
+    lifecycle::Lifecycle,
+};
 
 use self::{
     active_users::ActiveUsers,
@@ -53,9 +56,9 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Starts a directory with an empty cache, which connects at its first lookup.
-    pub(crate) fn start(settings: Settings, lifecycle: &Lifecycle) -> Self {
-        let client = UserClient::new(Replicas::start(&settings.address, lifecycle));
+    /// Starts a directory with an empty cache, which connects at its first lookup and shows user-service this token.
+    pub(crate) fn start(settings: Settings, token: Option<SelfToken>, lifecycle: &Lifecycle) -> Self {
+        let client = UserClient::new(Replicas::start(&settings.address, lifecycle), token);
         let cache = UserCache::new(settings, client.clone(), lifecycle);
         let active_users = ActiveUsers::default();
         let watch = Watch { client, cache: cache.clone(), active_users: active_users.clone() };

@@ -122,7 +122,7 @@ fn fixture(cache_ttl: Duration, fallback_ttl: Duration) -> Fixture {
     let address = Address::of_socket(incoming.local_addr().unwrap());
     let server = Server::builder().add_service(UserServiceServer::new(users.clone())).serve_with_incoming(incoming);
     lifecycle.spawn("user-service", server);
-    let directory = Directory::start(Settings { address, cache_ttl, fallback_ttl }, &lifecycle);
+    let directory = Directory::start(Settings { address, cache_ttl, fallback_ttl }, None, &lifecycle);
     Fixture { directory, users, _lifecycle: lifecycle }
 }
 
@@ -261,7 +261,7 @@ async fn a_slow_user_service_delays_a_cached_user_by_the_fallback_timeout() {
 async fn an_unreachable_user_service_is_unavailable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (address, lifecycle) = (Address::of_socket(free), Lifecycle::new());
-    let directory = Directory::start(Settings { address, cache_ttl: LONG, fallback_ttl: LONG }, &lifecycle);
+    let directory = Directory::start(Settings { address, cache_ttl: LONG, fallback_ttl: LONG }, None, &lifecycle);
     let outcome = directory.check_active(&["ada".into()], Instant::now() + Duration::from_secs(5)).await;
     assert!(matches!(outcome, Err(DirectoryError::Unavailable(LookupError::Failed(_)))), "{outcome:?}");
 }
@@ -273,7 +273,7 @@ async fn a_host_name_is_resolved() {
     // Not "localhost" itself, which is left to the connector.
     let address: Address = format!("http://LOCALHOST:{}", port.trim_end_matches('/')).parse().unwrap();
     let lifecycle = Lifecycle::new();
-    let directory = Directory::start(Settings { address, cache_ttl: LONG, fallback_ttl: LONG }, &lifecycle);
+    let directory = Directory::start(Settings { address, cache_ttl: LONG, fallback_ttl: LONG }, None, &lifecycle);
     directory.check_active(&["ada".into()], Instant::now() + Duration::from_secs(5)).await.unwrap();
 }
 

@@ -7,7 +7,7 @@ use parlance::user::v1::{
 };
 use service_kit::{backoff::Backoff, causes::causes, lifecycle::Lifecycle};
 use tokio::time::timeout;
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status, Streaming};
 
 use super::{active_users::ActiveUsers, change_feed::MAX_SILENCE, client::UserClient, user_cache::UserCache};
 use crate::domain::ids::UserId;
@@ -53,22 +53,19 @@ impl Watch {
     /// Watches until the watch ends or is silent for too long.
     async fn watch_once(&self, was_failing: bool) -> End {
         let mut was_ready = false;
-        let Some(replica) = self.client.replica() else {
-            return End { was_ready, cause: Status::unavailable("the host name of user-service has no address") };
-        };
-        let mut client = UserServiceClient::new(replica.channel());
-        let started = timeout(MAX_SILENCE, client.watch_users(Request::new(WatchUsersRequest {}))).await;
-        let mut items = match started.unwrap_or_else(|_| Err(silence())) {
-            Ok(response) => response.into_inner(),
-            Err(cause) => {
-                // The next attempt prefers another replica.
-                replica.record(cause.code() != Code::Unavailable);
-                return End { was_ready, cause };
-            }
+        let mut items = match self.begin().await {
+            Ok(items) => items,
+            Err(cause) => return End { was_ready, cause },
         };
         loop {
             let received = timeout(MAX_SILENCE, items.message()).await;
             match received.unwrap_or_else(|_| Err(silence())) {
+                Ok(Some(WatchUsersResponse { item: Some(Item::TokenExpiring(_)) })) => {
+                    // With a new token. If that fails, this one is good for a moment.
+                    if let Ok(renewed) = self.begin().await {
+                        items = renewed;
+                    }
+                }
                 Ok(Some(WatchUsersResponse { item })) => {
                     if matches!(item, Some(Item::Ready(_))) && !std::mem::replace(&mut was_ready, true) && was_failing {
                         tracing::info!("user changes: following again");
@@ -79,6 +76,18 @@ impl Watch {
                 Err(cause) => return End { was_ready, cause },
             }
         }
+    }
+
+    async fn begin(&self) -> Result<Streaming<WatchUsersResponse>, Status> {
+        let no_address = || Status::unavailable("the host name of user-service has no address");
+        let replica = self.client.replica().ok_or_else(no_address)?;
+        let request = self.client.request(WatchUsersRequest {}, None)?;
+        let mut client = UserServiceClient::new(replica.channel());
+        let started = timeout(MAX_SILENCE, client.watch_users(request)).await;
+        let started = started.unwrap_or_else(|_| Err(silence()));
+        // After a failure the next attempt prefers another replica.
+        let started = started.inspect_err(|cause| replica.record(cause.code() != Code::Unavailable));
+        Ok(started?.into_inner())
     }
 
     async fn apply(&self, item: Option<Item>) {

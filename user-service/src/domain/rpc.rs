@@ -16,13 +16,14 @@ pub(crate) enum Rpc {
     DeleteUser,
     WatchUsers,
     RevokeTokens,
+    CreateToken,
     /// `GetUser` of the unpackaged `UserService`.
     OriginalGetUser,
 }
 
 impl Rpc {
     /// All RPCs.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::CreateUser,
         Self::GetUser,
         Self::BatchGetUsers,
@@ -33,6 +34,7 @@ impl Rpc {
         Self::DeleteUser,
         Self::WatchUsers,
         Self::RevokeTokens,
+        Self::CreateToken,
         Self::OriginalGetUser,
     ];
 
@@ -49,6 +51,7 @@ impl Rpc {
             Self::DeleteUser => "/parlance.user.v1.UserService/DeleteUser",
             Self::WatchUsers => "/parlance.user.v1.UserService/WatchUsers",
             Self::RevokeTokens => "/parlance.user.v1.UserService/RevokeTokens",
+            Self::CreateToken => "/parlance.user.v1.UserService/CreateToken",
             Self::OriginalGetUser => "/UserService/GetUser",
         }
     }
@@ -59,9 +62,12 @@ impl Rpc {
             // Names must be shown somewhere.
             Self::GetUser | Self::BatchGetUsers | Self::OriginalGetUser => Rule::AnyCaller,
             Self::UpdateUser | Self::RevokeTokens => Rule::Account,
-            Self::CreateUser | Self::ListUsers | Self::DeactivateUser | Self::ReactivateUser | Self::DeleteUser => {
-                Rule::Manager
-            }
+            Self::CreateUser
+            | Self::ListUsers
+            | Self::DeactivateUser
+            | Self::ReactivateUser
+            | Self::DeleteUser
+            | Self::CreateToken => Rule::Manager,
             Self::WatchUsers => Rule::Directory,
         }
     }

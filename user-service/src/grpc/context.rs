@@ -1,5 +1,7 @@
 //! The state that every RPC works with.
 
+use service_kit::auth::Issuer;
+
 use crate::{
     changes::Changes,
     storage::{Lookups, Store},
@@ -11,11 +13,13 @@ pub(crate) struct Context {
     pub(super) store: Store,
     pub(super) lookups: Lookups,
     pub(super) changes: Changes,
+    /// Signs tokens, if there is a secret.
+    pub(super) issuer: Option<Issuer>,
 }
 
 impl Context {
     /// Combines the parts.
-    pub(crate) fn new(store: Store, lookups: Lookups, changes: Changes) -> Self {
-        Self { store, lookups, changes }
+    pub(crate) fn new(store: Store, lookups: Lookups, changes: Changes, issuer: Option<Issuer>) -> Self {
+        Self { store, lookups, changes, issuer }
     }
 }

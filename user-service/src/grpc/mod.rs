@@ -5,6 +5,7 @@ mod authorise;
 mod batch_get_users;
 mod context;
 mod convert;
+mod create_token;
 mod create_user;
 mod deactivate_user;
 mod delete_user;

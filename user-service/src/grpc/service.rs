@@ -1,16 +1,18 @@
 //! The table of RPCs: each method of `parlance.user.v1.UserService` is in the file named after it.
 
 use parlance::user::v1::{
-    BatchGetUsersRequest, BatchGetUsersResponse, CreateUserRequest, DeactivateUserRequest, DeleteUserRequest,
-    GetUserRequest, ListUsersRequest, ListUsersResponse, ReactivateUserRequest, RevokeTokensRequest, UpdateUserRequest,
-    User, WatchUsersRequest, user_service_server::UserService,
+    BatchGetUsersRequest, BatchGetUsersResponse, CreateTokenRequest, CreateTokenResponse, CreateUserRequest,
+    DeactivateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, ListUsersResponse,
+    ReactivateUserRequest, RevokeTokensRequest, UpdateUserRequest, User, WatchUsersRequest,
+    user_service_server::UserService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     batch_get_users,
     context::Context,
-    create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, revoke_tokens, update_user,
+    create_token, create_user, deactivate_user, delete_user, get_user, list_users, reactivate_user, revoke_tokens,
+    update_user,
     watch_users::{self, Items},
 };
 
@@ -49,6 +51,13 @@ impl UserService for Context {
 
     async fn delete_user(&self, request: Request<DeleteUserRequest>) -> Result<Response<User>, Status> {
         Ok(delete_user::answer(self, request).await.map(Response::new)?)
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<CreateTokenRequest>,
+    ) -> Result<Response<CreateTokenResponse>, Status> {
+        Ok(create_token::answer(self, request).await.map(Response::new)?)
     }
 
     async fn revoke_tokens(&self, request: Request<RevokeTokensRequest>) -> Result<Response<User>, Status> {

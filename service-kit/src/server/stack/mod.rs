@@ -1,7 +1,7 @@
 //! The layers around every call of both services, outermost first: panics, `Host`, CORS, content type, origin, gRPC-Web,
 //! then request id, span and log line, caller, deadline, the message, limit, and statuses of one form.
 //!
-//! This file is the order; each layer is in its own file. Handlers find [`Caller`](crate::auth::Caller), [`Deadline`] and [`RequestId`]
+//! This file is the order; each layer is in its own file. Handlers find [`Caller`], [`Deadline`] and [`RequestId`]
 //! in the request's extensions, those of streams also a [`Tenure`].
 
 mod arriving;
@@ -27,11 +27,11 @@ mod status;
 use std::{convert::Infallible, fmt, future::Future, net::SocketAddr, panic::AssertUnwindSafe, pin::Pin, sync::Arc};
 
 use futures_util::FutureExt;
-use http::{Request, Response, Version};
+use http::{HeaderValue, Request, Response, Version, header::WWW_AUTHENTICATE};
 use hyper::body::Incoming;
 use prost::DecodeError;
 use tokio::time::{Instant, timeout_at};
-use tonic::{Status, body::Body, service::Routes, transport::server::TcpConnectInfo};
+use tonic::{Code, Status, body::Body, service::Routes, transport::server::TcpConnectInfo};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_http::cors::CorsLayer;
@@ -57,7 +57,7 @@ use super::{
     turns::Turns,
 };
 use crate::{
-    auth::{Tenure, check_unruled},
+    auth::{Caller, Rule, Tenure, check_unruled},
     failure::Failure,
     lifecycle::panic_text,
 };
@@ -159,7 +159,12 @@ impl Stack {
             Err(status) => {
                 let status = status::normalise(status);
                 log.failed(&status, None);
-                status.into_http()
+                let is_unauthenticated = status.code() == Code::Unauthenticated;
+                let mut response = status.into_http();
+                if is_unauthenticated {
+                    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+                }
+                response
             }
         };
         response.headers_mut().insert(request_id::HEADER, echo);
@@ -198,9 +203,14 @@ impl Stack {
         request: &mut Request<Body>,
         method: Option<&Method>,
     ) -> Result<Option<Overrun>, Failure> {
-        let caller = self.0.settings.authenticator.authenticate(request.headers()).await?;
+        let caller = self.0.settings.authenticator.authenticate(request.headers_mut()).await?;
         match method.and_then(|method| method.rule) {
-            Some(rule) => rule.check(&caller)?,
+            Some(rule) => {
+                rule.check(&caller)?;
+                if let (Some(method), Caller::Trusted, true) = (method, &caller, rule != Rule::Open) {
+                    self.0.settings.authenticator.note_without_token(&method.service, &method.name);
+                }
+            }
             None => check_unruled(&caller)?,
         }
         let mut overrun = None;
@@ -263,6 +273,9 @@ impl Stack {
         quotas.work.metered(handling).await
     }
 }
+
+/// For gateways that know HTTP only.
+const CHALLENGE: &str = r#"Bearer error="invalid_token""#;
 
 /// Probes must get through when everything else is full.
 fn is_health(method: &Method) -> bool {

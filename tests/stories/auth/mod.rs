@@ -1,0 +1,6 @@
+//! Authentication and authorisation: who may call, with what token, and what happens to streams when it ends.
+
+mod matrix;
+mod streams;
+mod support;
+mod tokens;
