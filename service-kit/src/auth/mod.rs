@@ -4,9 +4,11 @@
 //! handlers find the caller in the extensions. Nothing here knows a user or a conversation: a subject is a text, and each
 //! service brings the rules of its methods.
 
+mod args;
 mod authenticator;
 mod caller;
 mod issue;
+mod jwks;
 mod keys;
 mod rules;
 mod seen;
@@ -21,11 +23,12 @@ mod verifier;
 
 pub(crate) use self::rules::check_unruled;
 pub use self::{
+    args::AuthArgs,
     authenticator::Authenticator,
     caller::{Caller, KeyId, Principal, Role, Via},
     issue::{ISSUER, IssueError, Issuer, NewToken, SelfToken},
     rules::{Rule, Rules},
-    settings::{AuthArgs, JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
+    settings::{JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
     tenure::{Follow, Moment, Tenure},
     token::Refusal,
     verifier::Verifier,

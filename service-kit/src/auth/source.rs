@@ -1,6 +1,7 @@
 //! A source of tokens: an issuer, its keys, and what its tokens may say. Files are read again when their content changes.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     io::Read,
     os::unix::fs::PermissionsExt,
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::{
     Role,
     issue::ISSUER,
+    jwks::{Jwks, Timing},
     keys::{Key, KeySet, SigningKey},
     settings::{KeyFile, Settings},
     token::{ClaimRules, Refusal},
@@ -37,6 +39,7 @@ pub(super) struct Keys {
 pub(super) enum Origin {
     Secrets(Files),
     PublicKeys(Files),
+    Jwks(Box<Jwks>),
 }
 
 /// Key files, and what was last seen of them.
@@ -65,13 +68,16 @@ pub(super) struct Source {
 
 impl Source {
     /// Builds the sources of the settings, without keys.
-    pub(super) fn all(settings: &Settings) -> Vec<Self> {
+    ///
+    /// # Errors
+    /// One sentence: the client for the key set cannot be set up.
+    pub(super) fn all(settings: &Settings, timing: Timing) -> Result<Vec<Self>, String> {
         let rules = |grants: &[Role]| ClaimRules {
             audience: settings.audience.clone(),
             user_claim: settings.user_claim.clone(),
             role_claim: settings.role_claim.clone(),
             grants: grants.to_vec(),
-            role_of: std::collections::HashMap::new(),
+            role_of: HashMap::new(),
             user_lifetime: settings.max_lifetime,
         };
         let mut sources = Vec::new();
@@ -85,7 +91,11 @@ impl Source {
             let origin = Origin::PublicKeys(Files::new(&public.files));
             sources.push(Self::new(&public.issuer, rules(&public.roles), origin));
         }
-        sources
+        if let Some(jwks) = &settings.jwks {
+            let rules = ClaimRules { role_of: jwks.role_of.iter().cloned().collect(), ..rules(&jwks.roles) };
+            sources.push(Self::new(&jwks.issuer, rules, Origin::Jwks(Box::new(Jwks::new(jwks, timing)?))));
+        }
+        Ok(sources)
     }
 
     fn new(issuer: &str, rules: ClaimRules, origin: Origin) -> Self {
@@ -101,6 +111,7 @@ impl Source {
     pub(super) const fn has_files(&self) -> bool {
         match self.origin {
             Origin::Secrets(_) | Origin::PublicKeys(_) => true,
+            Origin::Jwks(_) => false,
         }
     }
 
@@ -109,8 +120,10 @@ impl Source {
     /// # Errors
     /// [`Refusal::KeysUnavailable`].
     pub(super) fn check_available(&self, now: SystemTime) -> Result<(), Refusal> {
-        let _ = now;
-        if self.keys.borrow().set.is_empty() { Err(Refusal::KeysUnavailable) } else { Ok(()) }
+        match &self.origin {
+            Origin::Secrets(_) | Origin::PublicKeys(_) => Ok(()),
+            Origin::Jwks(jwks) => jwks.check_available(now),
+        }
     }
 
     /// Replaces the keys, and returns whether they are others than before.
@@ -135,13 +148,14 @@ impl Source {
                 lock(&files.seen).contents = Some(hash(&contents));
                 Ok(())
             }
+            Origin::Jwks(_) => Ok(()),
         }
     }
 
     /// Reads the files of the source, and returns whether the keys changed. Blocks. A file that cannot be used leaves the keys
     /// as they are, with an error line and a count.
     pub(super) fn reload(&self) -> bool {
-        let (Origin::Secrets(files) | Origin::PublicKeys(files)) = &self.origin;
+        let (Origin::Secrets(files) | Origin::PublicKeys(files)) = &self.origin else { return false };
         let mut seen = lock(&files.seen);
         let keys = files.read().and_then(|contents| {
             let hash = hash(&contents);
@@ -202,6 +216,7 @@ impl Origin {
         match self {
             Self::Secrets(_) => "--token-secret-file",
             Self::PublicKeys(_) => "--token-public-key-file",
+            Self::Jwks(_) => "--token-jwks",
         }
     }
 }

@@ -9,13 +9,13 @@ use tokio::{sync::watch, time::sleep};
 
 use super::{
     Issuer, KeyId, Principal, Via,
-    keys::KeySet,
+    jwks::{Jwks, Timing},
     seen::{self, Seen, SeenTokens},
     settings::Settings,
-    source::{Origin, Source},
+    source::{Keys, Origin, Source},
     token::{Claims, Parsed, Refusal, invalid},
 };
-use crate::{config::Problems, lifecycle::Lifecycle};
+use crate::{backoff::jittered, config::Problems, lifecycle::Lifecycle, telemetry::metrics::counter};
 
 /// How often key files are read.
 const RELOAD_EVERY: Duration = Duration::from_secs(10);
@@ -42,7 +42,11 @@ impl Verifier {
     /// # Errors
     /// All files that cannot be used.
     pub fn start(settings: &Settings, lifecycle: &Lifecycle) -> Result<Self, Problems> {
-        let verifier = Self::open(settings)?;
+        Self::start_with(settings, Timing::default(), lifecycle)
+    }
+
+    pub(super) fn start_with(settings: &Settings, timing: Timing, lifecycle: &Lifecycle) -> Result<Self, Problems> {
+        let verifier = Self::open_with(settings, timing)?;
         if verifier.shared.sources.iter().any(Source::has_files) {
             let (reloading, stages) = (verifier.clone(), lifecycle.clone());
             lifecycle.spawn("token keys", async move {
@@ -55,16 +59,29 @@ impl Verifier {
                 stages.closing().run_until_cancelled(work).await;
             });
         }
+        for index in 0..verifier.shared.sources.len() {
+            if verifier.jwks(index).is_some() {
+                let (fetching, stages) = (verifier.clone(), lifecycle.clone());
+                lifecycle.spawn("token key set", async move {
+                    stages.closing().run_until_cancelled(fetching.keep_fetching(index)).await;
+                });
+            }
+        }
         Ok(verifier)
     }
 
-    /// Reads the keys once: for a command that verifies a token and ends.
+    /// Reads the keys once, and keeps nothing up to date: for a command that verifies a token and ends. Keys of an identity
+    /// provider are there after [`fetch`](Self::fetch) only.
     ///
     /// # Errors
     /// All files that cannot be used.
     pub fn open(settings: &Settings) -> Result<Self, Problems> {
-        let sources = Source::all(settings);
+        Self::open_with(settings, Timing::default())
+    }
+
+    fn open_with(settings: &Settings, timing: Timing) -> Result<Self, Problems> {
         let mut problems = Problems::default();
+        let sources = Source::all(settings, timing).map_err(|problem| problems.add(problem)).unwrap_or_default();
         for problem in sources.iter().filter_map(|source| source.load().err()).flatten() {
             problems.add(problem);
         }
@@ -81,7 +98,7 @@ impl Verifier {
     pub async fn verify(&self, token: &str, now: SystemTime) -> Result<Arc<Principal>, Refusal> {
         let hash = seen::hash(token);
         // Read before the keys: a change in between makes what is remembered too old, never too new.
-        let generation = *self.shared.generation.borrow();
+        let mut generation = *self.shared.generation.borrow();
         let skew = self.shared.skew;
         if let Some(seen) = self.shared.seen.get(&hash, generation, now, skew)? {
             self.source_of(&seen)?.check_available(now)?;
@@ -93,7 +110,16 @@ impl Verifier {
         let (index, source) =
             sources.find(|(_, source)| source.issuer == issuer).ok_or(invalid("no source has this issuer"))?;
         source.check_available(now)?;
-        let key = signer(&source.keys().set, &token)?;
+        let mut keys = source.keys();
+        let is_unknown = token.kid.as_deref().is_some_and(|kid| !keys.set.knows(kid));
+        if is_unknown
+            && let Origin::Jwks(jwks) = &source.origin
+            && jwks.fetch_for_unknown_kid().await
+        {
+            generation = *self.shared.generation.borrow();
+            keys = source.keys();
+        }
+        let key = keys.set.verify(&token)?.id.clone();
         let claims = token.claims(&source.rules)?;
         claims.times.check(now, skew)?;
         let times = claims.times;
@@ -101,6 +127,65 @@ impl Verifier {
         let seen = Seen { principal: principal.clone(), times, generation, source: index };
         self.shared.seen.insert(hash, seen);
         Ok(principal)
+    }
+
+    /// Fetches the keys of the identity provider once, if there is one: for a command that verifies a token and ends.
+    ///
+    /// # Errors
+    /// One sentence; the keys stay as they are.
+    pub async fn fetch(&self) -> Result<(), String> {
+        for index in 0..self.shared.sources.len() {
+            self.fetch_source(index).await.transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Returns for how long the keys are good, or `None` where the source is no key set.
+    async fn fetch_source(&self, index: usize) -> Option<Result<Duration, String>> {
+        let (source, jwks) = (self.shared.sources.get(index)?, self.jwks(index)?);
+        let fetched = jwks.fetch().await;
+        Some(fetched.map(|fetched| {
+            let (count, left_out) = (fetched.set.len(), fetched.left_out);
+            if source.replace(Keys { set: fetched.set, signing: None }) {
+                tracing::info!(issuer = source.issuer, keys = count, ?left_out, "token key set: changed");
+                self.shared.generation.send_modify(|generation| *generation += 1);
+            }
+            jwks.succeeded(fetched.began);
+            fetched.refetch_in
+        }))
+    }
+
+    async fn keep_fetching(&self, index: usize) {
+        let Some(jwks) = self.jwks(index) else { return };
+        let mut requests = jwks.requests();
+        let mut backoff = jwks.timing.backoff();
+        loop {
+            let request = *requests.borrow_and_update();
+            let Some(fetched) = self.fetch_source(index).await else { return };
+            jwks.served(request);
+            let pause = match fetched {
+                Ok(refetch_in) => {
+                    backoff.reset();
+                    jittered(refetch_in, 0.8..1.2)
+                }
+                Err(problem) => {
+                    counter!("parlance_auth_reload_failed_total").increment(1);
+                    tracing::error!(problem, "token key set: not fetched, the old keys stay");
+                    backoff.next_pause()
+                }
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = requests.changed() => {}
+            }
+        }
+    }
+
+    fn jwks(&self, index: usize) -> Option<&Jwks> {
+        match &self.shared.sources.get(index)?.origin {
+            Origin::Jwks(jwks) => Some(jwks),
+            Origin::Secrets(_) | Origin::PublicKeys(_) => None,
+        }
     }
 
     fn source_of(&self, seen: &Seen) -> Result<&Source, Refusal> {
@@ -144,10 +229,6 @@ impl Verifier {
             tracing::error!(%cause, "token keys: reading the files failed");
         }
     }
-}
-
-fn signer(keys: &KeySet, token: &Parsed<'_>) -> Result<KeyId, Refusal> {
-    keys.verify(token).map(|key| key.id.clone())
 }
 
 fn principal(claims: Claims, key: KeyId) -> Principal {

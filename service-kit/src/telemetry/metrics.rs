@@ -94,6 +94,11 @@ pub const METRICS: &[Metric] = &[
         kind: Kind::Counter,
         help: "Calls to PostgreSQL over the pool that failed, by pool and kind of error.",
     },
+    Metric {
+        name: "parlance_auth_reload_failed_total",
+        kind: Kind::Counter,
+        help: "Failed attempts to read token keys from files or to fetch them; the old keys stay in use.",
+    },
 ];
 
 /// The recorder of metrics. Clones share it.
