@@ -13,7 +13,7 @@ use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
 use super::{
-    Role,
+    KeyId, Role,
     settings::KeyFile,
     source::{Keys, read_bounded},
     token::{MACHINE_LIFETIME, seconds},
@@ -101,6 +101,11 @@ impl Issuer {
         Self { keys, audience: audience.into(), user_lifetime }
     }
 
+    /// The key that signs now.
+    fn key(&self) -> Option<KeyId> {
+        self.keys.borrow().signing.as_ref().map(|signing| signing.id.clone())
+    }
+
     /// Signs a token. Its `jti` is new.
     ///
     /// # Errors
@@ -150,12 +155,14 @@ enum From {
 
 #[derive(Debug)]
 struct Current {
+    key: Option<KeyId>,
     header: HeaderValue,
     signed_at: SystemTime,
 }
 
 impl SelfToken {
-    /// Returns one that signs tokens of 5 min for this subject and role, and replaces each at 80 % of its life.
+    /// Returns one that signs tokens of 5 min for this subject and role, and replaces each at 80 % of its life, or when the
+    /// secret changed.
     pub fn signed(issuer: Issuer, subject: &'static str, role: Role) -> Self {
         Self { from: Arc::new(From::Issuer { issuer, subject, role, current: Mutex::default() }) }
     }
@@ -192,13 +199,16 @@ impl SelfToken {
                 let mut current = lock(current);
                 let life = SELF_LIFETIME.mul_f64(RENEW_AT);
                 // A clock that was set back makes a token of the future, which must be replaced as well.
+                let key = issuer.key();
                 let is_young = |signed_at| now.duration_since(signed_at).is_ok_and(|age| age < life);
-                if let Some(current) = current.as_ref().filter(|current| is_young(current.signed_at)) {
+                if let Some(current) =
+                    current.as_ref().filter(|current| current.key == key && is_young(current.signed_at))
+                {
                     return Ok(current.header.clone());
                 }
                 let new = NewToken { subject, role: *role, lifetime: SELF_LIFETIME, audience: None, issued_at: now };
                 let header = bearer(issuer.sign(&new)?.expose()).ok_or(IssueError::Signing)?;
-                *current = Some(Current { header: header.clone(), signed_at: now });
+                *current = Some(Current { key, header: header.clone(), signed_at: now });
                 Ok(header)
             }
         }

@@ -209,6 +209,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, &'static str> {
 /// The key that signs new tokens.
 #[derive(Debug, Clone)]
 pub(super) struct SigningKey {
+    pub(super) id: KeyId,
     pub(super) kid: Arc<str>,
     pub(super) encoding: EncodingKey,
 }
@@ -221,7 +222,8 @@ impl SigningKey {
     pub(super) fn of_secret(kid: Option<&str>, content: &[u8]) -> Result<Self, &'static str> {
         let (id, secret) = checked_secret(content)?;
         let encoding = EncodingKey::from_secret(secret).map_err(|_| "holds no secret")?;
-        Ok(Self { kid: kid.unwrap_or(id.as_str()).into(), encoding })
+        let kid = kid.unwrap_or(id.as_str()).into();
+        Ok(Self { id, kid, encoding })
     }
 }
 

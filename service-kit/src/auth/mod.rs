@@ -30,6 +30,6 @@ pub use self::{
     rules::{Rule, Rules},
     settings::{JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
     tenure::{Follow, Moment, Tenure},
-    token::Refusal,
+    token::{Refusal, unverified},
     verifier::Verifier,
 };

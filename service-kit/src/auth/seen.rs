@@ -39,15 +39,11 @@ pub(super) struct Seen {
 
 impl Default for SeenTokens {
     fn default() -> Self {
-        Self::holding(MAX_TOKENS)
+        Self { tokens: Cache::builder().max_capacity(MAX_TOKENS).time_to_live(LIFE).build() }
     }
 }
 
 impl SeenTokens {
-    pub(super) fn holding(most: u64) -> Self {
-        Self { tokens: Cache::builder().max_capacity(most).time_to_live(LIFE).build() }
-    }
-
     /// Returns a remembered token, if it was verified with keys of this generation.
     ///
     /// # Errors
@@ -78,4 +74,43 @@ impl SeenTokens {
 /// The key under which a token is remembered.
 pub(super) fn hash(token: &str) -> [u8; 32] {
     to_array(&digest::digest(&digest::SHA256, token.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::{KeyId, Role, Via, testing::at};
+
+    fn seen(generation: u64) -> Seen {
+        let principal = Arc::new(Principal {
+            subject: "ada".into(),
+            role: Role::User,
+            issued_at: 0,
+            expires_at: 0,
+            key: KeyId::new("k"),
+            jti: None,
+            via: Via::Token,
+        });
+        let times = Times { issued_at: 0.0, expires_at: 1e10, not_before: None };
+        Seen { principal, times, generation, source: 0 }
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let seen = seen(0);
+        let tokens = SeenTokens::default();
+        let hashes = (0..=MAX_TOKENS).map(|number| hash(&number.to_string()));
+        hashes.for_each(|hash| tokens.insert(hash, seen.clone()));
+        assert!((1..=MAX_TOKENS).contains(&tokens.count()), "{}", tokens.count());
+    }
+
+    #[test]
+    fn an_older_generation_counts_as_unknown() {
+        let tokens = SeenTokens::default();
+        tokens.insert(hash("a"), seen(1));
+        let get = |token: &str, generation| tokens.get(&hash(token), generation, at(0), Duration::ZERO).unwrap();
+        assert!(get("a", 1).is_some());
+        assert!(get("a", 2).is_none());
+        assert!(get("b", 1).is_none());
+    }
 }

@@ -59,6 +59,12 @@ async fn a_service_renews_its_own_token_at_four_fifths_of_its_life() {
     let current = token.header(at(0)).unwrap();
     token.reload().await;
     assert_ne!(token.header(at(0)).unwrap(), current);
+    // The name of the secret stays the same.
+    files.write("a", format!("{SECRET}2"));
+    verifier.reload().await;
+    let rotated = token.header(at(0)).unwrap();
+    let text = rotated.to_str().unwrap().strip_prefix("Bearer ").unwrap();
+    assert!(verifier.verify(text, at(0)).await.is_ok(), "a token of the secret before would be refused");
 }
 
 #[tokio::test(start_paused = true)]

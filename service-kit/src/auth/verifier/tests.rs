@@ -323,3 +323,21 @@ async fn a_token_without_kid_is_tried_on_at_most_4_keys() {
     let four = Verifier::open(&settings(secrets[1..].to_vec())).unwrap();
     assert!(taken(&four, &last.token(&claims())).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_token_with_one_character_changed_is_refused() {
+    let good = Signer::secret(SECRET).token_with(&json!({"kid": "a"}), &claims());
+    let replaced = |index: usize, other: &str| format!("{}{other}{}", &good[..index], &good[index + 1..]);
+    let changed =
+        (0..good.len()).flat_map(|index| ["A", "B", "_", "", ".", "=", "AA"].map(|other| replaced(index, other)));
+    refused_tokens(changed.filter(|changed| *changed != good)).await;
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_is_taken_or_breaks_anything(text in ".{0,200}", parts in proptest::array::uniform3("[-_A-Za-z0-9]{0,80}")) {
+        for text in [text.clone(), parts.join("."), format!("{}.{}.{}", b64(r#"{"alg":"HS256"}"#), b64(&text), parts[2])] {
+            proptest::prop_assert!(Parsed::parse(&text).and_then(|token| token.issuer().map(drop)).is_err());
+        }
+    }
+}
