@@ -7,6 +7,7 @@ use service_kit::{
     auth::Mode,
     config::{Problems, Secret, SharedArgs, SharedConfig},
     database,
+    server::tls::{Endpoint, TlsArgs},
 };
 
 use crate::{
@@ -51,6 +52,10 @@ pub struct Args {
     /// The flags that `parlance serve` has too.
     #[command(flatten)]
     pub tuning: TuningArgs,
+
+    /// TLS of the port for gRPC.
+    #[command(flatten)]
+    pub tls: TlsArgs,
 
     /// The flags of both services.
     #[command(flatten)]
@@ -120,6 +125,8 @@ pub struct Config {
     pub outbox_retention: Duration,
     /// The memory for the latest entries of followed conversations, in bytes.
     pub live_log_bytes: usize,
+    /// TLS of the address. None unless it is set.
+    pub endpoint: Endpoint,
     /// The settings of both services.
     pub shared: SharedConfig,
 }
@@ -139,6 +146,7 @@ impl Config {
             problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
         let address = problems.parse("--user-service-url", &args.user_service_url);
         let tuning = args.tuning.parse(&mut problems);
+        let endpoint = args.tls.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
         let signs =
             shared.as_ref().is_none_or(|shared| shared.auth.mode == Mode::Off || !shared.auth.secrets.is_empty());
@@ -148,14 +156,16 @@ impl Config {
                  this service needs a token of the role directory to ask user-service about users",
             );
         }
-        let (listen, connect, address, tuning, shared) = problems.finish((listen, connect, address, tuning, shared))?;
+        let (listen, connect, address, tuning, endpoint, shared) =
+            problems.finish((listen, connect, address, tuning, endpoint, shared))?;
         Ok(Self {
+            endpoint,
             user_service_token_file: args.user_service_token_file.clone(),
             ..Self::new(listen, connect, address, &tuning, shared)
         })
     }
 
-    /// Combines values that are parsed already. `user_service` is the address of user-service.
+    /// Combines values that are parsed already, without TLS. `user_service` is the address of user-service.
     pub fn new(
         listen: SocketAddr,
         connect: database::Address,
@@ -178,6 +188,7 @@ impl Config {
             cache_ttl: directory_cache_ttl,
             fallback_ttl: directory_fallback_ttl,
         };
+        let endpoint = Endpoint::default();
         Self {
             listen,
             database,
@@ -187,6 +198,7 @@ impl Config {
             writers,
             outbox_retention,
             live_log_bytes,
+            endpoint,
             shared,
         }
     }

@@ -29,4 +29,5 @@ pub mod service;
 pub mod sync;
 pub mod telemetry;
 pub mod time_share;
+pub mod tls;
 pub mod verify;

@@ -19,6 +19,7 @@ use crate::{
         health::Health,
         readiness::{self, Probing},
         reflection,
+        tls::Endpoint,
     },
     telemetry::metrics::{self, Metric},
 };
@@ -38,6 +39,9 @@ pub trait Service: Sized + Send + Sync + 'static {
 
     /// Returns the settings that both services share.
     fn shared(config: &Self::Config) -> &SharedConfig;
+
+    /// Returns the TLS of the address to listen on.
+    fn endpoint(config: &Self::Config) -> &Endpoint;
 
     /// Returns the settings of the database.
     fn database(config: &Self::Config) -> &database::Settings;
@@ -158,7 +162,8 @@ impl<S: Service> Bound<S> {
 
         database.watch(&lifecycle);
         health.follow(&lifecycle);
-        let settings = server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone());
+        let tls = S::endpoint(&config).tls.clone();
+        let settings = server::Settings { tls, ..server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone()) };
         lifecycle.spawn("server", server::serve(listener, routes, settings, lifecycle.clone()));
         let grace = grace(S::shared(&config));
         lifecycle.spawn("start", start(service, config, authenticator, database.clone(), health, lifecycle.clone()));

@@ -7,6 +7,7 @@ use service_kit::{
     config::{Problems, SharedConfig},
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
+    server::tls::Endpoint,
     service::{self, Bound, Service},
     telemetry::metrics::Metric,
 };
@@ -53,6 +54,10 @@ impl Service for UserService {
 
     fn shared(config: &Config) -> &SharedConfig {
         &config.shared
+    }
+
+    fn endpoint(config: &Config) -> &Endpoint {
+        &config.endpoint
     }
 
     fn database(config: &Config) -> &database::Settings {

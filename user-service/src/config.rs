@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use service_kit::{
     config::{Problems, Secret, SharedArgs, SharedConfig},
     database,
+    server::tls::{Endpoint, TlsArgs},
 };
 
 /// Flags and environment variables, as text.
@@ -25,6 +26,10 @@ pub struct Args {
     #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
     pub database_password_file: Option<PathBuf>,
 
+    /// TLS of the port for gRPC.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+
     /// Settings that both services share.
     #[command(flatten)]
     pub shared: SharedArgs,
@@ -37,6 +42,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The database, with pool size and timeout.
     pub database: database::Settings,
+    /// TLS of the address. None unless it is set.
+    pub endpoint: Endpoint,
     /// Settings that both services share.
     pub shared: SharedConfig,
 }
@@ -54,12 +61,13 @@ impl Config {
         let listen = problems.listen("--listen", &args.listen, &args.shared);
         let connect =
             problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
+        let endpoint = args.tls.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
-        let (listen, connect, shared) = problems.finish((listen, connect, shared))?;
-        Ok(Self::new(listen, connect, shared))
+        let (listen, connect, endpoint, shared) = problems.finish((listen, connect, endpoint, shared))?;
+        Ok(Self { endpoint, ..Self::new(listen, connect, shared) })
     }
 
-    /// Combines values that are known already.
+    /// Combines values that are known already, without TLS.
     pub fn new(listen: SocketAddr, connect: database::Address, shared: SharedConfig) -> Self {
         let database = database::Settings {
             connect,
@@ -68,7 +76,7 @@ impl Config {
             timeout: shared.database_timeout,
             plan_anew: false,
         };
-        Self { listen, database, shared }
+        Self { listen, database, endpoint: Endpoint::default(), shared }
     }
 }
 

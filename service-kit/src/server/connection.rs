@@ -7,11 +7,24 @@ use hyper_util::{
     server::conn::auto,
 };
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::Instant};
-use tokio_util::task::TaskTracker;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{leaving::Leaving, settings::Settings, socket::Socket, stack::Stack, stall::StreamExecutor, turns::Turns};
-use crate::{backoff::jittered, lifecycle::Lifecycle};
+use super::{
+    leaving::Leaving,
+    peer::Peer,
+    settings::Settings,
+    socket::{Socket, Wire},
+    stack::Stack,
+    stall::StreamExecutor,
+    tls::Secured,
+    turns::Turns,
+};
+use crate::{backoff::jittered, lifecycle::Lifecycle, telemetry::metrics::counter};
 
 /// The state that all connections of a server share.
 #[derive(Debug)]
@@ -31,6 +44,13 @@ enum Stage {
     Open,
     /// Closing gracefully: no new calls, running ones may end.
     Leaving,
+}
+
+/// Both ends of a connection, and when its handshake must be complete.
+struct Ends {
+    local: Option<SocketAddr>,
+    peer: SocketAddr,
+    due: Instant,
 }
 
 impl Connections {
@@ -64,16 +84,40 @@ impl Connections {
         if let Err(cause) = tune(&stream, self.settings.tcp_keepalive) {
             tracing::debug!(%peer, %cause, "socket options refused");
         }
-        let local = stream.local_addr().ok();
+        let due = Instant::now() + self.settings.handshake_timeout;
+        let ends = Ends { local: stream.local_addr().ok(), peer, due };
+        let wire = Wire::new(stream, self.settings.stall_timeout);
+        let Some(tls) = &self.settings.tls else {
+            return self.speak(wire, ends, Peer::default(), CancellationToken::new()).await;
+        };
+        let handshake = timeout_at(due, tls.accept(wire));
+        let end = match self.lifecycle.closing().run_until_cancelled(handshake).await {
+            Some(Ok(Ok(Secured { stream, peer, withdrawn }))) => {
+                return self.speak(stream, ends, peer, withdrawn).await;
+            }
+            Some(Ok(Err(cause))) => format!("TLS handshake failed: {cause}"),
+            Some(Err(_)) => "dropped: silent peer".to_owned(),
+            None => "dropped: shutdown".to_owned(),
+        };
+        counter!("parlance_tls_handshakes_failed_total").increment(1);
+        tracing::debug!(%peer, end, "connection ended");
+    }
+
+    /// Serves a connection from the preface on. It closes gracefully once `withdrawn` is cancelled.
+    async fn speak<S>(&self, stream: S, ends: Ends, identity: Peer, withdrawn: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Ends { local, peer, due } = ends;
         let turns = Turns::default();
         let socket = Socket::new(stream, &self.settings, turns.clone());
         // Streams end with a hint to reconnect when the connection is closed gracefully.
         let leaving = Leaving::within(self.lifecycle.closing());
-        let service = self.stack.for_connection(local, peer, leaving.clone(), turns.clone());
+        let service = self.stack.for_connection(local, peer, identity, leaving.clone(), turns.clone());
         let mut connection = pin!(self.protocol.serve_connection(TokioIo::new(socket), service));
 
         let mut stage = Stage::Handshake;
-        let mut timer = pin!(tokio::time::sleep(self.settings.handshake_timeout));
+        let mut timer = pin!(tokio::time::sleep_until(due));
         let end = loop {
             tokio::select! {
                 // The connection first: bytes that have arrived count even when this task was scheduled late.
@@ -84,6 +128,12 @@ impl Connections {
                     // The kill stage bounds it.
                     stage = Stage::Leaving;
                     timer.as_mut().reset(Instant::now() + FAR);
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = withdrawn.cancelled(), if stage != Stage::Leaving => {
+                    stage = Stage::Leaving;
+                    leaving.begin();
+                    timer.as_mut().reset(Instant::now() + self.settings.connection_age_grace);
                     connection.as_mut().graceful_shutdown();
                 }
                 () = timer.as_mut() => match stage {

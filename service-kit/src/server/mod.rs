@@ -11,12 +11,14 @@ mod leaving;
 mod line_limit;
 mod methods;
 mod metrics;
+mod peer;
 pub mod readiness;
 pub mod reflection;
 mod settings;
 mod socket;
 mod stack;
 mod stall;
+pub mod tls;
 mod turns;
 
 use std::{io, sync::Arc};
@@ -35,6 +37,7 @@ use self::{
 };
 pub use self::{
     leaving::Leaving,
+    peer::Peer,
     settings::{MAX_REQUEST_BYTES, Settings},
     stack::{Deadline, RequestId, note_cause},
 };
@@ -65,6 +68,9 @@ macro_rules! configured {
 /// A descriptor set in the settings that cannot be decoded, or a listener without an address.
 pub async fn serve(listener: TcpListener, routes: Routes, settings: Settings, lifecycle: Lifecycle) -> io::Result<()> {
     let local = listener.local_addr()?;
+    if let Some(tls) = settings.tls.clone() {
+        lifecycle.spawn("certificates", tls.follow(lifecycle.clone()));
+    }
     let settings = Arc::new(settings);
     let stack = Stack::new(routes, &settings, local).map_err(io::Error::other)?;
     let admission = Admission::new(settings.max_connections, settings.max_connections_per_address);

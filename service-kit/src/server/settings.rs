@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::tls::Tls;
 use crate::{
     auth::{Authenticator, Rules},
     names::{HostName, Origin},
@@ -89,6 +90,8 @@ pub struct Settings {
     pub rules: Rules,
     /// Decides who calls.
     pub authenticator: Authenticator,
+    /// TLS; `None`: plain text.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Settings {
@@ -124,6 +127,7 @@ impl Default for Settings {
             descriptors: Vec::new(),
             rules: Vec::new(),
             authenticator: Authenticator::off(),
+            tls: None,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The TCP stream of one connection: watches the handshake and the heads of HTTP/1.1, and fails when a head takes too long
-//! or when nothing can be written.
+//! The stream of one connection, in two layers. [`Wire`], next to TCP, fails when nothing can be written. [`Socket`], next
+//! to HTTP, watches the handshake and the heads of HTTP/1.1, and fails when a head takes too long. TLS is between them.
 
 use std::{
     io,
@@ -10,7 +10,6 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Sleep, sleep},
 };
 
@@ -19,23 +18,17 @@ use super::{settings::Settings, turns::Turns};
 /// The first bytes of every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-pub(super) struct Socket {
-    stream: TcpStream,
-    turns: Turns,
-    // The rest of the preface; `None` when the peer has sent something else.
-    preface: Option<&'static [u8]>,
-    head_timeout: Duration,
-    // Set while a head of HTTP/1.1 arrives, with the number of calls before it.
-    head: Option<(usize, Pin<Box<Sleep>>)>,
+/// A stream that fails when its peer takes nothing for too long.
+pub(super) struct Wire<S> {
+    stream: S,
     stall_timeout: Duration,
     // Set while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
-impl Socket {
-    pub(super) fn new(stream: TcpStream, settings: &Settings, turns: Turns) -> Self {
-        let (head_timeout, stall_timeout) = (settings.handshake_timeout, settings.stall_timeout);
-        Self { stream, turns, preface: Some(PREFACE), head_timeout, head: None, stall_timeout, stalled: None }
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, stall_timeout: Duration) -> Self {
+        Self { stream, stall_timeout, stalled: None }
     }
 
     fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -49,6 +42,56 @@ impl Socket {
             Poll::Ready(()) => Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "peer takes nothing"))),
             Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.watch(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.watch(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+pub(super) struct Socket<S> {
+    stream: S,
+    turns: Turns,
+    // The rest of the preface; `None` when the peer has sent something else.
+    preface: Option<&'static [u8]>,
+    head_timeout: Duration,
+    // Set while a head of HTTP/1.1 arrives, with the number of calls before it.
+    head: Option<(usize, Pin<Box<Sleep>>)>,
+}
+
+impl<S> Socket<S> {
+    pub(super) fn new(stream: S, settings: &Settings, turns: Turns) -> Self {
+        Self { stream, turns, preface: Some(PREFACE), head_timeout: settings.handshake_timeout, head: None }
     }
 
     fn take_preface(&mut self, bytes: &[u8]) {
@@ -78,7 +121,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -91,10 +134,9 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch(cx, written)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -102,8 +144,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch(cx, written)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -70,6 +70,21 @@ pub const METRICS: &[Metric] = &[
         help: "Connections closed at once because there were too many.",
     },
     Metric {
+        name: "parlance_tls_handshakes_failed_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes that failed or took too long.",
+    },
+    Metric {
+        name: "parlance_tls_reload_failed_total",
+        kind: Kind::Counter,
+        help: "Attempts to read the files of TLS again that failed: what was read before is still used.",
+    },
+    Metric {
+        name: "parlance_tls_certificate_expire_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When the certificate of the server expires, in seconds since 1970.",
+    },
+    Metric {
         name: "parlance_database_connections",
         kind: Kind::Gauge,
         help: "Connections of the pool to PostgreSQL, by pool and state (used or idle).",

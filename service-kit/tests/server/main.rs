@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "what a test starts ends with its runtime")]
 
 mod calls;
+mod certificates;
 mod life;
 mod log;
 mod overload;
@@ -11,4 +12,5 @@ mod raw;
 mod silence;
 mod subject;
 mod support;
+mod tls;
 mod web;

@@ -17,7 +17,7 @@ use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use service_kit::{
     failure::{Failure, Reason},
-    server::{Deadline, MAX_REQUEST_BYTES, RequestId, note_cause},
+    server::{Deadline, MAX_REQUEST_BYTES, Peer, RequestId, note_cause},
 };
 use tonic::{
     Code, Request, Response, Status,
@@ -126,6 +126,8 @@ impl UnaryService<String> for Unary {
                 "deadline" => format!("{:?}", Deadline::of(extensions).remaining().map(|left| left.as_millis())),
                 "request id" => RequestId::find(extensions).expect("set by the stack").as_str().to_owned(),
                 "peer" => format!("{:?}", request.remote_addr().map(|peer| peer.ip())),
+                "client" => Peer::of(extensions)
+                    .map_or_else(String::new, |client| format!("{} as {}", client.subject, client.role.name())),
                 "large" => "x".repeat(512 * 1024),
                 other => format!("you said {other}"),
             };

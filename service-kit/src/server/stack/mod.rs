@@ -52,6 +52,7 @@ use super::{
     admission::counted,
     leaving::Leaving,
     methods::{Kind, Method, Methods},
+    peer::Peer,
     settings::{MAX_BUILT_IN_REQUEST_BYTES, MAX_REQUEST_BYTES, Settings},
     stall::Paced,
     turns::Turns,
@@ -99,6 +100,7 @@ impl Stack {
         &self,
         local: Option<SocketAddr>,
         peer: SocketAddr,
+        identity: Peer,
         leaving: Leaving,
         turns: Turns,
     ) -> ConnectionStack {
@@ -106,6 +108,7 @@ impl Stack {
         ConnectionStack {
             stack: self.clone(),
             addresses,
+            identity,
             leaving,
             turns,
             share: self.0.shares.of_connection(counted(peer.ip())),
@@ -307,6 +310,7 @@ impl fmt::Debug for Stack {
 pub(super) struct ConnectionStack {
     stack: Stack,
     addresses: TcpConnectInfo,
+    identity: Peer,
     leaving: Leaving,
     turns: Turns,
     share: Share,
@@ -325,6 +329,7 @@ impl hyper::service::Service<Request<Incoming>> for ConnectionStack {
         // Over HTTP/1.1 hyper reads the rest itself.
         let mut request = request.map(|body| if turn.is_none() { rest.keep(body) } else { Body::new(body) });
         request.extensions_mut().insert(self.addresses.clone());
+        request.extensions_mut().insert(self.identity.clone());
         request.extensions_mut().insert(self.leaving.clone());
         request.extensions_mut().insert(self.share.quotas.clone());
         let (answer, settings) = (self.stack.clone().answer(request), self.stack.0.settings.clone());
