@@ -6,6 +6,7 @@ use std::{
     future::Future,
     io::{self, Write},
     net::SocketAddr,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -15,7 +16,8 @@ use crate::{
     causes::causes,
     config::Problems,
     database::Settings,
-    files, healthcheck,
+    files,
+    healthcheck::{self, Over},
     lifecycle::{self, BoxError},
     service::{self, Bound, Service},
     telemetry::{self, Telemetry},
@@ -118,6 +120,15 @@ struct HealthcheckArgs {
     /// Address of the service. An unspecified address such as 0.0.0.0 is reached on loopback.
     #[arg(long, env = "LISTEN", value_name = "ADDRESS")]
     listen: String,
+
+    /// Address of the port for health checks, if the service has one. It is asked instead.
+    #[arg(long, env = "HEALTH_LISTEN", value_name = "ADDRESS")]
+    health_listen: Option<String>,
+
+    /// File with the certificate of the service. If it is set, the service is asked by TLS; the file is not read. A service
+    /// that requires client certificates needs --health-listen.
+    #[arg(long, env = "TLS_CERT_FILE", value_name = "FILE")]
+    tls_cert_file: Option<PathBuf>,
 }
 
 /// Makes empty environment variables count as not set: compose files and charts set those of options that they leave out.
@@ -233,11 +244,16 @@ async fn bind_and_run<S: Service>(config: S::Config) -> Result<(), BoxError> {
 
 async fn check(args: &HealthcheckArgs) -> Result<ExitCode, BoxError> {
     let mut problems = Problems::default();
-    let Some(listen) = problems.parse::<SocketAddr>("--listen", &args.listen) else {
+    let (name, text, over) = match &args.health_listen {
+        Some(text) => ("--health-listen", text, Over::Plain),
+        None if args.tls_cert_file.is_some() => ("--listen", &args.listen, Over::Tls),
+        None => ("--listen", &args.listen, Over::Plain),
+    };
+    let Some(listen) = problems.parse::<SocketAddr>(name, text) else {
         return Err(problems.into());
     };
     // Standard output, since that is what a container runtime keeps.
-    match healthcheck::ask(listen).await {
+    match healthcheck::ask_over(over, listen).await {
         Ok(()) => writeln!(io::stdout(), "serving").map(|()| ExitCode::SUCCESS).map_err(Into::into),
         Err(problem) => writeln!(io::stdout(), "{problem}").map(|()| ExitCode::FAILURE).map_err(Into::into),
     }

@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use tonic::{Code, Status, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use crate::tls::client::Connector;
+
 /// The timeout for connecting and answering together.
 const LIMIT: Duration = Duration::from_secs(2);
 
@@ -43,8 +45,25 @@ pub enum Problem {
 /// # Errors
 /// A [`Problem`] unless the answer is SERVING.
 pub async fn ask(listen: SocketAddr) -> Result<(), Problem> {
+    ask_over(Over::Plain, listen).await
+}
+
+/// How a service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// Without TLS.
+    Plain,
+    /// By TLS. Its certificate is not verified: it is for the name by which others know the service.
+    Tls,
+}
+
+/// Does the same as [`ask`], also by TLS.
+///
+/// # Errors
+/// A [`Problem`] unless the answer is SERVING.
+pub async fn ask_over(over: Over, listen: SocketAddr) -> Result<(), Problem> {
     let address = reachable(listen);
-    match timeout(LIMIT, check(address)).await {
+    match timeout(LIMIT, check(over, address)).await {
         Ok(Ok(ServingStatus::Serving)) => Ok(()),
         Ok(Ok(_)) => Err(Problem::NotServing { address }),
         Ok(Err(status)) => Err(Problem::Unreachable { address, cause: cause_of(&status) }),
@@ -52,10 +71,14 @@ pub async fn ask(listen: SocketAddr) -> Result<(), Problem> {
     }
 }
 
-async fn check(address: SocketAddr) -> Result<ServingStatus, Status> {
+async fn check(over: Over, address: SocketAddr) -> Result<ServingStatus, Status> {
     let unavailable = |error: tonic::transport::Error| Status::from_error(Box::new(error));
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(unavailable)?;
-    let channel = endpoint.connect().await.map_err(unavailable)?;
+    let channel = match over {
+        Over::Plain => endpoint.connect().await,
+        Over::Tls => endpoint.connect_with_connector(Connector::unverified(address)).await,
+    };
+    let channel = channel.map_err(unavailable)?;
     let response = HealthClient::new(channel).check(HealthCheckRequest::default()).await?;
     Ok(response.into_inner().status())
 }

@@ -24,6 +24,9 @@ use crate::{
     telemetry::metrics::{self, Metric},
 };
 
+/// The most connections to the port for health checks.
+const MAX_HEALTH_CONNECTIONS: usize = 128;
+
 /// One service, between its routes and its background tasks.
 pub trait Service: Sized + Send + Sync + 'static {
     /// Its settings as values.
@@ -114,6 +117,8 @@ pub struct Bound<S: Service> {
     config: S::Config,
     listener: TcpListener,
     address: SocketAddr,
+    /// For health checks without TLS.
+    health_listener: Option<TcpListener>,
 }
 
 /// Brings the database up to the version of this binary and returns the number of migrations applied.
@@ -130,16 +135,22 @@ impl<S: Service> Bound<S> {
     /// # Errors
     /// [`BuildError::Bind`] when it is taken.
     pub async fn build(config: S::Config) -> Result<Self, BuildError> {
-        let address = S::listen(&config);
-        let failed = |source| BuildError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { config, listener, address })
+        let (listener, address) = bind(S::listen(&config)).await?;
+        let health_listener = match S::endpoint(&config).health_listen {
+            Some(address) => Some(bind(address).await?.0),
+            None => None,
+        };
+        Ok(Self { config, listener, address, health_listener })
     }
 
     /// Returns the address it listens on: the configured one, with the port that was taken.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address of health checks without TLS, with the port that was taken.
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health_listener.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// Serves until `shutdown` completes, then drains. Health is answered from the first moment; other calls are
@@ -148,7 +159,7 @@ impl<S: Service> Bound<S> {
     /// # Errors
     /// The database is newer than this binary or refuses it, or a task ends that must not.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, listener, .. } = self;
+        let Self { config, listener, health_listener, .. } = self;
         let lifecycle = Lifecycle::new();
         let database = Database::new(S::database(&config).clone());
         let health = Health::new(S::SERVICE_NAMES.iter().copied());
@@ -164,6 +175,10 @@ impl<S: Service> Bound<S> {
         health.follow(&lifecycle);
         let tls = S::endpoint(&config).tls.clone();
         let settings = server::Settings { tls, ..server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone()) };
+        if let Some(listener) = health_listener {
+            let routes = Routes::new(health.server());
+            lifecycle.spawn("health server", server::serve(listener, routes, health_settings(), lifecycle.clone()));
+        }
         lifecycle.spawn("server", server::serve(listener, routes, settings, lifecycle.clone()));
         let grace = grace(S::shared(&config));
         lifecycle.spawn("start", start(service, config, authenticator, database.clone(), health, lifecycle.clone()));
@@ -171,6 +186,22 @@ impl<S: Service> Bound<S> {
         let ended = lifecycle.run(shutdown, grace).await;
         database.close().await;
         Ok(ended?)
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), BuildError> {
+    let failed = |source| BuildError::Bind { address, source };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Returns the settings of the port for health checks: it has few clients.
+fn health_settings() -> server::Settings {
+    server::Settings {
+        max_connections: MAX_HEALTH_CONNECTIONS,
+        max_unary_calls: MAX_HEALTH_CONNECTIONS,
+        ..Default::default()
     }
 }
 

@@ -2,6 +2,7 @@
 //! [`crate::server::tls`].
 
 pub(crate) mod certificate;
+pub mod client;
 pub(crate) mod files;
 
 use std::sync::{Arc, LazyLock};

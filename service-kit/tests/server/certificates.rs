@@ -15,7 +15,7 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
-use service_kit::server::tls::{ClientAuth, ClientRoles, Clients, MinVersion, Settings, Tls};
+use service_kit::server::tls::{ClientAuth, ClientRoles, Clients, MinVersion, Settings};
 use tempfile::TempDir;
 
 /// The URI of the backend in client certificates.
@@ -174,9 +174,5 @@ impl Files {
         let (authorities, revocation_lists) = (self.path("ca.pem"), Some(self.path("crl.pem")));
         let clients = Some(Clients { authorities, revocation_lists, auth, roles });
         Settings { clients, ..self.settings() }
-    }
-
-    pub(crate) fn load(&self, settings: Settings) -> Tls {
-        Tls::load(settings).unwrap()
     }
 }

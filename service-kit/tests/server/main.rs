@@ -13,4 +13,5 @@ mod silence;
 mod subject;
 mod support;
 mod tls;
+mod tls_reload;
 mod web;

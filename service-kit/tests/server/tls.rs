@@ -3,48 +3,49 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-    },
+    sync::{Arc, atomic::Ordering::SeqCst},
     time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
-use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
-use service_kit::server::{
-    Settings,
-    tls::{ClientAuth, MinVersion, Settings as TlsSettings, Tls},
+use rustls::{ClientConfig, pki_types::ServerName};
+use service_kit::{
+    healthcheck::{Over, Problem, ask_over},
+    server::{
+        Settings,
+        tls::{ClientAuth, MinVersion, Settings as TlsSettings, Tls},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tonic::{
-    Request,
-    transport::{Channel, Endpoint, Uri},
-};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::{
-    certificates::{Authority, BACKEND, Files, Identity, Name},
-    support::{PATIENCE, Server, flow, settings, start, unary, within},
+    certificates::{Authority, BACKEND, Files, Name},
+    support::{PATIENCE, Server, settings, start, unary, within},
 };
 
-async fn serve(tls: &Tls) -> Server {
+pub(crate) fn load(settings: TlsSettings) -> Tls {
+    Tls::load(settings).unwrap()
+}
+
+pub(crate) async fn serve(tls: &Tls) -> Server {
     start(Settings { tls: Some(tls.clone()), ..settings() }).await
 }
 
-async fn shake(server: &Server, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+pub(crate) async fn shake(server: &Server, config: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
     let name = ServerName::try_from("localhost").unwrap();
     within(TlsConnector::from(Arc::new(config)).connect(name, server.tcp().await)).await
 }
 
-async fn connect(server: &Server, config: ClientConfig) -> Result<Channel, tonic::transport::Error> {
+pub(crate) async fn connect(server: &Server, config: ClientConfig) -> Result<Channel, tonic::transport::Error> {
     within(connect_to(server.address, config)).await
 }
 
-async fn connect_to(address: SocketAddr, config: ClientConfig) -> Result<Channel, tonic::transport::Error> {
+pub(crate) async fn connect_to(address: SocketAddr, config: ClientConfig) -> Result<Channel, tonic::transport::Error> {
     let connector = TlsConnector::from(Arc::new(config));
     let dial = tower::service_fn(move |_: Uri| {
         let connector = connector.clone();
@@ -59,24 +60,16 @@ async fn connect_to(address: SocketAddr, config: ClientConfig) -> Result<Channel
 
 /// Returns who the server takes a client for, or the error of its first call. In TLS 1.3 a client learns only then that its
 /// certificate was refused.
-async fn client(server: &Server, config: ClientConfig) -> Result<String, String> {
+pub(crate) async fn client(server: &Server, config: ClientConfig) -> Result<String, String> {
     let channel = connect(server, config).await.map_err(|error| format!("{error:?}"))?;
     let answer = within(unary(&channel, "client")).await;
     answer.map(tonic::Response::into_inner).map_err(|status| format!("{status:?}"))
 }
 
-/// Returns the certificate that a new connection is shown. One that resumes a session would be shown none.
-async fn shown(server: &Server, config: &ClientConfig) -> Vec<u8> {
-    let mut config = config.clone();
-    config.resumption = Resumption::disabled();
-    let stream = shake(server, config).await.unwrap();
-    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
-}
-
 #[tokio::test]
 async fn a_call_over_tls_is_answered_and_plain_text_is_not() {
     let files = Files::new();
-    let server = serve(&files.load(files.settings())).await;
+    let server = serve(&load(files.settings())).await;
     let channel = connect(&server, files.authority.client(None)).await.unwrap();
     assert_eq!(within(unary(&channel, "hello")).await.unwrap().into_inner(), "you said hello");
     let plain = Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect_lazy();
@@ -87,7 +80,7 @@ async fn a_call_over_tls_is_answered_and_plain_text_is_not() {
 async fn a_good_client_certificate_gives_its_role() {
     let files = Files::new();
     let roles = [&*format!("{BACKEND}=service"), "directory.example=directory"];
-    let server = serve(&files.load(files.mutual(ClientAuth::Required, &roles))).await;
+    let server = serve(&load(files.mutual(ClientAuth::Required, &roles))).await;
     for (names, expected) in [
         (&[Name::Uri(BACKEND)][..], format!("{BACKEND} as service")),
         (&[Name::Dns("directory.example")], "directory.example as directory".to_owned()),
@@ -102,7 +95,7 @@ async fn a_good_client_certificate_gives_its_role() {
 async fn a_certificate_without_one_known_name_gives_no_rights() {
     let files = Files::new();
     let roles = [&*format!("{BACKEND}=service"), "directory.example=directory", "backend=operator"];
-    let server = serve(&files.load(files.mutual(ClientAuth::Required, &roles))).await;
+    let server = serve(&load(files.mutual(ClientAuth::Required, &roles))).await;
     for names in [
         // Not mapped, in another spelling, and with more behind it.
         &[Name::Uri("spiffe://example/ns/chat/sa/other")][..],
@@ -124,7 +117,7 @@ async fn a_certificate_without_one_known_name_gives_no_rights() {
 async fn a_bad_client_certificate_ends_the_handshake() {
     let files = Files::new();
     files.write("crl.pem", &files.authority.revoke(&[3]));
-    let server = serve(&files.load(files.mutual(ClientAuth::Required, &[&format!("{BACKEND}=service")]))).await;
+    let server = serve(&load(files.mutual(ClientAuth::Required, &[&format!("{BACKEND}=service")]))).await;
     let foreign = Authority::new("another authority").issue(&[Name::Uri(BACKEND)], 2);
     // Of the same name as the real one.
     let forged = Authority::new("the authority").issue(&[Name::Uri(BACKEND)], 2);
@@ -147,7 +140,7 @@ async fn a_bad_client_certificate_ends_the_handshake() {
 #[tokio::test]
 async fn an_optional_client_certificate_may_be_left_out_but_not_be_bad() {
     let files = Files::new();
-    let server = serve(&files.load(files.mutual(ClientAuth::Optional, &[&format!("{BACKEND}=service")]))).await;
+    let server = serve(&load(files.mutual(ClientAuth::Optional, &[&format!("{BACKEND}=service")]))).await;
     assert_eq!(client(&server, files.authority.client(None)).await, Ok(String::new()));
     let foreign = Authority::new("another authority").issue(&[Name::Uri(BACKEND)], 2);
     client(&server, files.authority.client(Some(&foreign))).await.unwrap_err();
@@ -158,7 +151,7 @@ async fn an_optional_client_certificate_may_be_left_out_but_not_be_bad() {
 #[tokio::test]
 async fn alpn_is_not_needed_and_both_versions_of_http_are_offered() {
     let files = Files::new();
-    let server = serve(&files.load(files.settings())).await;
+    let server = serve(&load(files.settings())).await;
     for (offered, chosen) in
         [(&[][..], None), (&["h2"], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&["http/1.1", "h2"], Some("h2"))]
     {
@@ -172,7 +165,7 @@ async fn alpn_is_not_needed_and_both_versions_of_http_are_offered() {
     }
 }
 
-/// A ClientHello that offers no version beyond this one.
+/// A greeting of a client that offers no version beyond this one.
 fn hello(version: [u8; 2]) -> Vec<u8> {
     // One cipher suite of those days, no compression.
     let body = [&version[..], &[7; 32], &[0], &[0, 2, 0xc0, 0x13], &[1, 0]].concat();
@@ -183,7 +176,7 @@ fn hello(version: [u8; 2]) -> Vec<u8> {
 #[tokio::test]
 async fn old_versions_of_tls_are_refused() {
     let files = Files::new();
-    let server = serve(&files.load(files.settings())).await;
+    let server = serve(&load(files.settings())).await;
     for version in [[3, 1], [3, 2]] {
         let mut tcp = server.tcp().await;
         tcp.write_all(&hello(version)).await.unwrap();
@@ -204,9 +197,9 @@ async fn the_oldest_version_can_be_set() {
         roots.add(rustls::pki_types::pem::PemObject::from_pem_slice(files.authority.pem.as_bytes()).unwrap()).unwrap();
         builder.unwrap().with_root_certificates(roots).with_no_client_auth()
     };
-    let server = serve(&files.load(files.settings())).await;
+    let server = serve(&load(files.settings())).await;
     assert_eq!(client(&server, only_1_2()).await, Ok(String::new()));
-    let strict = serve(&files.load(TlsSettings { min_version: MinVersion::Tls13, ..files.settings() })).await;
+    let strict = serve(&load(TlsSettings { min_version: MinVersion::Tls13, ..files.settings() })).await;
     client(&strict, only_1_2()).await.unwrap_err();
     client(&strict, files.authority.client(None)).await.unwrap();
 }
@@ -215,7 +208,7 @@ async fn the_oldest_version_can_be_set() {
 async fn silent_clients_are_dropped_and_others_are_served_meanwhile() {
     service_kit::files::raise_limit();
     let files = Files::new();
-    let server = serve(&files.load(files.settings())).await;
+    let server = serve(&load(files.settings())).await;
     let config = Arc::new(files.authority.client(None));
     let mut silent = Vec::new();
     for number in 0..1_000 {
@@ -239,7 +232,7 @@ async fn silent_clients_are_dropped_and_others_are_served_meanwhile() {
 #[tokio::test]
 async fn a_peer_that_reads_nothing_over_tls_is_dropped() {
     let files = Files::new();
-    let tls = Some(files.load(files.settings()));
+    let tls = Some(load(files.settings()));
     let brief = Duration::from_millis(300);
     let server = start(Settings { tls, stall_timeout: brief, response_timeout: PATIENCE * 10, ..settings() }).await;
     let mut stream = shake(&server, files.authority.client(None)).await.unwrap();
@@ -259,7 +252,7 @@ async fn a_peer_that_reads_nothing_over_tls_is_dropped() {
 #[tokio::test]
 async fn a_client_that_stops_within_the_handshake_is_dropped() {
     let files = Files::new();
-    let tls = Some(files.load(files.settings()));
+    let tls = Some(load(files.settings()));
     let server = start(Settings { tls, handshake_timeout: Duration::from_millis(500), ..settings() }).await;
     crate::raw::closed_after_sending(server.tcp().await, b"").await;
     crate::raw::closed_after_sending(server.tcp().await, &[0x16, 3, 1, 0x02]).await;
@@ -269,119 +262,14 @@ async fn a_client_that_stops_within_the_handshake_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_replaced_under_load_without_a_lost_call() {
+async fn a_health_check_needs_no_name_of_the_certificate() {
     let files = Files::new();
-    let tls = files.load(files.settings());
-    let server = serve(&tls).await;
-    let config = files.authority.client(None);
-    let before = shown(&server, &config).await;
-
-    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut callers = Vec::new();
-    for number in 0..4 {
-        let (mut channel, config) = (connect(&server, config.clone()).await.unwrap(), config.clone());
-        let (stop, done, address) = (Arc::clone(&stop), Arc::clone(&done), server.address);
-        callers.push(tokio::spawn(async move {
-            while !stop.load(SeqCst) {
-                within(unary(&channel, "hello")).await.unwrap();
-                done.fetch_add(1, SeqCst);
-                // Half of them connect anew for each call.
-                if number % 2 == 0 {
-                    channel = connect_to(address, config.clone()).await.unwrap();
-                }
-            }
-        }));
-    }
-    let mut old = before;
-    for serial in 10..15 {
-        let calls = done.load(SeqCst);
-        files.write_pair(&files.server(serial));
-        tls.reload().await;
-        let new = shown(&server, &config).await;
-        assert_ne!(new, old);
-        old = new;
-        crate::support::eventually(|| done.load(SeqCst), |now| *now >= calls + 8).await;
-    }
-    stop.store(true, SeqCst);
-    for caller in callers {
-        within(caller).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn files_that_cannot_be_used_leave_the_certificate_in_force() {
-    let files = Files::new();
-    let tls = files.load(files.settings());
-    let server = serve(&tls).await;
-    let config = files.authority.client(None);
-    let before = shown(&server, &config).await;
-    let (next, other): (Identity, Identity) = (files.server(2), files.server(3));
-    let whole = &next.certificate;
-
-    // The key of another certificate.
-    files.write("cert.pem", whole);
-    tls.reload().await;
-    assert_eq!(shown(&server, &config).await, before);
-    files.write("key.pem", &other.key);
-    tls.reload().await;
-    assert_eq!(shown(&server, &config).await, before);
-    // Half-written.
-    files.write("key.pem", &next.key);
-    files.write("cert.pem", &whole[..whole.len() / 2]);
-    tls.reload().await;
-    assert_eq!(shown(&server, &config).await, before);
-    // Deleted.
-    std::fs::remove_file(files.path("cert.pem")).unwrap();
-    tls.reload().await;
-    assert_eq!(shown(&server, &config).await, before);
-    // Whole again.
-    files.write("cert.pem", whole);
-    tls.reload().await;
-    assert_ne!(shown(&server, &config).await, before);
-}
-
-#[tokio::test]
-async fn files_are_read_again_by_themselves() {
-    let files = Files::new();
-    let reload_interval = Duration::from_millis(20);
-    let server = serve(&files.load(TlsSettings { reload_interval, ..files.settings() })).await;
-    let config = files.authority.client(None);
-    let before = shown(&server, &config).await;
-    files.write_pair(&files.server(2));
-    let started = std::time::Instant::now();
-    while shown(&server, &config).await == before {
-        assert!(started.elapsed() < PATIENCE, "the new certificate is never used");
-    }
-}
-
-#[tokio::test]
-async fn a_client_whose_certificate_is_revoked_is_sent_away_and_stays_away() {
-    let files = Files::new();
-    let tls = files.load(files.mutual(ClientAuth::Optional, &[&format!("{BACKEND}=service")]));
-    let server = serve(&tls).await;
-    let identity = files.authority.issue(&[Name::Uri(BACKEND)], 3);
-    // One configuration, and so one store of tickets.
-    let config = files.authority.client(Some(&identity));
-    let channel = connect(&server, config.clone()).await.unwrap();
-    let bystander = connect(&server, files.authority.client(None)).await.unwrap();
-    let mut ticks = flow(&bystander, Request::new("tick".to_owned())).await.unwrap();
-    assert_eq!(within(unary(&channel, "client")).await.unwrap().into_inner(), format!("{BACKEND} as service"));
-
-    // What does not change sends nobody away.
-    tls.reload().await;
-    within(unary(&channel, "client")).await.unwrap();
-    // Nor does a list that cannot be used.
-    files.write("crl.pem", "none");
-    tls.reload().await;
-    within(unary(&channel, "client")).await.unwrap();
-
-    files.write("crl.pem", &files.authority.revoke(&[3]));
-    tls.reload().await;
-    let started = std::time::Instant::now();
-    // The channel reconnects by itself, is refused, and has no ticket that would help.
-    while within(unary(&channel, "client")).await.is_ok() {
-        assert!(started.elapsed() < PATIENCE, "a revoked certificate is still good");
-    }
-    client(&server, config).await.unwrap_err();
-    within(ticks.message()).await.unwrap().unwrap();
+    // For another name than the one it is asked by.
+    files.write_pair(&files.authority.issue(&[Name::Dns("chat.example")], 2));
+    let server = serve(&load(files.settings())).await;
+    server.health.set_started();
+    assert!(matches!(ask_over(Over::Tls, server.address).await, Err(Problem::NotServing { .. })));
+    server.health.set_ready(true);
+    ask_over(Over::Tls, server.address).await.unwrap();
+    ask_over(Over::Plain, server.address).await.unwrap_err();
 }

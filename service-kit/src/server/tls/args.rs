@@ -1,6 +1,6 @@
 //! The settings of TLS and of the plain port for probes.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{ClientAuth, ClientRoles, Clients, MinVersion, Settings, Tls};
 use crate::config::Problems;
@@ -44,6 +44,11 @@ pub struct TlsArgs {
     /// separate several by commas. Without a role, a certificate gives no rights.
     #[arg(long, env = "TLS_CLIENT_ROLE", value_delimiter = ',', value_name = "NAME=ROLE")]
     pub tls_client_role: Vec<String>,
+
+    /// Address of a second port, without TLS, that answers health checks and nothing else: for probes that speak no TLS, such
+    /// as those of Kubernetes. Port 0 takes a free port. Off by default.
+    #[arg(long, env = "HEALTH_LISTEN", value_name = "ADDRESS")]
+    pub health_listen: Option<String>,
 }
 
 /// [`TlsArgs`] as values.
@@ -51,6 +56,8 @@ pub struct TlsArgs {
 pub struct Endpoint {
     /// TLS; `None`: plain text.
     pub tls: Option<Tls>,
+    /// The address of health checks without TLS.
+    pub health_listen: Option<SocketAddr>,
 }
 
 /// A problem was added to the list.
@@ -59,8 +66,13 @@ struct Reported;
 impl TlsArgs {
     /// Reads the files, or adds problems and returns `None`. Blocks.
     pub fn parse(&self, problems: &mut Problems) -> Option<Endpoint> {
-        let tls = self.tls(problems).ok()?;
-        Some(Endpoint { tls })
+        let tls = self.tls(problems);
+        let health_listen = self.health_listen.as_deref().filter(|text| !text.trim().is_empty());
+        let health_listen = match health_listen.map(|text| problems.parse("--health-listen", text)) {
+            Some(parsed) => Some(parsed?),
+            None => None,
+        };
+        Some(Endpoint { tls: tls.ok()?, health_listen })
     }
 
     fn tls(&self, problems: &mut Problems) -> Result<Option<Tls>, Reported> {
