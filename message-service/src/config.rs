@@ -8,6 +8,7 @@ use service_kit::{
     config::{Problems, Secret, SharedArgs, SharedConfig},
     database,
     server::tls::{Endpoint, TlsArgs},
+    tls::client::{ClientFiles, ClientFlags},
 };
 
 use crate::{
@@ -39,7 +40,7 @@ pub struct Args {
     #[arg(long, env = "DATABASE_PASSWORD_FILE", value_name = "FILE")]
     pub database_password_file: Option<PathBuf>,
 
-    /// Address of user-service (http://host:port), which reports if senders are active. A host name is resolved every
+    /// Address of user-service (http://host:port, or https://host:port for TLS), which reports if senders are active. A host name is resolved every
     /// 10s, and calls are spread over its addresses.
     #[arg(long, env = "USER_SERVICE_URL", default_value = "http://127.0.0.1:50051", value_name = "URL")]
     pub user_service_url: String,
@@ -48,6 +49,19 @@ pub struct Args {
     /// Without one, and with --token-secret-file, the service signs its own.
     #[arg(long, env = "USER_SERVICE_TOKEN_FILE", value_name = "FILE")]
     pub user_service_token_file: Option<PathBuf>,
+
+    /// File with the certificates of the authorities of user-service (PEM), for https. Default: those that the system trusts.
+    /// It is read again for new connections, as are the two below.
+    #[arg(long, env = "USER_SERVICE_CA_FILE", value_name = "FILE")]
+    pub user_service_ca_file: Option<PathBuf>,
+
+    /// File with the client certificate to show to user-service (PEM).
+    #[arg(long, env = "USER_SERVICE_CLIENT_CERT_FILE", value_name = "FILE")]
+    pub user_service_client_cert_file: Option<PathBuf>,
+
+    /// File with the private key of the client certificate (PEM).
+    #[arg(long, env = "USER_SERVICE_CLIENT_KEY_FILE", value_name = "FILE")]
+    pub user_service_client_key_file: Option<PathBuf>,
 
     /// The flags that `parlance serve` has too.
     #[command(flatten)]
@@ -144,7 +158,7 @@ impl Config {
         let listen = problems.listen("--listen", &args.listen, &args.shared);
         let connect =
             problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
-        let address = problems.parse("--user-service-url", &args.user_service_url);
+        let address = args.user_service(&mut problems);
         let tuning = args.tuning.parse(&mut problems);
         let endpoint = args.tls.parse(&mut problems);
         let shared = args.shared.parse(&mut problems);
@@ -201,6 +215,39 @@ impl Config {
             endpoint,
             shared,
         }
+    }
+}
+
+/// The settings of TLS to user-service.
+const USER_SERVICE_TLS: ClientFlags = ClientFlags {
+    authorities: "--user-service-ca-file",
+    certificate: "--user-service-client-cert-file",
+    key: "--user-service-client-key-file",
+};
+
+impl Args {
+    /// Parses the address of user-service, and reads the files of TLS to it once, so that problems show at start.
+    fn user_service(&self, problems: &mut Problems) -> Option<Address> {
+        let address: Address = problems.parse("--user-service-url", &self.user_service_url)?;
+        let authorities = self.user_service_ca_file.clone();
+        let ClientFlags { authorities: ca_flag, certificate: certificate_flag, key: key_flag } = USER_SERVICE_TLS;
+        let identity = match (&self.user_service_client_cert_file, &self.user_service_client_key_file) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+            _ => {
+                problems.add(format!("{certificate_flag} and {key_flag} belong together: set both or neither"));
+                return None;
+            }
+        };
+        let files = ClientFiles { authorities, identity };
+        if address.is_secure() {
+            files.check(USER_SERVICE_TLS, problems);
+        } else if files != ClientFiles::default() {
+            problems.add(format!(
+                "{ca_flag}, {certificate_flag} and {key_flag} have no effect while --user-service-url is http: make it https"
+            ));
+        }
+        Some(address.with_files(files))
     }
 }
 
@@ -282,6 +329,21 @@ mod tests {
         assert_eq!(config.directory.address, "http://127.0.0.1:50051".parse().unwrap());
         assert_eq!((config.writers, config.live_log_bytes), (4, 256 * 1024 * 1024));
         assert_eq!((config.directory.cache_ttl.as_secs(), config.directory.fallback_ttl.as_secs()), (30, 300));
+    }
+
+    #[test]
+    fn files_of_tls_to_user_service_need_https_and_must_be_readable() {
+        let database = ["--database-url", "postgres://localhost/parlance"];
+        let problems =
+            |flags: &[&str]| config(&[&database[..], flags].concat()).map(|_| ()).map_err(|found| found.to_string());
+        let ca = ["--user-service-ca-file", "/no/ca.pem"];
+        let https = ["--user-service-url", "https://users:50051"];
+        assert_eq!(problems(&https), Ok(()));
+        assert!(problems(&ca).unwrap_err().contains("while --user-service-url is http"));
+        let found = problems(&[https, ca].concat()).unwrap_err();
+        assert!(found.contains("--user-service-ca-file: the file /no/ca.pem cannot be read"), "{found}");
+        let found = problems(&[https, ["--user-service-client-cert-file", "/no/cert.pem"]].concat()).unwrap_err();
+        assert!(found.contains("belong together"), "{found}");
     }
 
     #[test]

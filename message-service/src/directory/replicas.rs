@@ -16,7 +16,7 @@ use std::{
 
 use service_kit::{lifecycle::Lifecycle, sync::lock};
 use tokio::time::{sleep, timeout};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use super::address::Address;
 
@@ -46,17 +46,22 @@ pub(super) struct Replica {
 }
 
 impl Replica {
-    fn new(socket: Option<SocketAddr>, endpoint: Endpoint) -> Arc<Self> {
-        let channel = endpoint
+    /// Returns `None` for a socket that cannot be written as a URI, of which there is none.
+    fn new(socket: Option<SocketAddr>, address: &Address) -> Option<Arc<Self>> {
+        let endpoint = address
+            .endpoint(socket)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
             .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .connect_lazy();
-        Arc::new(Self { socket, channel, avoid_until: Mutex::default() })
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        let channel = match address.connector(socket) {
+            Some(connector) => endpoint.connect_with_connector_lazy(connector),
+            None => endpoint.connect_lazy(),
+        };
+        Some(Arc::new(Self { socket, channel, avoid_until: Mutex::default() }))
     }
 
     pub(super) fn channel(&self) -> Channel {
@@ -90,7 +95,7 @@ impl Replicas {
     pub(super) fn start(address: &Address, lifecycle: &Lifecycle) -> Self {
         let replicas = Self::default();
         if address.is_resolved() {
-            replicas.replace(vec![Replica::new(None, Endpoint::from(address.uri.clone()))]);
+            replicas.replace(Replica::new(None, address).into_iter().collect());
             return replicas;
         }
         let (resolver, address, stages) = (replicas.clone(), address.clone(), lifecycle.clone());
@@ -142,12 +147,7 @@ impl Replicas {
         tracing::info!(%address, replicas = found.len(), "the addresses of user-service have changed");
         let replica_at = |socket: SocketAddr| {
             let kept = known.iter().find(|replica| replica.socket == Some(socket)).cloned();
-            let create = || {
-                let endpoint = Endpoint::from_shared(format!("http://{socket}")).ok()?;
-                // Calls still name the configured host.
-                Some(Replica::new(Some(socket), endpoint.origin(address.uri.clone())))
-            };
-            kept.or_else(create)
+            kept.or_else(|| Replica::new(Some(socket), address))
         };
         self.replace(found.into_iter().filter_map(replica_at).collect());
     }

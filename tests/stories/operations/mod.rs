@@ -6,6 +6,7 @@ mod pooler;
 mod settings;
 mod start;
 mod tls;
+mod tls_services;
 mod verify;
 
 use std::process::Command;

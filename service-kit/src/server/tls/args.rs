@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::{ClientAuth, ClientRoles, Clients, MinVersion, Settings, Tls};
-use crate::config::Problems;
+use super::{
+    Tls,
+    settings::{ClientAuth, Clients, MinVersion, Settings},
+};
+use crate::{config::Problems, server::peer::ClientRoles};
 
 /// The interval at which the files are read again.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(10);

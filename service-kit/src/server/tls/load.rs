@@ -12,11 +12,18 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use super::{ClientAuth, Clients, Current, MinVersion, Settings};
+use super::settings::{ClientAuth, Clients, MinVersion, Settings};
 use crate::tls::{
     files::{self, MAX_CRL_FILE_BYTES, MAX_FILE_BYTES, PairError},
     provider,
 };
+
+/// What a new handshake uses.
+pub(super) struct Current {
+    pub(super) config: Arc<ServerConfig>,
+    /// Cancelled when the authorities or the lists of revoked certificates change.
+    pub(super) withdrawn: CancellationToken,
+}
 
 /// The files as they were last read without an error.
 pub(super) struct Loaded {
