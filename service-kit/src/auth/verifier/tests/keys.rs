@@ -44,6 +44,11 @@ async fn each_public_key_verifies_its_own_algorithm() {
     assert!(is_invalid(&taken(&verifier, &Signer::ps256().token_with(&json!({"kid": "rsa"}), &of_idp())).await));
     let lying = Signer::ps256().token_with(&json!({"kid": "rsa", "alg": "RS256"}), &of_idp());
     assert!(is_invalid(&taken(&verifier, &lying).await));
+    // The signature is one of the key, and only the header says something else.
+    for alg in ["PS256", "ES256", "HS256"] {
+        let lying = rsa.token_with(&json!({"kid": "rsa", "alg": alg}), &of_idp());
+        assert!(is_invalid(&taken(&verifier, &lying).await), "{alg}");
+    }
     let another = Signer::es256().token_with(&json!({"kid": "p256"}), &of_idp());
     assert!(is_invalid(&taken(&verifier, &another).await), "a key that nobody configured");
 }
