@@ -76,7 +76,7 @@ impl Actor {
 #[derive(Debug)]
 pub(crate) enum NotAuthorised {
     /// The caller may not act for this user.
-    Caller(Failure),
+    Caller(Box<Failure>),
     /// A user is not active, or user-service cannot be reached.
     Directory(DirectoryError),
 }
@@ -94,7 +94,7 @@ pub(crate) async fn authorise(
     others: &[UserId],
     deadline: Instant,
 ) -> Result<Actor, NotAuthorised> {
-    Caller::of(extensions).acting_user(&user_id).map_err(NotAuthorised::Caller)?;
+    Caller::of(extensions).acting_user(&user_id).map_err(|refusal| NotAuthorised::Caller(refusal.into()))?;
     let tenure = Tenure::of(extensions);
     let checked = directory.check_actor(&user_id, tenure.issued_at(), others, deadline).await;
     checked.map_err(NotAuthorised::Directory)?;

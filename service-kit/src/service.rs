@@ -174,7 +174,10 @@ impl<S: Service> Bound<S> {
         database.watch(&lifecycle);
         health.follow(&lifecycle);
         let tls = S::endpoint(&config).tls.clone();
-        let settings = server::Settings { tls, ..server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone()) };
+        let settings = server::Settings {
+            tls,
+            ..server_settings(S::shared(&config), S::listen(&config), S::rules(), authenticator.clone())
+        };
         if let Some(listener) = health_listener {
             let routes = Routes::new(health.server());
             lifecycle.spawn("health server", server::serve(listener, routes, health_settings(), lifecycle.clone()));

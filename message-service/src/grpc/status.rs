@@ -114,7 +114,7 @@ impl From<DirectoryError> for Failure {
 impl From<NotAuthorised> for Failure {
     fn from(error: NotAuthorised) -> Self {
         match error {
-            NotAuthorised::Caller(refusal) => refusal,
+            NotAuthorised::Caller(refusal) => *refusal,
             NotAuthorised::Directory(error) => error.into(),
         }
     }

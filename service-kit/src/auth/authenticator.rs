@@ -2,13 +2,13 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use tokio::sync::watch;
 
-use super::{Caller, Issuer, KeyId, Mode, Principal, Settings, Verifier, token::invalid};
+use super::{Caller, Issuer, Mode, Principal, Refusal, Settings, Verifier, Via, token::invalid};
 use crate::{config::Problems, failure::Failure, lifecycle::Lifecycle, sync::lock, telemetry::metrics::counter};
 
 /// How often calls without a token are reported while they are let through.
@@ -58,16 +58,25 @@ impl Authenticator {
         while !verifier.is_ready() && changes.changed().await.is_ok() {}
     }
 
-    /// Returns the caller of a call with these headers, and takes the token out of them: it is passed on to nobody.
+    /// Returns the caller of a call with these headers, and takes the token out of them: it is passed on to nobody. `peer` is
+    /// the client by the certificate of its connection, which counts where there is no token.
     ///
     /// # Errors
-    /// UNAUTHENTICATED for a token that is not good, UNAVAILABLE while the keys cannot be had.
-    pub(crate) async fn authenticate(&self, headers: &mut HeaderMap) -> Result<Caller, Failure> {
+    /// UNAUTHENTICATED for a token that is not good or a certificate that has ended, UNAVAILABLE while the keys cannot be had.
+    pub(crate) async fn authenticate(
+        &self,
+        headers: &mut HeaderMap,
+        peer: Option<&Arc<Principal>>,
+    ) -> Result<Caller, Failure> {
         let Some(verifier) = &self.verifier else { return Ok(Caller::Trusted) };
         let mut given = headers.get_all(AUTHORIZATION).iter();
         let caller = match (given.next(), given.next()) {
-            (None, _) if self.mode == Mode::Permissive => Caller::Trusted,
-            (None, _) => Caller::Anonymous,
+            (None, _) => match peer {
+                Some(peer) if has_ended(peer, SystemTime::now()) => return Err(Refusal::Expired.into()),
+                Some(peer) => Caller::Known(Arc::clone(peer)),
+                None if self.mode == Mode::Permissive => Caller::Trusted,
+                None => Caller::Anonymous,
+            },
             (Some(_), Some(_)) => return Err(invalid("there are two headers authorization").into()),
             (Some(header), None) => {
                 let token = bearer(header).ok_or(invalid("the header authorization is not Bearer and a token"))?;
@@ -110,15 +119,25 @@ impl Authenticator {
         self.changes.clone()
     }
 
-    /// Returns whether a key is still among those that vouch for callers.
-    pub(super) fn holds(&self, key: &KeyId) -> bool {
-        self.verifier.as_ref().is_none_or(|verifier| verifier.holds(key))
+    /// Returns whether the key of a token is still among those that vouch for callers. Of certificates, the server sends the
+    /// connections away.
+    pub(super) fn holds(&self, principal: &Principal) -> bool {
+        match principal.via {
+            Via::Certificate => true,
+            Via::Token => self.verifier.as_ref().is_none_or(|verifier| verifier.holds(&principal.key)),
+        }
     }
 
     /// Returns how far clocks may differ.
     pub(super) fn clock_skew(&self) -> Duration {
         self.skew
     }
+}
+
+/// Returns whether a certificate that was good when its connection began has ended since.
+fn has_ended(peer: &Principal, now: SystemTime) -> bool {
+    let end = UNIX_EPOCH.checked_add(Duration::from_secs(peer.expires_at.max(0).unsigned_abs()));
+    end.is_some_and(|end| now >= end)
 }
 
 /// Returns the token of a header, whatever it is.

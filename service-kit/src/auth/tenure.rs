@@ -62,6 +62,7 @@ fn user_token_issued_at(principal: &Principal) -> Option<i64> {
 
 /// What happens to the tenure of a stream.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and rarely")]
 pub enum Moment {
     /// The token ends soon: at this time, in seconds since 1970.
     Expiring(i64),
@@ -197,7 +198,7 @@ impl Following {
         loop {
             let principal = Arc::clone(&self.principal.borrow_and_update());
             self.keys.borrow_and_update();
-            if !self.authenticator.holds(&principal.key) {
+            if !self.authenticator.holds(&principal) {
                 tokio::time::sleep(self.grace).await;
                 return Moment::Ended(Failure::of(Reason::TokenInvalid, "the key of the token was withdrawn"));
             }
@@ -219,7 +220,9 @@ impl Following {
 
     /// Returns how long nothing happens, or what happens now.
     fn judge(&mut self, principal: &Arc<Principal>, now: SystemTime) -> Result<Duration, Moment> {
-        let end = UNIX_EPOCH + Duration::from_secs(principal.expires_at.max(0).unsigned_abs());
+        let end = UNIX_EPOCH.checked_add(Duration::from_secs(principal.expires_at.max(0).unsigned_abs()));
+        // A certificate may have no end.
+        let Some(end) = end else { return Ok(LONGEST_SLEEP) };
         let Ok(left) = (end + self.authenticator.clock_skew() + self.grace).duration_since(now) else {
             return Err(Moment::Ended(Failure::of(Reason::TokenExpired, "the token of the stream has ended")));
         };

@@ -2,282 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use parlance::{
-    message::v1::{self, ChatResponse, Conversation, chat_request::Frame, chat_response::Item},
-    original,
-    user::v1::{self as user, User},
-};
+use parlance::message::v1::{ChatResponse, Conversation, chat_response::Item};
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::json;
 use tonic::{Code, Status, transport::Channel};
 use tonic_types::StatusExt;
 
-use super::support::{Guarded, call, now, web_call};
+use super::{
+    support::{Guarded, call, now, web_call},
+    table::{CALLERS, For, Right, Row, Who, rows},
+};
 use crate::support::{code_and_reason, group, to_status, violated_fields};
-
-/// What kind of caller a method is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Everybody,
-    AnyCaller,
-    /// Who acts for the user in the field: a user for itself, a backend for any.
-    Actor,
-    /// As `Actor`, and an operator has the rights of an owner.
-    ActorOrOwner,
-    /// The user whose account the field names, or a backend.
-    Account,
-    Directory,
-    Manager,
-}
-
-/// Who calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Who {
-    Nobody,
-    UserAsItself,
-    UserNamingNobody,
-    UserNamingAnother,
-    UserThatIsMissing,
-    Directory,
-    ServiceNaming,
-    ServiceNamingNobody,
-    OperatorNaming,
-    OperatorNamingNobody,
-}
-
-const CALLERS: [Who; 10] = [
-    Who::Nobody,
-    Who::UserAsItself,
-    Who::UserNamingNobody,
-    Who::UserNamingAnother,
-    Who::UserThatIsMissing,
-    Who::Directory,
-    Who::ServiceNaming,
-    Who::ServiceNamingNobody,
-    Who::OperatorNaming,
-    Who::OperatorNamingNobody,
-];
-
-/// A method, and a request of it that names a user in its field.
-struct Row {
-    path: &'static str,
-    /// The field that names the user for whom it acts; empty if there is none.
-    field: &'static str,
-    who: For,
-    request: fn(&str) -> Vec<u8>,
-}
-
-/// What must come of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Right {
-    /// Not refused for its caller.
-    Admitted,
-    Refused(Code, &'static str),
-    /// INVALID_ARGUMENT on the field.
-    MustName,
-}
-
-const NO_TOKEN: Right = Right::Refused(Code::Unauthenticated, "TOKEN_MISSING");
-const NOT_ALLOWED: Right = Right::Refused(Code::PermissionDenied, "CALLER_NOT_ALLOWED");
-const NO_USER: Right = Right::Refused(Code::NotFound, "USER_NOT_FOUND");
-
-impl Row {
-    fn right(&self, who: Who) -> Right {
-        use {For as F, Who as W};
-        match (self.who, who) {
-            (F::Everybody, _) => Right::Admitted,
-            (_, W::Nobody) => NO_TOKEN,
-            (F::AnyCaller, W::UserThatIsMissing) => NO_USER,
-            (F::AnyCaller, _) => Right::Admitted,
-            (F::Actor | F::ActorOrOwner | F::Account, W::UserThatIsMissing) => NO_USER,
-            (F::Actor | F::ActorOrOwner | F::Account, W::UserAsItself | W::UserNamingNobody) => Right::Admitted,
-            (F::Actor | F::ActorOrOwner | F::Account, W::UserNamingAnother | W::Directory) => NOT_ALLOWED,
-            (F::Actor | F::ActorOrOwner | F::Account, W::ServiceNaming | W::OperatorNaming) => Right::Admitted,
-            (F::Actor | F::ActorOrOwner | F::Account, W::ServiceNamingNobody | W::OperatorNamingNobody) => {
-                Right::MustName
-            }
-            (F::Directory, W::Directory) => Right::Admitted,
-            (
-                F::Directory | F::Manager,
-                W::UserAsItself | W::UserNamingNobody | W::UserNamingAnother | W::UserThatIsMissing,
-            )
-            | (F::Manager, W::Directory) => NOT_ALLOWED,
-            (
-                F::Directory | F::Manager,
-                W::ServiceNaming | W::ServiceNamingNobody | W::OperatorNaming | W::OperatorNamingNobody,
-            ) => Right::Admitted,
-        }
-    }
-
-    fn is_of_message_service(&self) -> bool {
-        self.path.starts_with("/parlance.message.v1.")
-    }
-
-    /// Returns the cells of the manual: no token, user, directory, service, operator.
-    fn cells(&self) -> [&'static str; 5] {
-        match self.who {
-            For::Everybody => ["✓"; 5],
-            For::AnyCaller => ["16", "✓", "✓", "✓", "✓"],
-            For::Actor => ["16", "self", "7", "named", "named"],
-            For::ActorOrOwner => ["16", "self", "7", "named", "named+"],
-            For::Account => ["16", "self", "7", "any", "any"],
-            For::Directory => ["16", "7", "✓", "✓", "✓"],
-            For::Manager => ["16", "7", "7", "✓", "✓"],
-        }
-    }
-}
-
-fn text(id: &str) -> String {
-    id.to_owned()
-}
-
-/// The group of Ann and Ben, of which Ann is the owner.
-fn g() -> String {
-    text("g")
-}
-
-macro_rules! row {
-    ($path:literal, $field:literal, $who:ident, |$named:pat_param| $request:expr) => {
-        Row { path: $path, field: $field, who: For::$who, request: |$named| $request.encode_to_vec() }
-    };
-}
-
-fn rows() -> Vec<Row> {
-    vec![
-        row!("/parlance.user.v1.UserService/CreateUser", "", Manager, |_| user::CreateUserRequest {
-            username: text("ann"),
-            ..Default::default()
-        }),
-        row!("/parlance.user.v1.UserService/GetUser", "", AnyCaller, |_| user::GetUserRequest {
-            user_id: text("ben"),
-            ..Default::default()
-        }),
-        row!("/parlance.user.v1.UserService/BatchGetUsers", "", AnyCaller, |_| user::BatchGetUsersRequest {
-            user_ids: vec![text("ben")],
-        }),
-        row!("/parlance.user.v1.UserService/ListUsers", "", Manager, |_| user::ListUsersRequest::default()),
-        row!("/parlance.user.v1.UserService/UpdateUser", "user.user_id", Account, |named| user::UpdateUserRequest {
-            user: Some(User { user_id: text(named), display_name: text("A"), ..Default::default() }),
-            ..Default::default()
-        }),
-        row!("/parlance.user.v1.UserService/DeactivateUser", "", Manager, |_| user::DeactivateUserRequest {
-            user_id: text("cat"),
-        }),
-        row!("/parlance.user.v1.UserService/ReactivateUser", "", Manager, |_| user::ReactivateUserRequest {
-            user_id: text("cat"),
-        }),
-        row!("/parlance.user.v1.UserService/DeleteUser", "", Manager, |_| user::DeleteUserRequest {
-            user_id: text("cat"),
-            ..Default::default()
-        }),
-        row!("/parlance.user.v1.UserService/WatchUsers", "", Directory, |_| user::WatchUsersRequest {}),
-        row!("/parlance.user.v1.UserService/RevokeTokens", "user_id", Account, |named| user::RevokeTokensRequest {
-            user_id: text(named),
-        }),
-        row!("/parlance.user.v1.UserService/CreateToken", "", Manager, |_| user::CreateTokenRequest {
-            user_id: text("ben"),
-            lifetime: None,
-        }),
-        row!("/UserService/GetUser", "", AnyCaller, |_| original::UserInfo {
-            user_id: text("ben"),
-            ..Default::default()
-        }),
-        row!("/parlance.message.v1.ConversationService/CreateConversation", "creator_id", Actor, |named| group(
-            "g",
-            named,
-            &[]
-        )),
-        row!("/parlance.message.v1.ConversationService/GetConversation", "actor_id", ActorOrOwner, |named| {
-            v1::GetConversationRequest { conversation_id: g(), actor_id: text(named) }
-        }),
-        row!("/parlance.message.v1.ConversationService/ListConversations", "actor_id", Actor, |named| {
-            v1::ListConversationsRequest { actor_id: text(named), ..Default::default() }
-        }),
-        row!("/parlance.message.v1.ConversationService/UpdateConversation", "actor_id", ActorOrOwner, |named| {
-            v1::UpdateConversationRequest {
-                conversation: Some(Conversation { conversation_id: g(), title: text("t"), ..Default::default() }),
-                update_mask: None,
-                actor_id: text(named),
-            }
-        }),
-        row!("/parlance.message.v1.ConversationService/AddMembers", "actor_id", ActorOrOwner, |named| {
-            v1::AddMembersRequest {
-                conversation_id: g(),
-                actor_id: text(named),
-                user_ids: vec![text("ben")],
-                ..Default::default()
-            }
-        }),
-        row!("/parlance.message.v1.ConversationService/RemoveMember", "actor_id", ActorOrOwner, |named| {
-            v1::RemoveMemberRequest { conversation_id: g(), actor_id: text(named), user_id: text("dan") }
-        }),
-        row!("/parlance.message.v1.ConversationService/UpdateMember", "actor_id", ActorOrOwner, |named| {
-            v1::UpdateMemberRequest {
-                conversation_id: g(),
-                actor_id: text(named),
-                user_id: text("ben"),
-                role: v1::MemberRole::Member.into(),
-            }
-        }),
-        row!("/parlance.message.v1.ConversationService/ListMembers", "actor_id", ActorOrOwner, |named| {
-            v1::ListMembersRequest { conversation_id: g(), actor_id: text(named), ..Default::default() }
-        }),
-        row!("/parlance.message.v1.ConversationService/MarkRead", "actor_id", Actor, |named| v1::MarkReadRequest {
-            conversation_id: g(),
-            actor_id: text(named),
-            sequence: 1,
-        }),
-        row!("/parlance.message.v1.MessageService/SendMessage", "sender_id", Actor, |named| v1::SendMessageRequest {
-            conversation_id: g(),
-            sender_id: text(named),
-            text: text("hello"),
-            ..Default::default()
-        }),
-        row!("/parlance.message.v1.MessageService/GetMessage", "actor_id", ActorOrOwner, |named| {
-            v1::GetMessageRequest { conversation_id: g(), sequence: 1, actor_id: text(named) }
-        }),
-        row!("/parlance.message.v1.MessageService/ListMessages", "actor_id", ActorOrOwner, |named| {
-            v1::ListMessagesRequest { conversation_id: g(), actor_id: text(named), ..Default::default() }
-        }),
-        row!("/parlance.message.v1.MessageService/ListEvents", "actor_id", ActorOrOwner, |named| {
-            v1::ListEventsRequest { conversation_id: g(), actor_id: text(named), ..Default::default() }
-        }),
-        row!("/parlance.message.v1.MessageService/EditMessage", "actor_id", Actor, |named| v1::EditMessageRequest {
-            conversation_id: g(),
-            sequence: 1,
-            actor_id: text(named),
-            text: text("other"),
-            ..Default::default()
-        }),
-        row!("/parlance.message.v1.MessageService/DeleteMessage", "actor_id", ActorOrOwner, |named| {
-            v1::DeleteMessageRequest { conversation_id: g(), sequence: 1, actor_id: text(named) }
-        }),
-        row!("/parlance.message.v1.MessageService/StreamMessages", "actor_id", ActorOrOwner, |named| {
-            v1::StreamMessagesRequest { conversation_id: g(), actor_id: text(named), ..Default::default() }
-        }),
-        row!("/parlance.message.v1.MessageService/Subscribe", "actor_id", Actor, |named| v1::SubscribeRequest {
-            actor_id: text(named),
-            ..Default::default()
-        }),
-        row!("/parlance.message.v1.MessageService/SendTyping", "actor_id", Actor, |named| v1::SendTypingRequest {
-            conversation_id: g(),
-            actor_id: text(named),
-        }),
-        row!("/parlance.message.v1.MessageService/Chat", "open.actor_id", Actor, |named| v1::ChatRequest {
-            frame_id: 1,
-            frame: Some(Frame::Open(v1::ChatOpen { actor_id: text(named), ..Default::default() })),
-        }),
-        row!("/grpc.health.v1.Health/Check", "", Everybody, |_| tonic_health::pb::HealthCheckRequest::default()),
-        row!("/grpc.health.v1.Health/Watch", "", Everybody, |_| tonic_health::pb::HealthCheckRequest::default()),
-        row!("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "", Everybody, |_| {
-            tonic_reflection::pb::v1::ServerReflectionRequest::default()
-        }),
-        row!("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", "", Everybody, |_| {
-            tonic_reflection::pb::v1alpha::ServerReflectionRequest::default()
-        }),
-    ]
-}
 
 /// Returns the paths of all methods that the services serve, and of those that stream.
 fn methods() -> (BTreeSet<String>, BTreeSet<String>) {
@@ -315,7 +51,7 @@ fn every_method_that_is_served_has_a_row() {
 fn credentials(guarded: &Guarded, who: Who) -> (&'static str, Option<String>) {
     // In the future within the clock skew: calls of this test revoke tokens.
     let sign = |subject: &str, role: Option<&str>| {
-        guarded.signer.sign(json!({ "sub": subject, "parlance_role": role, "iat": now() + 25 }))
+        guarded.signer.sign(&json!({ "sub": subject, "parlance_role": role, "iat": now() + 25 }))
     };
     match who {
         Who::Nobody => ("ann", None),
@@ -331,10 +67,10 @@ fn credentials(guarded: &Guarded, who: Who) -> (&'static str, Option<String>) {
     }
 }
 
-fn check(row: &Row, who: Who, outcome: Result<(), Status>, how: &str) {
+fn check(row: &Row, who: Who, outcome: &Result<(), Status>, how: &str) {
     let right = row.right(who);
     let context = || format!("{} by {who:?} over {how}: {outcome:?}, not {right:?}", row.path);
-    match (right, &outcome) {
+    match (right, outcome) {
         (Right::Admitted, Ok(())) => {}
         (Right::Admitted, Err(status)) => {
             let (code, reason) = code_and_reason(status);
@@ -380,12 +116,12 @@ async fn every_method_admits_exactly_the_callers_of_the_table() {
         for at in first..=last {
             for who in CALLERS {
                 let (named, token) = credentials(&guarded, who);
-                check(&row, who, over_grpc(both[at], &row, named, token.as_deref()).await, "gRPC");
+                check(&row, who, &over_grpc(both[at], &row, named, token.as_deref()).await, "gRPC");
                 // A stream that is admitted does not end.
                 if !streaming.contains(row.path) {
                     let status = web_call(addresses[at], row.path, &(row.request)(named), token.as_deref()).await;
                     let outcome = if status.code() == Code::Ok { Ok(()) } else { Err(status) };
-                    check(&row, who, outcome, "gRPC-Web");
+                    check(&row, who, &outcome, "gRPC-Web");
                 }
             }
         }

@@ -3,4 +3,5 @@
 mod matrix;
 mod streams;
 mod support;
+mod table;
 mod tokens;

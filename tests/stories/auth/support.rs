@@ -56,7 +56,7 @@ impl Signer {
     }
 
     /// Signs these claims over the usual ones; `null` takes one away.
-    pub(super) fn sign(&self, claims: Value) -> String {
+    pub(super) fn sign(&self, claims: &Value) -> String {
         let mut all = json!({ "iss": "parlance", "aud": "parlance", "iat": now(), "exp": now() + 3600 });
         for (name, value) in claims.as_object().unwrap() {
             if value.is_null() {
@@ -71,17 +71,17 @@ impl Signer {
 
     /// Returns a token of a user.
     pub(super) fn user(&self, user_id: &str) -> String {
-        self.sign(json!({ "sub": user_id }))
+        self.sign(&json!({ "sub": user_id }))
     }
 
     /// Returns a token of a user that ends in this many seconds.
     pub(super) fn short(&self, user_id: &str, seconds: i64) -> String {
-        self.sign(json!({ "sub": user_id, "exp": now() + seconds }))
+        self.sign(&json!({ "sub": user_id, "exp": now() + seconds }))
     }
 
     /// Returns a token of another role.
     pub(super) fn of_role(&self, role: &str) -> String {
-        self.sign(json!({ "sub": "backend", "parlance_role": role }))
+        self.sign(&json!({ "sub": "backend", "parlance_role": role }))
     }
 }
 

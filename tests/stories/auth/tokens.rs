@@ -35,7 +35,7 @@ async fn reason(guarded: &Guarded, metadata: &[(&'static str, &str)]) -> String 
 }
 
 async fn of_claims(guarded: &Guarded, claims: Value) -> String {
-    let token = guarded.signer.sign(claims);
+    let token = guarded.signer.sign(&claims);
     reason(guarded, &[("authorization", &bearer(&token))]).await
 }
 

@@ -6,21 +6,13 @@ use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 /// Reasons that no story can provoke.
-const NOT_PROVOKED: [(&str, &str); 14] = [
+const NOT_PROVOKED: [(&str, &str); 6] = [
     ("UNSPECIFIED", "never sent"),
     ("CONFLICT", "writers lock in one order and retry; a unit test of the error table provokes it"),
     ("CANCELLED", "a client that cancels does not receive the status"),
-    ("CALLER_NOT_ALLOWED", "every caller is trusted until there is authentication"),
-    ("TOKEN_MISSING", "no service verifies tokens yet"),
-    ("TOKEN_INVALID", "no service verifies tokens yet"),
-    ("TOKEN_EXPIRED", "no service verifies tokens yet"),
-    ("TOKEN_NOT_YET_VALID", "no service verifies tokens yet"),
-    ("TOKEN_REVOKED", "no service verifies tokens yet"),
-    ("KEYS_UNAVAILABLE", "no service verifies tokens yet"),
-    ("RATE_LIMITED", "no service verifies tokens yet"),
-    ("QUOTA_EXCEEDED", "no service verifies tokens yet"),
-    ("TOO_MANY_STREAMS", "no service verifies tokens yet"),
-    ("NO_SIGNING_KEY", "no service verifies tokens yet"),
+    ("KEYS_UNAVAILABLE", "a day without the identity provider; a unit test of the key sets provokes it"),
+    ("QUOTA_EXCEEDED", "no quota is enforced yet"),
+    ("TOO_MANY_STREAMS", "streams of a caller are not counted yet"),
 ];
 
 /// The reasons with their comments, in the order of the enum.

@@ -4,7 +4,9 @@ use parlance::{original, user::v1};
 use service_kit::fuzzing::{is_own_id, is_request_id, is_text, is_username, request as decoded};
 use uuid::Uuid;
 
-use super::{batch_get_users, convert::user::only_id, create_user, delete_user, get_user, list_users, update_user};
+use super::{
+    batch_get_users, convert::user::only_id, create_token, create_user, delete_user, get_user, list_users, update_user,
+};
 use crate::domain::Etag;
 
 /// Decodes a request: the first byte of the input chooses the RPC.
@@ -13,7 +15,7 @@ use crate::domain::Etag;
 /// If a request is accepted that breaks the contract.
 pub fn request(input: &[u8]) {
     let Some((rpc, bytes)) = input.split_first() else { return };
-    match rpc % 8 {
+    match rpc % 9 {
         0 => {
             if let Some((_, new)) = decoded(bytes, |request| create_user::decode(&request, Uuid::nil())) {
                 assert!(is_own_id(new.user_id.as_str()) && is_username(new.username.as_str()));
@@ -52,6 +54,11 @@ pub fn request(input: &[u8]) {
         6 => {
             if let Some((_, id)) = decoded(bytes, |request: v1::DeactivateUserRequest| only_id(&request.user_id)) {
                 assert!(is_own_id(id.as_str()));
+            }
+        }
+        7 => {
+            if let Some((_, (id, lifetime))) = decoded(bytes, |request| create_token::decode(&request)) {
+                assert!(is_own_id(id.as_str()) && (1..=24 * 3_600).contains(&lifetime.as_secs()));
             }
         }
         _ => {

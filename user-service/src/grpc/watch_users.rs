@@ -3,8 +3,11 @@
 use std::{pin::Pin, time::Duration};
 
 use futures_util::{Stream, stream};
-use parlance::user::v1::{Heartbeat, Ready, WatchUsersRequest, WatchUsersResponse, watch_users_response::Item};
+use parlance::user::v1::{
+    Heartbeat, Ready, TokenExpiring, WatchUsersRequest, WatchUsersResponse, watch_users_response::Item,
+};
 use service_kit::{
+    auth::{Follow, Moment, Tenure},
     failure::Failure,
     server::{Leaving, note_cause},
 };
@@ -35,6 +38,7 @@ pub(super) async fn answer(context: &Context, request: Request<WatchUsersRequest
         watcher: context.changes.watch(authorised),
         heartbeat_at: Instant::now() + HEARTBEAT,
         leaving: Leaving::of(request.extensions()),
+        tenure: Tenure::of(request.extensions()).follow(),
         is_over: false,
     };
     Ok(Box::pin(stream::unfold(watch, |mut watch| async move {
@@ -50,6 +54,7 @@ struct Watch {
     heartbeat_at: Instant,
     /// Signals that the connection is closing.
     leaving: CancellationToken,
+    tenure: Follow,
     is_over: bool,
 }
 
@@ -62,6 +67,13 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = self.leaving.cancelled() => return Some(Err(self.drain())),
+                moment = self.tenure.next() => match moment {
+                    Moment::Expiring(at) => {
+                        let expire_time = Some(prost_types::Timestamp { seconds: at, nanos: 0 });
+                        break Item::TokenExpiring(TokenExpiring { expire_time });
+                    }
+                    Moment::Ended(failure) => return Some(Err(self.end_with(failure))),
+                },
                 // Before the heartbeat, which means that all changes have been sent.
                 change = self.watcher.next() => break match change {
                     Some(Change::Ready) => Item::Ready(Ready {}),
@@ -81,8 +93,12 @@ impl Watch {
     }
 
     fn drain(&mut self) -> Status {
+        self.end_with(status::draining())
+    }
+
+    fn end_with(&mut self, failure: Failure) -> Status {
         self.is_over = true;
-        let status = status::draining().into();
+        let status = failure.into();
         note_cause(&status);
         status
     }

@@ -64,6 +64,8 @@ fn handle(frame: Option<Frame>, actor_id: &mut UserId, order: &mut Order, now: I
             assert!(part.cursors.iter().all(|cursor| is_id(&cursor.conversation_id) && cursor.after_sequence >= 0));
             assert_eq!(partial.is_complete(), !part.more_cursors);
         }
+        // Tokens have a target of their own.
+        Some(Frame::Authenticate(_)) => {}
         None => return Err(frame::empty()),
     }
     Ok(())

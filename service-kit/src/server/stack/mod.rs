@@ -206,7 +206,8 @@ impl Stack {
         request: &mut Request<Body>,
         method: Option<&Method>,
     ) -> Result<Option<Overrun>, Failure> {
-        let caller = self.0.settings.authenticator.authenticate(request.headers_mut()).await?;
+        let peer = Peer::of(request.extensions()).cloned();
+        let caller = self.0.settings.authenticator.authenticate(request.headers_mut(), peer.as_ref()).await?;
         match method.and_then(|method| method.rule) {
             Some(rule) => {
                 rule.check(&caller)?;
