@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use service_kit::{
     auth::{Authenticator, Role, Rules, SelfToken},
-    config::{Problems, SharedConfig},
+    config::Problems,
     database::{self, Database, MigrateError, Schema},
     lifecycle::Lifecycle,
     server::tls::Endpoint,
     service::{self, Bound, Service},
+    shared::SharedConfig,
     telemetry::metrics::Metric,
 };
 use tonic::service::Routes;

@@ -5,9 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use service_kit::{
     auth::Mode,
-    config::{Problems, Secret, SharedArgs, SharedConfig},
+    config::{Problems, Secret},
     database,
     server::tls::{Endpoint, TlsArgs},
+    shared::{SharedArgs, SharedConfig},
     tls::client::{ClientFiles, ClientFlags},
 };
 
@@ -155,7 +156,7 @@ impl Config {
     /// Every problem, in one list.
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let listen = problems.listen("--listen", &args.listen, &args.shared);
+        let listen = args.shared.listen("--listen", &args.listen, &mut problems);
         let connect =
             problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
         let address = args.user_service(&mut problems);

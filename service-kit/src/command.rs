@@ -1,4 +1,4 @@
-//! The command line of a service: `serve` (the default), `migrate`, `verify`, `healthcheck`. The parts that differ are a
+//! The command line of a service: `serve` (the default), `migrate`, `verify`, `healthcheck`, `token`. The parts that differ are a
 //! [`Process`].
 
 use std::{
@@ -21,6 +21,7 @@ use crate::{
     lifecycle::{self, BoxError},
     service::{self, Bound, Service},
     telemetry::{self, Telemetry},
+    token::{self, TokenArgs},
     verify::{Check, Outcome, Report, ReportArgs},
 };
 
@@ -101,6 +102,7 @@ enum Command<A: clap::Args, V: clap::Args> {
     Verify(Box<Verify<A, V>>),
     /// Check the health of a running service: exit code 0 if it is serving, 1 if not or if there is no answer within 2 s.
     Healthcheck(HealthcheckArgs),
+    Token(Box<TokenArgs>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -191,20 +193,21 @@ async fn run<P: Process>(line: Line<P::Args, P::Verify>) -> Result<ExitCode, Box
         Some(Command::Serve(args)) => serve::<P>(&args).await,
         Some(Command::Migrate(args)) => {
             let config = P::configure(&args)?;
-            telemetry::logs(P::Service::shared(&config));
+            telemetry::logs(&P::Service::shared(&config).telemetry());
             let applied = service::migrate::<P::Service>(&config).await?;
             tracing::info!(applied, "the database is up to date");
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Verify(args)) => Ok(verify::<P>(&args).await.into()),
         Some(Command::Healthcheck(args)) => check(&args).await,
+        Some(Command::Token(args)) => token::run(*args, None).await,
     }
 }
 
 async fn verify<P: Process>(args: &Verify<P::Args, P::Verify>) -> Outcome {
     match P::configure(&args.service) {
         Ok(config) => {
-            telemetry::logs(P::Service::shared(&config));
+            telemetry::logs(&P::Service::shared(&config).telemetry());
             check_database::<P>(P::Service::database(&config), &args.params, &args.how).await
         }
         Err(problems) => {
@@ -230,7 +233,7 @@ pub async fn check_database<P: Process>(database: &Settings, params: &P::Verify,
 
 async fn serve<P: Process>(args: &P::Args) -> Result<ExitCode, BoxError> {
     let config = P::configure(args)?;
-    let telemetry = Telemetry::start(P::NAME, P::Service::shared(&config)).await?;
+    let telemetry = Telemetry::start(P::NAME, &P::Service::shared(&config).telemetry()).await?;
     files::raise_limit();
     let end = bind_and_run::<P::Service>(config).await;
     telemetry.end().await;

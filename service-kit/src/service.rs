@@ -10,7 +10,7 @@ use tonic::service::Routes;
 
 use crate::{
     auth::{Authenticator, Mode, Rules},
-    config::{Problems, SharedConfig},
+    config::Problems,
     database::{self, Database, MigrateError, Schema},
     files,
     lifecycle::{BoxError, Fault, Grace, Lifecycle},
@@ -21,6 +21,7 @@ use crate::{
         reflection,
         tls::Endpoint,
     },
+    shared::SharedConfig,
     telemetry::metrics::{self, Metric},
 };
 

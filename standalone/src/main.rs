@@ -1,4 +1,4 @@
-//! The `parlance` command: `serve`, `chat`, `verify`, `postgres`, `with-postgres`.
+//! The `parlance` command: `serve`, `chat`, `token`, `verify`, `postgres`, `with-postgres`.
 
 mod commands;
 mod say;
@@ -14,6 +14,7 @@ use service_kit::command::ignore_empty_variables;
 enum Command {
     Serve(Box<commands::serve::Arguments>),
     Chat(commands::chat::Arguments),
+    Token(Box<commands::token::Arguments>),
     Verify(commands::verify::Arguments),
     Postgres(commands::postgres::Arguments),
     WithPostgres(commands::with_postgres::Arguments),
@@ -27,6 +28,7 @@ async fn main() -> ExitCode {
     let done = match parsed {
         Command::Serve(arguments) => commands::serve::run(*arguments).await,
         Command::Chat(arguments) => commands::chat::run(arguments).await,
+        Command::Token(arguments) => commands::token::run(*arguments).await,
         Command::Verify(arguments) => Ok(commands::verify::run(arguments).await),
         Command::Postgres(arguments) => commands::postgres::run(arguments).await,
         Command::WithPostgres(arguments) => commands::with_postgres::run(arguments).await,

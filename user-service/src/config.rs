@@ -4,9 +4,10 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use service_kit::{
-    config::{Problems, Secret, SharedArgs, SharedConfig},
+    config::{Problems, Secret},
     database,
     server::tls::{Endpoint, TlsArgs},
+    shared::{SharedArgs, SharedConfig},
 };
 
 /// Flags and environment variables, as text.
@@ -58,7 +59,7 @@ impl Config {
     /// All problems, in one list.
     pub fn from_args(args: &Args) -> Result<Self, Problems> {
         let mut problems = Problems::default();
-        let listen = problems.listen("--listen", &args.listen, &args.shared);
+        let listen = args.shared.listen("--listen", &args.listen, &mut problems);
         let connect =
             problems.database_url("--database-url", args.database_url.as_ref(), args.database_password_file.as_deref());
         let endpoint = args.tls.parse(&mut problems);

@@ -18,8 +18,8 @@ const MAX_SKEW: Duration = Duration::from_mins(5);
 #[derive(Debug, Clone, Args)]
 pub struct AuthArgs {
     /// Whether callers need a token: `off`, `permissive` (a token sent must be valid, a call without one is trusted) or
-    /// `required`. Default: `required` with a source of tokens, else `off`.
-    #[arg(long, env = "AUTH", value_name = "MODE")]
+    /// `required`, also meant without a value. Default: `required` with a source of tokens, else `off`.
+    #[arg(long, env = "AUTH", value_name = "MODE", num_args = 0..=1, default_missing_value = "required")]
     pub auth: Option<String>,
 
     /// File with a secret of at least 32 bytes, for HS256 tokens of the issuer `parlance`. Repeat it or separate several by
@@ -89,6 +89,13 @@ pub struct AuthArgs {
 }
 
 impl AuthArgs {
+    /// Returns whether the flags name a source of tokens.
+    pub fn has_source(&self) -> bool {
+        !self.token_secret_file.is_empty()
+            || !self.token_public_key_file.is_empty()
+            || set(self.token_jwks.as_deref()).is_some()
+    }
+
     /// Turns text into values, or adds problems and returns `None`. Files are not read yet.
     pub fn parse(&self, problems: &mut Problems) -> Option<Settings> {
         let secrets = problems.list::<KeyFile>("--token-secret-file", &self.token_secret_file);

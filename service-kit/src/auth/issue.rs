@@ -14,14 +14,12 @@ use uuid::Uuid;
 
 use super::{
     KeyId, Role,
-    settings::KeyFile,
-    source::{Keys, read_bounded},
+    file::read_bounded,
+    settings::{ISSUER, KeyFile},
+    source::Keys,
     token::{MACHINE_LIFETIME, seconds},
 };
 use crate::{bounds, config::Secret, lifecycle::Lifecycle, sync::lock};
-
-/// The issuer of tokens that are signed with a secret.
-pub const ISSUER: &str = "parlance";
 
 /// The lifetime of a token that a service signs for itself.
 const SELF_LIFETIME: Duration = Duration::from_mins(5);

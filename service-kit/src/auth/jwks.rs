@@ -29,8 +29,8 @@ use tokio::{
 
 use super::{
     JwksSettings,
+    file::read_bounded,
     keys::{Key, KeySet},
-    source::read_bounded,
     strict_json,
     token::Refusal,
 };

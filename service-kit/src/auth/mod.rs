@@ -4,13 +4,16 @@
 //! handlers find the caller in the extensions. Nothing here knows a user or a conversation: a subject is a text, and each
 //! service brings the rules of its methods.
 
+mod algorithm;
 mod args;
 mod authenticator;
 mod caller;
+mod file;
 mod issue;
 mod jwks;
 mod keys;
 mod rules;
+mod secret;
 mod seen;
 mod settings;
 mod source;
@@ -26,9 +29,10 @@ pub use self::{
     args::AuthArgs,
     authenticator::Authenticator,
     caller::{Caller, KeyId, Principal, Role, Via},
-    issue::{ISSUER, IssueError, Issuer, NewToken, SelfToken},
+    issue::{IssueError, Issuer, NewToken, SelfToken},
     rules::{Rule, Rules},
-    settings::{JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
+    secret::create_secret,
+    settings::{ISSUER, JwksSettings, KeyFile, Mode, PublicKeySettings, Settings},
     tenure::{Follow, Moment, Tenure},
     token::{Refusal, unverified},
     verifier::Verifier,

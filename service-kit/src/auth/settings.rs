@@ -4,9 +4,11 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
 use url::Url;
 
-use super::{Role, issue::ISSUER};
+use super::Role;
 use crate::config::Problems;
 
+/// The issuer of tokens that are signed with a secret.
+pub const ISSUER: &str = "parlance";
 /// The longest text of an issuer, audience or claim name, in bytes.
 const MAX_NAME_BYTES: usize = 256;
 

@@ -2,8 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io::Read,
+    fs,
     os::unix::fs::PermissionsExt,
     path::Path,
     sync::{Arc, Mutex},
@@ -15,16 +14,13 @@ use tokio::sync::watch;
 
 use super::{
     Role,
-    issue::ISSUER,
+    file::read_bounded,
     jwks::{Jwks, Timing},
     keys::{Key, KeySet, SigningKey},
-    settings::{KeyFile, Settings},
+    settings::{ISSUER, KeyFile, Settings},
     token::{ClaimRules, Refusal},
 };
 use crate::{sync::lock, telemetry::metrics::counter};
-
-/// The longest key file, in bytes.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// The keys of a source at one time.
 #[derive(Debug, Default)]
@@ -235,26 +231,6 @@ impl Files {
         }
         if problems.is_empty() { Ok(contents) } else { Err(problems) }
     }
-}
-
-/// Reads a small file whole. Blocks.
-///
-/// # Errors
-/// One sentence.
-pub(super) fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let read = || {
-        // A pipe would block, and could be read once only.
-        if !fs::metadata(path)?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
-        }
-        let mut content = Vec::new();
-        File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
-        if content.len() as u64 > MAX_FILE_BYTES {
-            return Err(std::io::Error::other("it is longer than 64 KiB"));
-        }
-        Ok(content)
-    };
-    read().map_err(|cause| format!("{} cannot be read: {cause}", path.display()))
 }
 
 /// Returns whether every user of the machine can read a file.

@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
-use super::{Role, keys::Algorithm, strict_json};
+use super::{Role, algorithm::Algorithm, strict_json};
 use crate::{
     bounds,
     failure::{Failure, Reason},

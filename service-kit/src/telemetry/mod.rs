@@ -20,11 +20,24 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-use crate::{
-    config::{LogFormat, SharedConfig},
-    lifecycle::BoxError,
-    names::HostName,
-};
+use crate::{config::LogFormat, lifecycle::BoxError, names::HostName};
+
+/// What is logged, measured and traced, and where to.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The format of log lines.
+    pub log_format: LogFormat,
+    /// The log level, as `tracing_subscriber` directives.
+    pub log_level: String,
+    /// The address for metrics, if any.
+    pub admin_listen: Option<SocketAddr>,
+    /// Host names that are answered there beside the loopback names.
+    pub allow_host: Vec<HostName>,
+    /// The collector for traces, if any.
+    pub otlp_endpoint: Option<String>,
+    /// The fraction of calls to trace that begin a trace, 0 to 1.
+    pub trace_ratio: f64,
+}
 
 /// The telemetry of a process, shared by the services in it.
 #[derive(Debug, Default)]
@@ -45,7 +58,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// When the admin port is taken, or the collector's address cannot be used.
-    pub async fn start(process: &'static str, config: &SharedConfig) -> Result<Self, BoxError> {
+    pub async fn start(process: &'static str, config: &Settings) -> Result<Self, BoxError> {
         let traces = match &config.otlp_endpoint {
             Some(endpoint) => Some(trace::provider(process, endpoint, config.trace_ratio)?),
             None => None,
@@ -93,7 +106,7 @@ impl Admin {
 }
 
 /// Starts logs only, for commands that do not serve.
-pub fn logs(config: &SharedConfig) {
+pub fn logs(config: &Settings) {
     install(config, None);
 }
 
@@ -103,7 +116,7 @@ fn is_repeated(line: &Metadata<'_>) -> bool {
 }
 
 /// Installs the process's subscriber. A second call changes nothing, so that tests can run several services in one process.
-fn install(config: &SharedConfig, traces: Option<&SdkTracerProvider>) {
+fn install(config: &Settings, traces: Option<&SdkTracerProvider>) {
     let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
     let filter = filter.and(filter_fn(|line| !is_repeated(line)).with_max_level_hint(LevelFilter::TRACE));
     let lines: Box<dyn Layer<registry::Registry> + Send + Sync> = match config.log_format {

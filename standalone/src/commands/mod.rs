@@ -5,5 +5,6 @@ mod database;
 pub(crate) mod postgres;
 pub(crate) mod serve;
 mod signals;
+pub(crate) mod token;
 pub(crate) mod verify;
 pub(crate) mod with_postgres;

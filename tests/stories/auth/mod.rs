@@ -1,5 +1,6 @@
 //! Authentication and authorisation: who may call, with what token, and what happens to streams when it ends.
 
+mod command;
 mod matrix;
 mod streams;
 mod support;

@@ -10,6 +10,7 @@ mod nats;
 mod process;
 mod proxy;
 mod reader;
+mod serve;
 mod user_service;
 mod web;
 mod world;
@@ -25,6 +26,7 @@ pub use self::{
     process::{Process, binary},
     proxy::{Mode, Proxy},
     reader::Reader,
+    serve::Serve,
     user_service::{RunningUserService, create_user, user_service_config},
     web::WebCall,
     world::{World, channel, direct, group, read_log, send, send_as, strings, try_read_log},

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use parlance_standalone::cluster::Options;
-use service_kit::config::{Problems, SharedArgs, SharedConfig};
+use service_kit::config::Problems;
 use service_kit::database::Address;
+use service_kit::shared::{SharedArgs, SharedConfig};
 
 use super::web_client::Binding;
 use crate::commands::database::{DatabaseArgs, Existing};
@@ -15,6 +16,9 @@ use crate::commands::database::{DatabaseArgs, Existing};
 /// Connections beyond the services' pools and writers: migrations, two for the bus, four of each service beside its pool, and
 /// some for the operator.
 const SPARE_CONNECTIONS: u32 = 30;
+
+/// The token secret in the data folder.
+pub(crate) const OWN_SECRET: &str = "token-secret";
 
 /// The default address of the web client.
 const DEFAULT_WEB_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -78,6 +82,8 @@ pub(super) struct Config {
     pub(super) tuning: message_service::Tuning,
     /// The settings that both services share.
     pub(super) shared: SharedConfig,
+    /// The token secret to make if it is missing.
+    pub(super) new_secret: Option<PathBuf>,
 }
 
 /// The database of the services. Its `Debug` output contains no password.
@@ -106,11 +112,12 @@ impl fmt::Debug for Database {
 
 impl Arguments {
     /// Parses and checks all settings. Errors: all problems, one line each.
-    pub(super) fn resolve(self) -> Result<Config, Problems> {
+    pub(super) fn resolve(mut self) -> Result<Config, Problems> {
         let mut problems = Problems::default();
+        let new_secret = self.use_own_secret();
         let shared = self.shared.parse(&mut problems);
-        let user_listen = problems.listen("--user-listen", &self.user_listen, &self.shared);
-        let message_listen = problems.listen("--message-listen", &self.message_listen, &self.shared);
+        let user_listen = self.shared.listen("--user-listen", &self.user_listen, &mut problems);
+        let message_listen = self.shared.listen("--message-listen", &self.message_listen, &mut problems);
         if let (Some(user), Some(message)) = (user_listen, message_listen)
             && user == message
             && user.port() != 0
@@ -122,7 +129,19 @@ impl Arguments {
         let database = self.database(tuning.as_ref(), shared.as_ref(), &mut problems);
         let (user_listen, message_listen, web_client, database, tuning, shared) =
             problems.finish((user_listen, message_listen, web_client, database, tuning, shared))?;
-        Ok(Config { user_listen, message_listen, web_client, database, tuning, shared })
+        Ok(Config { user_listen, message_listen, web_client, database, tuning, shared, new_secret })
+    }
+
+    /// Demands tokens of the secret in the data folder, where tokens are demanded and nothing says whose.
+    fn use_own_secret(&mut self) -> Option<PathBuf> {
+        let auth = &mut self.shared.auth;
+        let demands = auth.auth.as_deref().map(str::trim).is_some_and(|mode| !matches!(mode, "" | "off"));
+        if !demands || auth.has_source() {
+            return None;
+        }
+        let own = self.data_dir.join(OWN_SECRET);
+        auth.token_secret_file.push(own.to_string_lossy().into_owned());
+        Some(own)
     }
 
     fn web_client(&self, services: [Option<SocketAddr>; 2], problems: &mut Problems) -> Option<Binding> {
@@ -134,7 +153,7 @@ impl Arguments {
             None if is_of_a_service(DEFAULT_WEB_LISTEN.port()) => Some(Binding::Disabled),
             None => Some(Binding::IfFree(DEFAULT_WEB_LISTEN)),
             Some(text) => {
-                let address = problems.listen("--web-listen", text, &self.shared)?;
+                let address = self.shared.listen("--web-listen", text, problems)?;
                 if address.port() != 0 && services.contains(&Some(address)) {
                     problems.add(format!("--web-listen is {address}, where a service listens: give it its own port"));
                 }

@@ -7,18 +7,20 @@ mod services;
 mod web_client;
 mod welcome;
 
+use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use parlance_standalone::cluster::{Cluster, Options, Progress, ServiceUrls, StopMode};
-use service_kit::{files, telemetry::Telemetry};
+use service_kit::{auth::create_secret, files, telemetry::Telemetry};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::arguments::Arguments;
+pub(crate) use self::arguments::{Arguments, OWN_SECRET};
 use self::arguments::{Config, Database};
 use self::services::{Services, Settings};
 use self::web_client::WebClient;
-use self::welcome::Welcome;
+use self::welcome::{Issuing, Welcome};
 use super::database::address;
 use super::signals::Signals;
 use crate::say;
@@ -29,7 +31,8 @@ pub(crate) const DATABASE: &str = "parlance";
 /// Runs until a signal, or until PostgreSQL or a service has failed.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let config = arguments.resolve()?;
-    let telemetry = Telemetry::start("parlance", &config.shared).await.map_err(anyhow::Error::from_boxed)?;
+    let telemetry =
+        Telemetry::start("parlance", &config.shared.telemetry()).await.map_err(anyhow::Error::from_boxed)?;
     files::raise_limit();
     let end = serve(config).await;
     telemetry.end().await;
@@ -54,6 +57,10 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         }
     };
 
+    if let Some(secret) = &config.new_secret {
+        make_secret(secret)?;
+    }
+    let issuing = Issuing::of(&config.shared.auth);
     let (user_listen, message_listen) = (config.user_listen, config.message_listen);
     let (tuning, mut shared) = (config.tuning, config.shared);
     shared.cors_allow_origin.extend(web_client.iter().flat_map(WebClient::origins));
@@ -64,8 +71,14 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     };
     let program = std::env::args().next().unwrap_or_else(|| "parlance".to_owned());
     let web_address = web_client.as_ref().map(WebClient::address);
-    let welcome =
-        Welcome { web_client: web_address, user: services.user(), message: services.message(), database, program };
+    let welcome = Welcome {
+        web_client: web_address,
+        user: services.user(),
+        message: services.message(),
+        database,
+        program,
+        issuing,
+    };
 
     let end = supervise(services, web_client, welcome, cluster.as_mut(), &mut signals).await;
     if let Some(mut cluster) = cluster {
@@ -76,6 +89,17 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     end
+}
+
+/// Makes the token secret of the data folder, unless there is one.
+fn make_secret(path: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
+    }
+    match create_secret(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.with_context(|| format!("cannot write the token secret {}", path.display())),
+    }
 }
 
 async fn start_private(options: Options) -> anyhow::Result<(Cluster, ServiceUrls)> {

@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use service_kit::{config::SharedConfig, database::Address, healthcheck};
+use service_kit::{database::Address, healthcheck, shared::SharedConfig};
 use tokio_util::sync::CancellationToken;
 
 /// The interval between health checks while the services start.

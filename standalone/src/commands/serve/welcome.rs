@@ -2,12 +2,18 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 
-use service_kit::healthcheck::reachable;
+use service_kit::{
+    auth::{Mode, Settings},
+    healthcheck::reachable,
+};
 
 /// The default addresses of `parlance chat`.
 const DEFAULT_USER: &str = "127.0.0.1:50051";
 const DEFAULT_MESSAGE: &str = "127.0.0.1:50052";
+/// The default address of the web client.
+const DEFAULT_WEB: &str = "127.0.0.1:8080";
 
 const BUILD: &str =
     if cfg!(debug_assertions) { "debug, not optimized; for speed: make run PROFILE=release" } else { "release" };
@@ -21,7 +27,34 @@ pub(super) struct Welcome {
     pub(super) database: String,
     /// The path by which this program was run.
     pub(super) program: String,
+    pub(super) issuing: Issuing,
 }
+
+/// How callers get a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Issuing {
+    /// They need none.
+    NotNeeded,
+    /// By `parlance token`, with these further flags.
+    Command(String),
+    /// From elsewhere.
+    Elsewhere,
+}
+
+impl Issuing {
+    /// Returns how, by these settings.
+    pub(super) fn of(auth: &Settings) -> Self {
+        match (auth.mode, auth.secrets.first()) {
+            (Mode::Off | Mode::Permissive, _) => Self::NotNeeded,
+            (Mode::Required, None) => Self::Elsewhere,
+            (Mode::Required, Some(secret)) if secret.path == Path::new(DEFAULT_SECRET) => Self::Command(String::new()),
+            (Mode::Required, Some(secret)) => Self::Command(format!(" --secret-file {}", secret.path.display())),
+        }
+    }
+}
+
+/// The secret that `parlance token` takes without a flag.
+const DEFAULT_SECRET: &str = "data/token-secret";
 
 impl fmt::Display for Welcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,16 +64,31 @@ impl fmt::Display for Welcome {
         writeln!(f)?;
         writeln!(f, "What to try next:")?;
         writeln!(f)?;
-        if self.web_client.is_some() {
-            writeln!(
-                f,
-                "- Open the address of the web client in two windows and sign in as a different user in each."
-            )?;
-            writeln!(f)?;
+        match &self.issuing {
+            Issuing::Elsewhere => {
+                writeln!(
+                    f,
+                    "- Call the services with a token of your identity provider or backend; docs/AUTH.md says how."
+                )?;
+            }
+            Issuing::Command(flags) => {
+                self.calls(f, Some(flags))?;
+                writeln!(f)?;
+                self.tokens(f, flags)?;
+            }
+            Issuing::NotNeeded => {
+                if self.web_client.is_some() {
+                    writeln!(
+                        f,
+                        "- Open the address of the web client in two windows and sign in as a different user in each."
+                    )?;
+                    writeln!(f)?;
+                }
+                self.chat(f)?;
+                writeln!(f)?;
+                self.calls(f, None)?;
+            }
         }
-        self.chat(f)?;
-        writeln!(f)?;
-        self.calls(f)?;
         writeln!(f)?;
         write!(f, "Press Ctrl-C to stop.")
     }
@@ -72,7 +120,33 @@ impl Welcome {
         writeln!(f)
     }
 
-    fn calls(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What to do with tokens, once there is a user.
+    fn tokens(&self, f: &mut fmt::Formatter<'_>, flags: &str) -> fmt::Result {
+        let program = &self.program;
+        if let Some(address) = self.web_client {
+            writeln!(f, "- Sign in to the web client by the link that this prints:")?;
+            writeln!(f)?;
+            let address = reachable(address).to_string();
+            let url = if address == DEFAULT_WEB { String::new() } else { format!("=http://{address}/") };
+            writeln!(f, "  {program} token ada --link{url}{flags}")?;
+            writeln!(f)?;
+        }
+        writeln!(f, "- See what a user's token allows:")?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            r#"  grpcurl -plaintext -H "authorization: Bearer $({program} token ada{flags})" {} parlance.message.v1.ConversationService/ListConversations"#,
+            reachable(self.message)
+        )
+    }
+
+    /// `flags` are those of `parlance token`, if callers need a token.
+    fn calls(&self, f: &mut fmt::Formatter<'_>, flags: Option<&str>) -> fmt::Result {
+        let token = flags.map(|flags| {
+            let program = &self.program;
+            format!(r#"-H "authorization: Bearer $({program} token backend --role service{flags})" "#)
+        });
+        let token = token.unwrap_or_default();
         let (user, message) = (reachable(self.user), reachable(self.message));
         writeln!(f, "- Call the services with grpcurl, or with a client generated from proto/:")?;
         writeln!(f)?;
@@ -94,7 +168,7 @@ impl Welcome {
                 "parlance.message.v1.MessageService/SendMessage",
             ),
         ] {
-            writeln!(f, "  grpcurl -plaintext -d '{body}' {address} {method}")?;
+            writeln!(f, "  grpcurl -plaintext {token}-d '{body}' {address} {method}")?;
         }
         Ok(())
     }
