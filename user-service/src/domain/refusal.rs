@@ -1,7 +1,7 @@
 //! Refusals: errors of the domain that are returned to the caller, created from the outcomes of writes. `grpc/status.rs` has the
 //! reason of each.
 
-use super::{NewUser, RequestId, User, UserId, Username};
+use super::{NewUser, RequestId, User, UserId, UserState, Username};
 
 /// A request that is refused although nothing failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,20 @@ pub(crate) enum Refusal {
     /// The user has changed since the caller read it.
     #[error("user {user_id} has changed since it was read")]
     EtagMismatch { user_id: UserId },
+}
+
+impl User {
+    /// Returns the user if it may act.
+    ///
+    /// # Errors
+    /// `UserDeactivated`, `UserDeleted`.
+    pub(crate) fn require_active(self) -> Result<Self, Refusal> {
+        match self.state {
+            UserState::Active => Ok(self),
+            UserState::Deactivated => Err(Refusal::UserDeactivated { user_id: self.user_id }),
+            UserState::Deleted => Err(Refusal::UserDeleted { user_id: self.user_id }),
+        }
+    }
 }
 
 /// The outcome of creating a user.

@@ -9,7 +9,7 @@ use tonic::Extensions;
 use super::context::Context;
 use crate::{
     authorised::{Authorised, authorise},
-    domain::{Refusal, Rpc, UserId, UserState},
+    domain::{Refusal, Rpc, UserId},
 };
 
 /// Checks that the caller may make this RPC, and of a user that it is active and its token not revoked.
@@ -42,12 +42,7 @@ async fn check_user(context: &Context, caller: &Caller, authorised: Authorised) 
     let user_id = UserId::parse(&principal.subject)
         .map_err(|_| Failure::internal("the subject of a user's token is no user id"))?;
     let user = context.lookups.find(authorised, user_id.clone()).await?;
-    let user = user.ok_or_else(|| Refusal::UserNotFound { user_id: user_id.clone() })?;
-    match user.state {
-        UserState::Active => {}
-        UserState::Deactivated => return Err(Refusal::UserDeactivated { user_id }.into()),
-        UserState::Deleted => return Err(Refusal::UserDeleted { user_id }.into()),
-    }
+    let user = user.ok_or(Refusal::UserNotFound { user_id })?.require_active()?;
     if user.tokens_valid_after.is_some_and(|after| principal.issued_at < after.unix_timestamp()) {
         return Err(Failure::of(Reason::TokenRevoked, "the token was revoked: sign in again"));
     }

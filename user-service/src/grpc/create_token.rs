@@ -12,7 +12,7 @@ use service_kit::{
 use tonic::Request;
 
 use super::{authorise, context::Context};
-use crate::domain::{Refusal, Rpc, UserId, UserState};
+use crate::domain::{Refusal, Rpc, UserId};
 
 /// The lifetime of a token whose request names none.
 const DEFAULT_LIFETIME: Duration = Duration::from_hours(1);
@@ -27,12 +27,7 @@ pub(super) async fn answer(
     let authorised = authorise::caller(context, Rpc::CreateToken, request.extensions()).await?;
     let issuer = context.issuer.as_ref().ok_or_else(no_signing_key)?;
     let user = context.lookups.find(authorised, user_id.clone()).await?;
-    let user = user.ok_or_else(|| Refusal::UserNotFound { user_id: user_id.clone() })?;
-    match user.state {
-        UserState::Active => {}
-        UserState::Deactivated => return Err(Refusal::UserDeactivated { user_id }.into()),
-        UserState::Deleted => return Err(Refusal::UserDeleted { user_id }.into()),
-    }
+    let user = user.ok_or(Refusal::UserNotFound { user_id: user_id.clone() })?.require_active()?;
     // After a revocation the next token works at once.
     let issued_at = user.tokens_valid_after.map_or_else(SystemTime::now, |after| SystemTime::now().max(after.into()));
     let new = NewToken { subject: user_id.as_str(), role: Role::User, lifetime, audience: None, issued_at };
