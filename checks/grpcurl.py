@@ -127,6 +127,8 @@ def users(grpcurl: Grpcurl) -> None:
     grpcurl.call(service("DeactivateUser"), {"user_id": "eve"}, {"state": "USER_STATE_DEACTIVATED"})
     grpcurl.call(f"{ORIGINAL}/GetUser", {"user_id": "eve"}, {"userId": "eve", "username": "eve"})
     grpcurl.call(service("ReactivateUser"), {"user_id": "eve"}, {"state": "USER_STATE_ACTIVE"})
+    grpcurl.call(service("RevokeTokens"), {"user_id": "bob"}, {"userId": "bob", "tokensValidAfter": ...})
+    grpcurl.refused(service("CreateToken"), {"user_id": "bob"}, "FAILED_PRECONDITION", "NO_SIGNING_KEY")
     tombstone = {"userId": "gone", "username": None, "state": "USER_STATE_DELETED", "deleteTime": ...}
     grpcurl.call(service("DeleteUser"), {"user_id": "gone"}, tombstone)
     grpcurl.call(service("GetUser"), {"user_id": "gone"}, tombstone)

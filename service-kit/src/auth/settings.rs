@@ -95,7 +95,7 @@ pub struct JwksSettings {
     pub role_of: Vec<(String, Role)>,
 }
 
-/// [`AuthArgs`] as values.
+/// [`AuthArgs`](super::AuthArgs) as values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Whether callers need a token.
