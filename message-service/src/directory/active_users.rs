@@ -172,13 +172,20 @@ impl ActiveUsers {
 impl OpenStream {
     /// Waits until the user may no longer act, or not by this token, and returns the reason. Dropping the future is harmless.
     pub(crate) async fn ended(&self) -> Refusal {
-        let mut valid_after = self.user.tokens_valid_after.subscribe();
-        // A token that is renewed meanwhile is later than what was revoked.
-        let is_revoked =
-            |after: &Option<i64>| after.is_some_and(|after| self.tenure.issued_at().is_some_and(|at| at < after));
-        tokio::select! {
-            () = self.user.ended.cancelled() => {}
-            Ok(_) = valid_after.wait_for(is_revoked) => return Refusal::TokenRevoked { user_id: self.user_id.clone() },
+        // Without a token of the user there is nothing to revoke, and this is asked for each item.
+        if self.tenure.issued_at().is_none() {
+            self.user.ended.cancelled().await;
+        } else {
+            let mut valid_after = self.user.tokens_valid_after.subscribe();
+            // A token that is renewed meanwhile is later than what was revoked.
+            let is_revoked =
+                |after: &Option<i64>| after.is_some_and(|after| self.tenure.issued_at().is_some_and(|at| at < after));
+            tokio::select! {
+                () = self.user.ended.cancelled() => {}
+                Ok(_) = valid_after.wait_for(is_revoked) => {
+                    return Refusal::TokenRevoked { user_id: self.user_id.clone() };
+                }
+            }
         }
         let unknown = || Refusal::UserNotFound { user_ids: vec![self.user_id.clone()] };
         self.user.reason.get().cloned().unwrap_or_else(unknown)

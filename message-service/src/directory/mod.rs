@@ -14,7 +14,7 @@ mod replicas;
 mod user_cache;
 mod watch;
 
-use std::time::Instant;
+use std::{collections::HashMap, time::Instant};
 
 use service_kit::{
     auth::{SelfToken, Tenure},
@@ -79,10 +79,15 @@ impl Directory {
         others: &[UserId],
         deadline: Instant,
     ) -> Result<(), DirectoryError> {
-        let user = self.cache.get(actor, deadline).await?;
-        require_active(&[(actor, user.state)])?;
-        user.require_valid_token(actor, issued_at)?;
-        self.check_active(others, deadline).await
+        let user = if others.is_empty() {
+            let user = self.cache.get(actor, deadline).await?;
+            require_active(&[(actor, user.state)])?;
+            Some(user)
+        } else {
+            let all: Vec<UserId> = std::iter::once(actor).chain(others).cloned().collect();
+            self.active(&all, deadline).await?.remove(actor)
+        };
+        Ok(user.map_or(Ok(()), |user| user.require_valid_token(actor, issued_at))?)
     }
 
     /// Checks that all of these users are active. Waits until `deadline` at most.
@@ -90,12 +95,19 @@ impl Directory {
     /// # Errors
     /// The refusal names every unknown user; if there is none, every deleted one; else every deactivated one (at most 15).
     pub(crate) async fn check_active(&self, user_ids: &[UserId], deadline: Instant) -> Result<(), DirectoryError> {
-        if user_ids.is_empty() {
-            return Ok(());
-        }
+        self.active(user_ids, deadline).await.map(drop)
+    }
+
+    /// Returns these users, who are all active.
+    async fn active(
+        &self,
+        user_ids: &[UserId],
+        deadline: Instant,
+    ) -> Result<HashMap<UserId, CachedUser>, DirectoryError> {
         let users = self.cache.get_many(user_ids, deadline).await?;
         let state = |id| users.get(id).map_or(UserState::Unknown, |user: &CachedUser| user.state);
-        Ok(require_active(&user_ids.iter().map(|id| (id, state(id))).collect::<Vec<_>>())?)
+        require_active(&user_ids.iter().map(|id| (id, state(id))).collect::<Vec<_>>())?;
+        Ok(users)
     }
 
     /// Reports whether user-service knows all of these users as deleted. Waits until `deadline` at most.

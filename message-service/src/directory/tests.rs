@@ -207,6 +207,20 @@ async fn several_uncached_users_are_looked_up_in_batches() {
 }
 
 #[tokio::test]
+async fn an_actor_and_the_users_that_a_request_names_are_looked_up_together() {
+    let fixture = fixture(LONG, LONG);
+    let check = async |actor: &str, others: &[&str]| {
+        let others: Vec<UserId> = others.iter().map(|id| UserId::from(*id)).collect();
+        fixture.directory.check_actor(&actor.into(), None, &others, Instant::now() + Duration::from_secs(10)).await
+    };
+    check("ada", &["ben", "cat"]).await.unwrap();
+    assert_eq!((fixture.users.0.batches.load(Ordering::SeqCst), fixture.users.gets()), (1, 0));
+    let refused = check("unknown-1", &["dan", "unknown-2"]).await;
+    let Err(DirectoryError::Refused(refusal)) = refused else { panic!("{refused:?}") };
+    assert_eq!(refusal, Refusal::UserNotFound { user_ids: vec!["unknown-1".into(), "unknown-2".into()] });
+}
+
+#[tokio::test]
 async fn a_brief_failure_is_retried_and_an_outage_is_not_hammered() {
     let fixture = fixture(LONG, LONG);
     fixture.users.0.refusals_left.store(2, Ordering::SeqCst);

@@ -23,7 +23,7 @@ impl Renewal {
     /// Begins with a token; the reply follows.
     ///
     /// # Errors
-    /// `RATE_LIMITED` within 5 s of the last one.
+    /// `RATE_LIMITED` within 5 s of the last one, and until that is answered.
     pub(super) fn begin(
         &mut self,
         frame_id: u64,
@@ -33,13 +33,7 @@ impl Renewal {
         permit: OwnedSemaphorePermit,
         deadline: Instant,
     ) -> Result<(), Failure> {
-        let now = Instant::now();
-        if let Some(left) = self.begun_at.and_then(|at| (at + PAUSE).checked_duration_since(now))
-            && !left.is_zero()
-        {
-            return Err(too_soon(left));
-        }
-        self.begun_at = Some(now);
+        self.claim(Instant::now())?;
         let directory = context.directory.clone();
         self.running = Some(Box::pin(async move {
             let renewed = async {
@@ -57,6 +51,20 @@ impl Renewal {
         }));
         Ok(())
     }
+
+    /// Takes the turn of this moment, unless one is running or the last one was a moment ago.
+    fn claim(&mut self, now: Instant) -> Result<(), Failure> {
+        let due = self.begun_at.map(|at| at + PAUSE).filter(|due| now < *due);
+        match due {
+            Some(due) => Err(too_soon(due - now)),
+            // A running one is answered first: its answer must not be lost.
+            None if self.running.is_some() => Err(too_soon(PAUSE)),
+            None => {
+                self.begun_at = Some(now);
+                Ok(())
+            }
+        }
+    }
 }
 
 fn too_soon(left: Duration) -> Failure {
@@ -65,4 +73,21 @@ fn too_soon(left: Duration) -> Failure {
         .with("limit", "1 in 5 s")
         .with("scope", "session")
         .retry_after(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_renewal_runs_at_a_time_and_the_next_one_waits_for_its_answer_and_for_a_pause() {
+        let (mut renewal, begun) = (Renewal::default(), Instant::now());
+        renewal.claim(begun).unwrap();
+        assert!(renewal.claim(begun + PAUSE / 2).is_err());
+        renewal.running = Some(Box::pin(std::future::pending()));
+        assert!(renewal.claim(begun + 2 * PAUSE).is_err());
+        renewal.running = None;
+        renewal.claim(begun + 2 * PAUSE).unwrap();
+        assert!(renewal.claim(begun + 2 * PAUSE).is_err());
+    }
 }
